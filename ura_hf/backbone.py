@@ -1,0 +1,125 @@
+"""The frozen backbone: a timm CNN whose levels become one standardised feature grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import timm
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .errors import UserError
+
+
+def create_cnn(name: str, out_indices: Sequence[int]) -> nn.Module:
+    """Build a timm feature extractor with unset weights.
+
+    Raises:
+        UserError: timm has no such architecture, or it lacks the asked levels.
+    """
+    try:
+        return timm.create_model(name, pretrained=False, features_only=True, out_indices=tuple(out_indices))
+    except (RuntimeError, ValueError, AssertionError, IndexError, KeyError) as error:
+        near = timm.list_models(f"*{name.split('.')[0][:8]}*")[:5]
+        hint = f" Near names: {', '.join(near)}." if near else ""
+        raise UserError(
+            f"backbone must be a timm CNN with feature levels {list(out_indices)}, but got {name!r} ({error}).{hint} "
+            "List the names with timm.list_models()."
+        ) from error
+
+
+class Backbone(nn.Module):
+    """Frozen multi-level features on one grid, standardised by the training normals' statistics.
+
+    Each level: 3x3 average pool (stride 1), bilinear resize to G x G, concatenation over channels, then
+    (F - mean) / std per channel. Always in eval mode, never a gradient.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: str, out_indices: Sequence[int], grid_size: int) -> None:
+        super().__init__()
+        self.name, self.grid_size = name, grid_size
+        self.cnn = create_cnn(name, out_indices)
+        self.level_channels: list[int] = list(self.cnn.feature_info.channels())  # type: ignore[operator,union-attr]
+        channels = sum(self.level_channels)
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("std", torch.ones(channels))
+        self.freeze()
+
+    @property
+    def channels(self) -> int:
+        """Channels C after concatenation."""
+        return sum(self.level_channels)
+
+    def freeze(self) -> None:
+        """Switch gradients off and stay in eval mode; needed again after a checkpoint was loaded."""
+        self.requires_grad_(False)
+        super().train(False)
+
+    def train(self, mode: bool = True) -> Backbone:
+        """Stay in eval mode whatever is asked, so that BatchNorm statistics never move."""
+        return super().train(False)
+
+    def raw(self, pixel_values: Tensor) -> Tensor:
+        """Features before standardisation: (B, 3, S, S) normalised pixels -> (B, C, G, G)."""
+        side = (self.grid_size, self.grid_size)
+        with torch.no_grad():
+            levels = self.cnn(pixel_values.contiguous(memory_format=torch.channels_last))
+            pooled = [functional.avg_pool2d(level, 3, stride=1, padding=1) for level in levels]
+            return torch.cat([functional.interpolate(x, side, mode="bilinear") for x in pooled], dim=1)
+
+    def standardize(self, raw: Tensor) -> Tensor:
+        """(F - mean) / std per channel, (B, C, G, G) -> (B, C, G, G)."""
+        return (raw - self.mean[:, None, None]) / self.std[:, None, None]
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """Standardised features, (B, 3, S, S) -> (B, C, G, G)."""
+        return self.standardize(self.raw(pixel_values))
+
+    @torch.no_grad()
+    def set_statistics(self, mean: Tensor, std: Tensor) -> None:
+        """Store the training normals' per-channel mean and standard deviation, each (C,)."""
+        self.mean.copy_(mean)
+        self.std.copy_(std.clamp_min(1e-5))
+
+    def load_imagenet(self, weights: Path | None = None) -> None:
+        """Load ImageNet weights: from `weights` (safetensors, timm keys) or through timm from the Hub.
+
+        Raises:
+            UserError: The file is missing, unreadable or of another architecture, or the Hub can't be reached.
+        """
+        self.cnn.load_state_dict(_read_weights(weights, self.cnn.state_dict()) if weights else self._fetch())
+        self.freeze()
+
+    def _fetch(self) -> Mapping[str, Tensor]:
+        try:
+            levels = tuple(self.cnn.feature_info.out_indices)  # type: ignore[operator,union-attr]
+            return timm.create_model(self.name, pretrained=True, features_only=True, out_indices=levels).state_dict()
+        except Exception as error:
+            raise UserError(
+                f"the ImageNet weights of {self.name} could not be fetched from the Hugging Face Hub "
+                f"({type(error).__name__}): check the network, or pass a file with --backbone-weights."
+            ) from error
+
+
+def _read_weights(path: Path, expected: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    if not path.is_file():
+        raise UserError(f"backbone weights must be a .safetensors file, but {path} does not exist: check the path.")
+    try:
+        found = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is not a readable safetensors file ({error}): fetch or export it again.") from error
+    absent = [key for key in expected if key not in found and not key.endswith("num_batches_tracked")]
+    wrong = [key for key in expected if key in found and found[key].shape != expected[key].shape]
+    if absent or wrong:
+        raise UserError(
+            f"{path} does not fit the backbone: {len(absent)} of its {len(expected)} tensors are missing and "
+            f"{len(wrong)} have another shape (first: {(absent + wrong)[0]}). Pass the weights of this architecture."
+        )
+    return {key: found.get(key, value) for key, value in expected.items()}

@@ -1,0 +1,186 @@
+"""Configuration of URA-Net: every choice of the architecture, its training and its scoring, with checked ranges."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+from .errors import UserError
+
+MASK_KINDS = ("large", "small", "thin", "subtle", "empty")
+SCORE_RULES = ("max", "std", "topk")
+RESIDUALS = ("product", "l2", "cosine")
+
+
+class URANetConfig(PreTrainedConfig):
+    """Configuration of the URA-Net models.
+
+    Sizes are counts unless said otherwise. The paper (arXiv 2603.22840) publishes no numbers for most of these fields;
+    `docs/method.md` says which choices are the paper's and which are ours.
+
+    Args:
+        backbone: Name of a timm CNN that supports ``features_only``.
+        out_indices: timm feature levels that are concatenated; at least one.
+        image_size: Side S of the square network input, pixels; 32 to 2048.
+        grid_size: Side G of the feature grid; divisible by `patch_size`.
+        patch_size: Side k of a token, in grid cells.
+        hidden_size: Token width d; divisible by `num_attention_heads`.
+        num_hidden_layers: Restoration blocks, at least 1.
+        num_attention_heads: Heads of restoration attention.
+        mlp_ratio: Width of a block's feed-forward layer over `hidden_size`.
+        bottleneck_dropout: Dropout on the embedded tokens during training, in [0, 1).
+        memory_size: Normal tokens of the training set that every restoration attends to (0: only the image's own).
+        perception_size: Hidden channels of the Bayesian perception.
+        prior_std: Standard deviation of the weights' Gaussian prior, > 0.
+        num_samples: Weight samples drawn at inference for the predictive distribution, at least 1.
+        sample_seed: Seed of these samples: the same image and weights give the same maps.
+        uncertainty_weight: w in the suspicion m = clip(p + w u, 0, 1), >= 0.
+        source_weights: Relative weights of the anomaly sources ``texture``, ``self`` and ``noise``.
+        mask_weights: Relative weights of the mask families ``large``, ``small``, ``thin``, ``subtle`` and ``empty``.
+        max_blend: Upper end of b ~ U(0, max_blend) in F~ = (1-M) F + M (b F + (1-b) A), in [0, 1).
+        residual: ``product`` (L2 x direction), ``l2`` or ``cosine``.
+        per_level: Average the direction map over feature levels instead of taking it over the concatenation.
+        smoothing_sigma: Standard deviation of the map's Gaussian filter, pixels of the network input, >= 0.
+        image_score: ``max``, ``std`` or ``topk`` (mean of the largest `topk_fraction`) of the map.
+        topk_fraction: Share of the pixels that ``topk`` averages, in (0, 1].
+        cosine_weight: lambda_c of the restoration loss.
+        perception_weight: lambda_p of the restoration loss.
+        hard_normal_power: Focus of the restoration loss on badly restored normal cells; 0 weighs all cells alike.
+        image_threshold: Raw image score at which the verdict flips; None before calibration.
+        pixel_threshold: Raw map value at which a pixel counts as anomalous; None before calibration.
+        image_scale: Raw units of one step of the fixed 0-1 image scale; None before calibration.
+        pixel_scale: The same for the map.
+        false_positive_rate: Rate on held-out normal images that the thresholds were calibrated for, in (0, 1).
+
+    Raises:
+        UserError: A field is out of its range; the message names the field, the range and the value.
+    """
+
+    model_type = "uranet"
+
+    def __init__(
+        self,
+        backbone: str = "wide_resnet50_2.tv_in1k",
+        out_indices: tuple[int, ...] | list[int] = (1, 2, 3),
+        image_size: int = 256,
+        grid_size: int = 32,
+        patch_size: int = 2,
+        hidden_size: int = 256,
+        num_hidden_layers: int = 4,
+        num_attention_heads: int = 8,
+        mlp_ratio: float = 2.0,
+        bottleneck_dropout: float = 0.1,
+        memory_size: int = 512,
+        perception_size: int = 128,
+        prior_std: float = 0.1,
+        num_samples: int = 8,
+        sample_seed: int = 0,
+        uncertainty_weight: float = 0.5,
+        source_weights: dict[str, float] | None = None,
+        mask_weights: dict[str, float] | None = None,
+        max_blend: float = 0.8,
+        residual: str = "product",
+        per_level: bool = True,
+        smoothing_sigma: float = 4.0,
+        image_score: str = "max",
+        topk_fraction: float = 0.01,
+        cosine_weight: float = 1.0,
+        perception_weight: float = 1.0,
+        hard_normal_power: float = 1.0,
+        image_threshold: float | None = None,
+        pixel_threshold: float | None = None,
+        image_scale: float | None = None,
+        pixel_scale: float | None = None,
+        false_positive_rate: float = 0.05,
+        **kwargs: Any,
+    ) -> None:
+        self.backbone = backbone
+        self.out_indices = list(out_indices)
+        self.image_size = image_size
+        self.grid_size = grid_size
+        self.patch_size = patch_size
+        self.hidden_size = hidden_size
+        self.num_hidden_layers = num_hidden_layers
+        self.num_attention_heads = num_attention_heads
+        self.mlp_ratio = mlp_ratio
+        self.bottleneck_dropout = bottleneck_dropout
+        self.memory_size = memory_size
+        self.perception_size = perception_size
+        self.prior_std = prior_std
+        self.num_samples = num_samples
+        self.sample_seed = sample_seed
+        self.uncertainty_weight = uncertainty_weight
+        self.source_weights = source_weights or {"texture": 1.0, "self": 1.0, "noise": 0.5}
+        self.mask_weights = mask_weights or {"large": 1.0, "small": 1.0, "thin": 0.7, "subtle": 0.7, "empty": 0.3}
+        self.max_blend = max_blend
+        self.residual = residual
+        self.per_level = per_level
+        self.smoothing_sigma = smoothing_sigma
+        self.image_score = image_score
+        self.topk_fraction = topk_fraction
+        self.cosine_weight = cosine_weight
+        self.perception_weight = perception_weight
+        self.hard_normal_power = hard_normal_power
+        self.image_threshold = image_threshold
+        self.pixel_threshold = pixel_threshold
+        self.image_scale = image_scale
+        self.pixel_scale = pixel_scale
+        self.false_positive_rate = false_positive_rate
+        self._check()
+        super().__init__(**kwargs)
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether both thresholds and both scales were measured on held-out normal images."""
+        return None not in (self.image_threshold, self.pixel_threshold, self.image_scale, self.pixel_scale)
+
+    def _check(self) -> None:
+        def require(ok: bool, field: str, rule: str) -> None:
+            if not ok:
+                raise UserError(f"{field} must be {rule}, but got {getattr(self, field)!r}: correct it in the config.")
+
+        indices = self.out_indices
+        require(bool(indices) and all(isinstance(i, int) and 0 <= i < 8 for i in indices), "out_indices", "levels 0-7")
+        require(sorted(set(indices)) == indices, "out_indices", "increasing levels without repetition")
+        for field, low, high in (
+            ("image_size", 32, 2048),
+            ("grid_size", 2, 256),
+            ("patch_size", 1, 32),
+            ("hidden_size", 8, 4096),
+            ("num_hidden_layers", 1, 64),
+            ("num_attention_heads", 1, 64),
+            ("memory_size", 0, 65536),
+            ("perception_size", 1, 4096),
+            ("num_samples", 1, 1024),
+            ("sample_seed", 0, 2**63 - 1),
+        ):
+            value = getattr(self, field)
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            require(whole and low <= value <= high, field, f"a whole number from {low} to {high}")
+        require(self.grid_size % self.patch_size == 0, "patch_size", f"a divisor of grid_size ({self.grid_size})")
+        require(self.hidden_size % self.num_attention_heads == 0, "num_attention_heads", "a divisor of hidden_size")
+        require(self.grid_size <= self.image_size, "grid_size", f"at most image_size ({self.image_size})")
+        for field, low_f, high_f in (
+            ("mlp_ratio", 0.25, 16.0),
+            ("bottleneck_dropout", 0.0, 0.95),
+            ("prior_std", 1e-4, 100.0),
+            ("uncertainty_weight", 0.0, 100.0),
+            ("max_blend", 0.0, 0.99),
+            ("smoothing_sigma", 0.0, 64.0),
+            ("topk_fraction", 1e-6, 1.0),
+            ("cosine_weight", 0.0, 1e4),
+            ("perception_weight", 0.0, 1e4),
+            ("hard_normal_power", 0.0, 8.0),
+            ("false_positive_rate", 1e-6, 0.999),
+        ):
+            value = getattr(self, field)
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            require(number and low_f <= value <= high_f, field, f"a number from {low_f} to {high_f}")
+        require(self.image_score in SCORE_RULES, "image_score", f"one of {SCORE_RULES}")
+        require(self.residual in RESIDUALS, "residual", f"one of {RESIDUALS}")
+        for field, names in (("source_weights", ("texture", "self", "noise")), ("mask_weights", MASK_KINDS)):
+            weights = getattr(self, field)
+            known = isinstance(weights, dict) and set(weights) <= set(names)
+            require(known and all(v >= 0 for v in weights.values()), field, f"weights >= 0 for some of {names}")
+            require(sum(weights.values()) > 0, field, "weights with a positive sum")

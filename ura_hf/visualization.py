@@ -1,0 +1,137 @@
+"""Pictures of what the model computed: colour maps on fixed scales, the overlay and shared PCA colours. NumPy and PIL only."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from scipy import linalg
+
+Float = NDArray[np.floating[Any]]
+Pixels = NDArray[np.uint8]
+ColorMap = Literal["inferno", "viridis", "cividis"]
+
+THRESHOLD = 0.5  # where the fixed 0-1 scale has its threshold
+GLOW_RAMP = 0.15  # how far above the threshold the overlay reaches full strength
+GLOW_COLORS = (0.45, 0.9)  # part of inferno that stands out on dark and on light parts
+PCA_RANGE = (1.0, 99.0)  # percentiles of a component that map to the ends of its colour channel
+
+
+def colorize(values: Float, vmin: float, vmax: float, cmap: ColorMap = "inferno") -> Pixels:
+    """Colours of a map on a fixed scale: (H, W) -> uint8 RGB (H, W, 3); values outside [vmin, vmax] take the end colours.
+
+    The scale is the caller's, never the map's own minimum and maximum, so equal colours mean equal values in any two images.
+    """
+    if values.ndim != 2:
+        raise ValueError(f"map must be (H, W), but got shape {values.shape}")
+    if not vmax > vmin:
+        raise ValueError(f"vmax must be above vmin, but got vmin={vmin} and vmax={vmax}")
+    share = np.clip((values.astype(np.float64) - vmin) / (vmax - vmin), 0, 1)
+    return _look_up(share, cmap)
+
+
+def glow(values: Float, strength: float = 0.85) -> tuple[Pixels, Float]:
+    """Colour and opacity of the overlay at values of the fixed 0-1 scale, any shape (...) -> uint8 (..., 3), float (...).
+
+    Opacity = strength * s^2 (3 - 2 s) with s = clip((value - 0.5) / 0.15, 0, 1): exactly 0 up to the threshold.
+    """
+    if not 0 <= strength <= 1:
+        raise ValueError(f"strength must be in [0, 1], but got {strength}")
+    excess = values.astype(np.float64) - THRESHOLD
+    ramp = np.clip(excess / GLOW_RAMP, 0, 1)
+    low, high = GLOW_COLORS
+    share = low + (high - low) * np.clip(excess / (1 - THRESHOLD), 0, 1)
+    return _look_up(share, "inferno"), strength * ramp**2 * (3 - 2 * ramp)
+
+
+def overlay(image: Float, anomaly_map: Float, strength: float = 0.85) -> Pixels:
+    """The image with its anomalies glowing: float RGB (H, W, 3) in [0, 1] and map (H, W) on the fixed 0-1 scale -> uint8 RGB.
+
+    Where the map is at or below 0.5, the pixel threshold, the image comes out untouched.
+    """
+    if image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"image must be (H, W, 3), but got shape {image.shape}")
+    if anomaly_map.shape != image.shape[:2]:
+        raise ValueError(f"map must have the image's size {image.shape[:2]}, but got shape {anomaly_map.shape}")
+    colors, opacity = glow(anomaly_map, strength)
+    mixed = image * (1 - opacity[..., None]) + colors / 255 * opacity[..., None]
+    return to_pixels(mixed)
+
+
+def pca_colors(features: Float, restored: Float) -> tuple[Pixels, Pixels]:
+    """Two feature maps (C, G, G) as pictures in shared colours -> two uint8 RGB (G, G, 3).
+
+    The three leading principal components of both maps' cells together are red, green and blue, each from its 1st to its 99th
+    percentile over both maps; equal colours therefore mean equal projections. A component's sign is fixed by making
+    its largest loading positive; components that do not exist (constant features, C < 3) are mid-grey.
+    """
+    if features.ndim != 3 or features.shape != restored.shape:
+        raise ValueError(f"features must be two equal (C, G, G), but got shapes {features.shape} and {restored.shape}")
+    channels, height, width = features.shape
+    cells = np.concatenate([features.reshape(channels, -1), restored.reshape(channels, -1)], axis=1).T.astype(np.float32)
+    cells = cells - cells.mean(axis=0)
+    count = min(3, channels)
+    variances, axes = linalg.eigh(cells.T @ cells / len(cells), subset_by_index=(channels - count, channels - 1))
+    variances, axes = variances[::-1], axes[:, ::-1]
+    axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), np.arange(count)] < 0, -1, 1)
+    shares = np.full((len(cells), 3), 0.5)
+    floor = 1e-6 * max(float(variances[0]), np.finfo(np.float32).tiny)
+    for index in np.flatnonzero(variances > floor):
+        projection = cells @ axes[:, index]
+        low, high = np.percentile(projection, PCA_RANGE)
+        if high > low:
+            shares[:, index] = (projection - low) / (high - low)
+    first, second = to_pixels(shares).reshape(2, height, width, 3)
+    return first, second
+
+
+def legend(cmap: ColorMap, vmin: float, vmax: float, label: str) -> Image.Image:
+    """A horizontal colour bar with its two ends, its middle and a label: RGB image of 360 x 64 pixels on white."""
+    bar = colorize(np.linspace(vmin, vmax, 320)[None].repeat(18, axis=0), vmin, vmax, cmap)
+    picture = Image.new("RGB", (360, 64), "white")
+    picture.paste(Image.fromarray(bar), (20, 22))
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=12)
+    draw.text((180, 18), label, fill="black", font=font, anchor="ms")
+    for x, value in ((20, vmin), (180, (vmin + vmax) / 2), (340, vmax)):
+        draw.text((x, 56), f"{value:.3g}", fill="black", font=font, anchor="ms")
+    return picture
+
+
+def fit_within(picture: Float, max_side: int) -> Float:
+    """Shrink (H, W) or (H, W, C) floats so that no side exceeds max_side (antialiased bilinear, aspect kept); never enlarges."""
+    height, width = picture.shape[:2]
+    ratio = max_side / max(height, width)
+    if ratio >= 1:
+        return picture
+    size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
+    planes = picture.astype(np.float32).reshape(height, width, -1)
+    shrunk = [
+        np.asarray(Image.fromarray(np.ascontiguousarray(planes[..., i])).resize(size, Image.Resampling.BILINEAR))
+        for i in range(planes.shape[2])
+    ]
+    return np.stack(shrunk, axis=-1).reshape(size[1], size[0], *picture.shape[2:])
+
+
+def enlarge_cells(picture: Pixels, min_side: int) -> Pixels:
+    """Repeat every cell of (G, G, 3) a whole number of times, until no side is below min_side: crisp squares, no blur."""
+    factor = max(1, -(-min_side // min(picture.shape[:2])))
+    return picture.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def fraction_above(anomaly_map: Float) -> float:
+    """Share of the pixels, 0 to 1, that lie above the pixel threshold on the fixed 0-1 scale."""
+    return float((anomaly_map > THRESHOLD).mean())
+
+
+def to_pixels(picture: Float) -> Pixels:
+    """Floats -> uint8, [0, 1] to 0-255, rounded and clipped; same shape."""
+    return np.clip(np.rint(picture * 255), 0, 255).astype(np.uint8)
+
+
+def _look_up(share: Float, cmap: ColorMap) -> Pixels:
+    if cmap not in get_args(ColorMap):
+        raise ValueError(f"cmap must be one of {', '.join(get_args(ColorMap))}, but got {cmap!r}")
+    return matplotlib.colormaps[cmap](share, bytes=True)[..., :3]
