@@ -15,7 +15,9 @@ def main() -> int:
     """Parse the arguments, build the demo and launch it; 0 when it is stopped, 2 with one sentence when it cannot start."""
     parser = argparse.ArgumentParser(description="Open the URA-Net page for one trained checkpoint.")
     parser.add_argument("--checkpoint", required=True, metavar="DIR", help="folder that `uranet train` wrote")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine only)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine only)"
+    )
     parser.add_argument("--port", type=int, default=7860, help="port to listen on (default: %(default)s)")
     arguments = parser.parse_args()
     try:

@@ -49,8 +49,6 @@ class URANetConfig(PreTrainedConfig):
         hard_normal_power: Focus of the restoration loss on badly restored normal cells; 0 weighs all cells alike.
         image_threshold: Raw image score at which the verdict flips; None before calibration.
         pixel_threshold: Raw map value at which a pixel counts as anomalous; None before calibration.
-        image_scale: Raw units of one step of the fixed 0-1 image scale; None before calibration.
-        pixel_scale: The same for the map.
         false_positive_rate: Rate on held-out normal images that the thresholds were calibrated for, in (0, 1).
 
     Raises:
@@ -90,8 +88,6 @@ class URANetConfig(PreTrainedConfig):
         hard_normal_power: float = 1.0,
         image_threshold: float | None = None,
         pixel_threshold: float | None = None,
-        image_scale: float | None = None,
-        pixel_scale: float | None = None,
         false_positive_rate: float = 0.05,
         **kwargs: Any,
     ) -> None:
@@ -124,16 +120,14 @@ class URANetConfig(PreTrainedConfig):
         self.hard_normal_power = hard_normal_power
         self.image_threshold = image_threshold
         self.pixel_threshold = pixel_threshold
-        self.image_scale = image_scale
-        self.pixel_scale = pixel_scale
         self.false_positive_rate = false_positive_rate
         self._check()
         super().__init__(**kwargs)
 
     @property
     def is_calibrated(self) -> bool:
-        """Whether both thresholds and both scales were measured on held-out normal images."""
-        return None not in (self.image_threshold, self.pixel_threshold, self.image_scale, self.pixel_scale)
+        """Whether both thresholds were measured on held-out normal images."""
+        return None not in (self.image_threshold, self.pixel_threshold)
 
     def _check(self) -> None:
         def require(ok: bool, field: str, rule: str) -> None:

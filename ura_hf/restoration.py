@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -41,11 +43,10 @@ class RestorationBlock(nn.Module):
         """x (B, T, d), memory (1, N, d), key_bias (B, T + N) -> (B, T, d)."""
         batch, _, width = x.shape
         normed = self.norm(x)
-        context = torch.cat([normed, self.norm(memory).expand(batch, -1, -1)], dim=1)
+        shared = self.key_value(self.norm(memory)).expand(batch, -1, -1)  # once for the whole batch
         query = self.query(normed).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        key, value = (
-            part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.key_value(context).split(width, -1)
-        )
+        context = torch.cat([self.key_value(normed), shared], dim=1).unflatten(-1, (2, self.heads, -1))
+        key, value = context.transpose(1, 3).unbind(2)  # (B, heads, T + N, d / heads)
         bias = key_bias[:, None, None, :].to(query.dtype)
         mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         x = x + self.out(mixed.transpose(1, 2).flatten(2))
@@ -104,20 +105,26 @@ class FeatureRestoration(nn.Module):
 
 
 @torch.no_grad()
-def greedy_coreset(points: Tensor, count: int, generator: torch.Generator, projected: int = 64) -> Tensor:
-    """Indices of `count` points that cover the set: farthest-point selection (Sener and Savarese 2018; PatchCore, 2022).
+def greedy_coreset(chunks: Iterable[Tensor], count: int, generator: torch.Generator, projected: int = 64) -> Tensor:
+    """Indices of at most `count` points that cover the set: farthest-point selection (Sener and Savarese 2018; PatchCore 2022).
 
-    points (N, D) -> (min(count, N),) indices. Distances are measured after a Gaussian random projection to `projected` dims.
+    chunks of points (n, D), N in all -> (min(count, N),) indices. Distances are measured after a Gaussian random
+    projection to `projected` dimensions, so only the projections are held in memory.
     """
+    low: list[Tensor] = []
+    projection: Tensor | None = None
+    for chunk in chunks:
+        if projection is None:
+            projection = torch.randn(chunk.shape[1], projected, generator=generator) / projected**0.5
+        low.append(chunk.float() @ projection)
+    points = torch.cat(low)
     if count >= len(points):
         return torch.arange(len(points))
-    projection = torch.randn(points.shape[1], projected, generator=generator) / projected**0.5
-    low = torch.cat([chunk.float() @ projection for chunk in points.split(4096)])
-    norms = low.square().sum(1)
+    norms = points.square().sum(1)
     chosen = [int(torch.randint(len(points), (1,), generator=generator))]
-    nearest = torch.full((len(low),), float("inf"))
+    nearest = torch.full((len(points),), float("inf"))
     while len(chosen) < count:
         last = chosen[-1]
-        nearest = torch.minimum(nearest, norms - 2 * (low @ low[last]) + norms[last])
+        nearest = torch.minimum(nearest, norms - 2 * (points @ points[last]) + norms[last])
         chosen.append(int(nearest.argmax()))
     return torch.tensor(chosen)

@@ -9,24 +9,26 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-LOGIT_STEP = 4.0  # a normal image lies around 0.5 - 0.5 * tanh(...) of this many logits below the threshold
 
+def residual_map(
+    features: Tensor, restored: Tensor, levels: Sequence[int], kind: str, per_level: bool, size: int
+) -> Tensor:
+    """Residual at the network input's geometry, >= 0: two (B, C, G, G) -> (B, 1, size, size).
 
-def residual_map(features: Tensor, restored: Tensor, levels: Sequence[int], kind: str, per_level: bool) -> Tensor:
-    """Residual of every grid cell, >= 0: two (B, C, G, G) -> (B, 1, G, G).
-
-    L2: mean_c (F - F^)^2. Direction: 1 - cos(F, F^), over the concatenation or averaged over `levels` (channels each).
+    up(L2) x up(direction), or one of them: L2 = mean_c (F - F^)^2, direction = 1 - cos(F, F^), over the concatenation or
+    averaged over `levels` (channels each); up is bilinear.
     """
     features, restored = features.float(), restored.float()
-    l2 = (features - restored).square().mean(1, keepdim=True)
-    if kind == "l2":
-        return l2
-    parts = list(levels) if per_level else [features.shape[1]]
-    cosines = [
-        functional.cosine_similarity(f, r, dim=1) for f, r in zip(features.split(parts, 1), restored.split(parts, 1), strict=True)
-    ]
-    direction = (1 - torch.stack(cosines, 1).mean(1, keepdim=True)).clamp_min(0)
-    return direction if kind == "cosine" else l2 * direction
+    maps = []
+    if kind != "cosine":
+        maps.append((features - restored).square().mean(1, keepdim=True))
+    if kind != "l2":
+        parts = list(levels) if per_level else [features.shape[1]]
+        pairs = zip(features.split(parts, 1), restored.split(parts, 1), strict=True)
+        cosines = torch.stack([functional.cosine_similarity(f, r, dim=1) for f, r in pairs])
+        maps.append((1 - cosines.mean(0)).clamp_min(0)[:, None])
+    ups = [functional.interpolate(m, (size, size), mode="bilinear") for m in maps]
+    return ups[0] * ups[1] if len(ups) == 2 else ups[0]
 
 
 def gaussian_smooth(maps: Tensor, sigma: float) -> Tensor:
@@ -41,12 +43,6 @@ def gaussian_smooth(maps: Tensor, sigma: float) -> Tensor:
     return functional.conv2d(functional.conv2d(padded, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
 
 
-def upsample_and_smooth(cells: Tensor, size: int, sigma: float) -> Tensor:
-    """Bilinear to the network input's geometry, then Gaussian: (B, 1, G, G) -> (B, size, size)."""
-    up = functional.interpolate(cells, (size, size), mode="bilinear", align_corners=False)
-    return gaussian_smooth(up, sigma)[:, 0]
-
-
 def image_score(maps: Tensor, rule: str, topk_fraction: float) -> Tensor:
     """One raw score an image, (B, H, W) -> (B,): maximum, standard deviation or mean of the largest share."""
     flat = maps.flatten(1)
@@ -57,28 +53,22 @@ def image_score(maps: Tensor, rule: str, topk_fraction: float) -> Tensor:
     return flat.topk(max(1, round(topk_fraction * flat.shape[1])), dim=1).values.mean(1)
 
 
-def fixed_scale(raw: Tensor, threshold: float, scale: float) -> Tensor:
-    """Raw scores on the fixed 0-1 scale: sigmoid((raw - threshold) / scale), so that 0.5 is the threshold.
+def fixed_scale(raw: Tensor, threshold: float) -> Tensor:
+    """Raw scores >= 0 on the fixed 0-1 scale: raw / (raw + threshold), so that 0.5 is the threshold; same shape.
 
-    Strictly increasing, never clamped, independent of the other images of a batch; same shape as `raw`.
+    Strictly increasing, never clamped, independent of the other images of a batch.
     """
-    return torch.sigmoid((raw - threshold) / scale)
+    return raw / (raw + threshold)
 
 
-def calibrate(raw: Tensor, false_positive_rate: float) -> tuple[float, float]:
-    """Threshold and scale from held-out normal scores (N,).
+def calibrate(raw: Tensor, false_positive_rate: float) -> float:
+    """Threshold from held-out normal scores (N,): their (1 - rate) quantile by the conformal rank ceil((1 - rate) (N + 1)).
 
-    The threshold is the (1 - rate) quantile, moved half the step to the next value up; where the sample is too small for
-    the rate, it lies above the maximum by the spread that the sample shows. The scale puts the normal median at
-    sigmoid(-LOGIT_STEP / 2).
+    Where N is too small for the rate, the threshold lies above the largest score by a quarter of its distance to the median.
     """
     values = raw.flatten().double().sort().values
-    median = values[len(values) // 2]
-    spread = (values[-1] - median).clamp_min(1e-12 + 1e-6 * values[-1].abs())
-    rank = (1 - false_positive_rate) * (len(values) + 1)
-    if rank > len(values):
-        threshold = values[-1] + 0.25 * spread
-    else:
-        threshold = values[max(0, math.ceil(rank) - 1)]
-    scale = ((threshold - median) / (LOGIT_STEP / 2)).clamp_min(spread * 1e-3)
-    return float(threshold), float(scale)
+    rank = math.ceil((1 - false_positive_rate) * (len(values) + 1))
+    if rank <= len(values):
+        return max(float(values[rank - 1]), 1e-12)
+    largest, median = float(values[-1]), float(values[len(values) // 2])
+    return max(largest + 0.25 * max(largest - median, 0.1 * largest), 1e-12)

@@ -71,7 +71,9 @@ def pca_colors(features: Float, restored: Float) -> tuple[Pixels, Pixels]:
     if features.ndim != 3 or features.shape != restored.shape:
         raise ValueError(f"features must be two equal (C, G, G), but got shapes {features.shape} and {restored.shape}")
     channels, height, width = features.shape
-    cells = np.concatenate([features.reshape(channels, -1), restored.reshape(channels, -1)], axis=1).T.astype(np.float32)
+    cells = np.concatenate([features.reshape(channels, -1), restored.reshape(channels, -1)], axis=1).T.astype(
+        np.float32
+    )
     cells = cells - cells.mean(axis=0)
     count = min(3, channels)
     variances, axes = linalg.eigh(cells.T @ cells / len(cells), subset_by_index=(channels - count, channels - 1))

@@ -1,0 +1,258 @@
+"""The command `uranet`: train, evaluate and predict. Numerics live elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import UserError
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; 0 when it worked, 2 with one sentence on stderr when its input must be mended, 130 when interrupted."""
+    options = build_parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except UserError as error:
+        print(f"uranet: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        print("uranet: interrupted; repeat the same command to go on where it was last saved.", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="uranet",
+        description="Find defects in images after seeing only good ones (URA-Net, arXiv 2603.22840).",
+        epilog="'uranet COMMAND --help' explains each command. Exit codes: 0 done, 2 wrong input, 130 interrupted.",
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_train(commands)
+    _add_evaluate(commands)
+    _add_predict(commands)
+    return parser
+
+
+def _add_command(
+    commands: Any, name: str, run: Any, summary: str, description: str, example: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=description,
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_train(commands: Any) -> None:
+    parser = _add_command(
+        commands,
+        "train",
+        _train,
+        "train a detector on good images",
+        """Train a detector on good images only and write a checkpoint folder.
+
+DIR is a category in the MVTec AD layout (train/good is used, nothing else is looked at) or a plain folder of good
+images. The frozen backbone sees every image once; its features are cached in the output folder while training runs.
+A tenth of the images is kept from training to calibrate the thresholds. The checkpoint is that of the last step.
+
+Killed or interrupted runs go on from the last saved step when the same command is repeated. Several processes or
+GPUs: accelerate launch -m ura_hf train ...""",
+        "uranet train --data photos/ring --output runs/ring --steps 1000 --seed 0",
+    )
+    data = parser.add_argument_group("data")
+    data.add_argument("--data", type=Path, required=True, metavar="DIR", help="category or folder of good images")
+    data.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="folder for the checkpoint; made if absent"
+    )
+    data.add_argument("--limit", type=int, metavar="N", help="use only N good images, drawn by the seed")
+    data.add_argument("--textures", type=Path, metavar="DIR", help="natural photos as a source of artificial anomalies")
+    data.add_argument(
+        "--max-value", type=float, metavar="V", help="white in 16-bit images, e.g. 4095 for 12-bit cameras"
+    )
+    data.add_argument("--resize-mode", choices=("stretch", "pad"), default="stretch", help="pad keeps the aspect ratio")
+    model = parser.add_argument_group("model")
+    model.add_argument("--backbone", metavar="NAME", help="any timm CNN (default: wide_resnet50_2.tv_in1k)")
+    model.add_argument(
+        "--backbone-weights", type=Path, metavar="FILE", help="its weights as safetensors; default: the Hub"
+    )
+    model.add_argument("--image-size", type=int, metavar="S", help="side of the network input, pixels (default: 256)")
+    model.add_argument("--grid-size", type=int, metavar="G", help="side of the feature grid (default: 32)")
+    model.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=JSON", help="any other field of URANetConfig"
+    )
+    run = parser.add_argument_group("training")
+    run.add_argument("--steps", type=int, default=1000, help="optimiser steps (default: %(default)s)")
+    run.add_argument("--batch-size", type=int, default=8, help="images a step and process (default: %(default)s)")
+    run.add_argument("--learning-rate", type=float, default=1e-3, help="peak of the schedule (default: %(default)s)")
+    run.add_argument(
+        "--held-out", type=float, default=0.1, metavar="SHARE", help="for calibration (default: %(default)s)"
+    )
+    run.add_argument(
+        "--false-positive-rate", type=float, metavar="RATE", help="of good images, to calibrate for (default: 0.05)"
+    )
+    run.add_argument(
+        "--seed", type=int, default=0, help="same seed, same weights on one machine (default: %(default)s)"
+    )
+    run.add_argument(
+        "--precision", choices=("auto", "fp32", "bf16"), default="auto", help="default: bf16 where supported"
+    )
+    run.add_argument(
+        "--save-every", type=int, default=200, metavar="STEPS", help="between resume points (default: 200)"
+    )
+
+
+def _add_evaluate(commands: Any) -> None:
+    parser = _add_command(
+        commands,
+        "evaluate",
+        _evaluate,
+        "measure a checkpoint on labelled test images",
+        """Measure a checkpoint on the test images of an MVTec-layout category.
+
+Prints image AUROC, AP and F1-max, pixel AUROC, AP and F1-max, and AUPRO up to a false-positive rate of 0.3, overall
+and per defect type, and how the calibrated threshold did. Maps are compared with the masks at the size of the images.""",
+        "uranet evaluate runs/bottle --data mvtec/bottle --json bottle.json",
+    )
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="folder that `uranet train` wrote")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="category with test/ and ground_truth/")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument("--batch-size", type=int, default=8, help="images at once (default: %(default)s)")
+
+
+def _add_predict(commands: Any) -> None:
+    parser = _add_command(
+        commands,
+        "predict",
+        _predict,
+        "check images",
+        """Check images: print verdict and score of each, and write its heatmap and raw map.
+
+With --output, IMAGE gives STEM_heatmap.png (the image with its anomalies glowing) and STEM_map.npy (raw anomaly map,
+float32, at the image's size). Scores run from 0 to 1; 0.5 is the calibrated threshold. An unreadable image is
+reported and the others go on; the exit code is then 2.""",
+        "uranet predict runs/ring new/*.png --output results",
+    )
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="folder that `uranet train` wrote")
+    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="files, or folders of images")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="write heatmaps and raw maps there")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line instead of words")
+    parser.add_argument("--threshold", type=float, metavar="T", help="raw image score in place of the calibrated one")
+
+
+def _train(options: argparse.Namespace) -> None:
+    from .configuration_uranet import URANetConfig
+    from .training import TrainingOptions, train
+
+    fields = {
+        name: value
+        for name in ("backbone", "image_size", "grid_size", "false_positive_rate")
+        if (value := getattr(options, name)) is not None
+    }
+    for entry in options.set:
+        name, _, value = entry.partition("=")
+        try:
+            fields[name] = json.loads(value)
+        except json.JSONDecodeError:
+            fields[name] = value
+    known = URANetConfig()
+    if unknown := [name for name in fields if not hasattr(known, name)]:
+        raise UserError(
+            f"--set must name a field of URANetConfig, but got {unknown[0]!r}: see help(ura_hf.URANetConfig)."
+        )
+    chosen = {name: getattr(options, name) for name in TrainingOptions.__dataclass_fields__}
+    command = " ".join(["uranet", *sys.argv[1:]])
+    record = train(TrainingOptions(**chosen), URANetConfig(**fields), command)
+    if int(os.environ.get("RANK", "0")) == 0:
+        count, held = record["images"]["fitted"], record["images"]["held_out"]
+        print(
+            f"{options.output}: trained on {count} good images, calibrated on {held} others, {record['seconds']:.0f} s."
+        )
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from .evaluation import evaluate, load_checkpoint
+    from .metrics import METRIC_KEYS
+
+    result = evaluate(*load_checkpoint(options.checkpoint), options.data, options.batch_size)
+    if options.json:
+        _write(options.json, lambda path: path.write_text(json.dumps(result, indent=2) + "\n"))
+    rows = {"all": result, **result["per_type"]}
+    width = max(len(name) for name in rows) + 2
+    print("".ljust(width) + "  ".join(key.rjust(11) for key in METRIC_KEYS))
+    for name, row in rows.items():
+        cells = ["-" if row[key] is None else f"{row[key]:.4f}" for key in METRIC_KEYS]
+        print(name.ljust(width) + "  ".join(cell.rjust(11) for cell in cells))
+    at = result["at_threshold"]
+    if at["false_alarm_rate"] is not None and at["miss_rate"] is not None:
+        print(f"at the calibrated threshold: {at['false_alarm_rate']:.1%} false alarms, {at['miss_rate']:.1%} misses")
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from .data.folder import list_images
+    from .data.images import load_image
+    from .evaluation import load_checkpoint
+    from .pipeline import URANetPipeline
+    from .visualization import overlay
+
+    model, processor = load_checkpoint(options.checkpoint)
+    detector = URANetPipeline(model=model, image_processor=processor, device=model.device)
+    images: list[Path] = []
+    for path in options.images:
+        images += list_images(path) if path.is_dir() else [path]
+    if not images:
+        raise UserError(f"{options.images[0]} holds no images: pass image files or a folder of them.")
+    failures = []
+    for path in images:
+        try:
+            result = detector(str(path), threshold=options.threshold)
+            image = load_image(path, max_value=processor.max_value)
+        except UserError as error:
+            failures.append(str(error))
+            print(f"uranet: {error}", file=sys.stderr)
+            continue
+        shown = {"image": str(path), **{k: v for k, v in result.items() if not isinstance(v, np.ndarray)}}
+        if options.output:
+            heatmap, raw = (options.output / f"{path.stem}{end}" for end in ("_heatmap.png", "_map.npy"))
+            _write(heatmap, lambda target, i=image, r=result: _save_png(overlay(i, r["score_map"]), target))
+            _write(raw, lambda target, r=result: np.save(target, r["anomaly_map"]))
+            shown |= {"heatmap": str(heatmap), "map": str(raw)}
+        print(
+            json.dumps(shown)
+            if options.json
+            else f"{path}: {result['label']}, score {result['score']:.3f} (threshold 0.5)"
+        )
+    if failures:
+        raise UserError(
+            f"{len(failures)} of {len(images)} images could not be checked, see above: replace or leave them out."
+        )
+
+
+def _save_png(pixels: np.ndarray, path: Path) -> None:
+    from PIL import Image
+
+    Image.fromarray(pixels).save(path)
+
+
+def _write(path: Path, write: Any) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path)
+    except OSError as error:
+        raise UserError(f"{path} can't be written ({error.strerror}): choose another place.") from error

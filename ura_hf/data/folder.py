@@ -1,0 +1,156 @@
+"""Reading of dataset folders: the MVTec AD layout, a folder with `good/`, or a plain folder of good images."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from ura_hf.errors import UserError
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".ppm"})
+"""File name endings, in lower case, that count as images."""
+
+GOOD = "good"
+GROUND_TRUTH = "ground_truth"
+MIN_TRAIN_IMAGES = 2
+RECOMMENDED_TRAIN_IMAGES = 20
+
+_LAYOUTS = (
+    "expected train/good/ with images (MVTec AD layout), or good/ and one subfolder per defect type, "
+    f"or good images directly in the folder ({', '.join(sorted(IMAGE_SUFFIXES))})"
+)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image: `label` 0 normal or 1 anomalous, `defect_type` "good" for normals, `mask` None if there is none."""
+
+    image: Path
+    label: int
+    defect_type: str
+    mask: Path | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The images of one category, naturally sorted; `train` holds normal images only, `test` may be empty."""
+
+    name: str
+    root: Path
+    train: list[Sample]
+    test: list[Sample]
+
+
+def list_images(folder: str | Path, recursive: bool = False) -> list[Path]:
+    """Image files in `folder` (and below it if `recursive`), naturally sorted: 2.png before 10.png; no hidden files."""
+    entries = Path(folder).rglob("*") if recursive else Path(folder).iterdir()
+    images = [p for p in entries if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".") and p.is_file()]
+    return sorted(images, key=_natural_key)
+
+
+def read_dataset(root: str | Path) -> Dataset:
+    """Read a dataset folder in whichever of three layouts it has.
+
+    With `train/`: the MVTec AD layout, `train/good/*`, `test/<type>/*` and `ground_truth/<type>/<stem>_mask.png` (or
+    `<stem>.png`, any image suffix). With `good/`: its images are for training, every other subfolder is a defect type
+    for testing, with masks in `ground_truth/` as above. Otherwise: the images directly in the folder, for training.
+    Masks may be missing, altogether or for single images.
+
+    Raises:
+        UserError: no such folder, fewer than two good training images, test images outside a type's folder, or
+            masks that belong to no test image.
+    """
+    root = Path(root)
+    if not root.exists():
+        raise UserError(f"dataset folder not found: {root}; check the path")
+    if not root.is_dir():
+        raise UserError(f"dataset must be a folder, but got a file: {root}; {_LAYOUTS}")
+
+    if (root / "train").is_dir():
+        train_folder, type_folders = root / "train" / GOOD, _mvtec_test_folders(root)
+    elif (root / GOOD).is_dir():
+        train_folder = root / GOOD
+        type_folders = [f for f in _subfolders(root) if f.name not in (GOOD, GROUND_TRUTH)]
+    else:
+        train_folder, type_folders = root, []
+
+    train = [Sample(path, 0, GOOD) for path in list_images(train_folder)] if train_folder.is_dir() else []
+    _check_train(train, train_folder, root)
+    return Dataset(root.resolve().name, root, train, _read_test(type_folders, root / GROUND_TRUTH))
+
+
+def _mvtec_test_folders(root: Path) -> list[Path]:
+    test = root / "test"
+    if not test.is_dir():
+        return []
+    loose = list_images(test)
+    if loose:
+        raise UserError(
+            f"images must lie in a subfolder of {test} named after their type, but got {len(loose)} directly in it, "
+            f"e.g. {loose[0].name}; move them to {test / GOOD} or {test / '<defect type>'}"
+        )
+    return _subfolders(test)
+
+
+def _read_test(type_folders: list[Path], ground_truth: Path) -> list[Sample]:
+    found = list_images(ground_truth, recursive=True) if ground_truth.is_dir() else []
+    masks = {mask for mask in found if mask.parent != ground_truth / GOOD}
+    by_name = {(mask.parent.name, mask.stem): mask for mask in masks if mask.parent.parent == ground_truth}
+    unmatched = set(masks)
+    samples = []
+    for folder in type_folders:
+        for image in list_images(folder):
+            if folder.name == GOOD:
+                samples.append(Sample(image, 0, GOOD))
+                continue
+            stems = (f"{image.stem}_mask", image.stem)
+            own = [by_name[folder.name, stem] for stem in stems if (folder.name, stem) in by_name]
+            unmatched.difference_update(own)
+            samples.append(Sample(image, 1, folder.name, own[0] if own else None))
+    if unmatched:
+        first = min(unmatched, key=_natural_key)
+        raise UserError(
+            f"{len(unmatched)} mask(s) in {ground_truth} match no test image, e.g. {first.relative_to(ground_truth)}; "
+            f"rename each to {GROUND_TRUTH}/<type>/<image name>_mask.png after its image, or remove it"
+        )
+    return samples
+
+
+def _check_train(train: list[Sample], folder: Path, root: Path) -> None:
+    if not train:
+        raise UserError(
+            f"no good training images in {folder}: {_describe(folder if folder.is_dir() else root)}; {_LAYOUTS}"
+        )
+    if len(train) < MIN_TRAIN_IMAGES:
+        raise UserError(
+            f"only one image in {folder}: at least {MIN_TRAIN_IMAGES} good training images are needed and "
+            f"{RECOMMENDED_TRAIN_IMAGES} or more are recommended; add images of good parts"
+        )
+
+
+def _describe(folder: Path) -> str:
+    """What `folder` holds instead of images, e.g. "found 3 other files (.txt) and subfolders bottle, pill in /data"."""
+    suffixes = Counter(
+        p.suffix.lower() or p.name for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")
+    )
+    subfolders = [f.name for f in _subfolders(folder)]
+    found = []
+    if suffixes:
+        found.append(f"{suffixes.total()} other file(s) ({', '.join(s for s, _ in suffixes.most_common(5))})")
+    if subfolders:
+        found.append(f"subfolder(s) {', '.join(subfolders[:5])}{', ...' if len(subfolders) > 5 else ''}")
+    description = f"found {' and '.join(found) or 'nothing'} in {folder}"
+    datasets = [f for f in _subfolders(folder) if (f / "train" / GOOD).is_dir() or (f / GOOD).is_dir()]
+    return f"{description}, did you mean {datasets[0]}?" if datasets else description
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted((p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")), key=_natural_key)
+
+
+def _natural_key(path: Path) -> list[tuple[int, int, str]]:
+    """Sort key in which runs of digits compare as numbers."""
+    parts = re.split(r"(\d+)", str(path).casefold())
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]

@@ -1,0 +1,263 @@
+"""Reading of one image or one mask, whatever its bit depth, colour mode or container."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from PIL import Image, UnidentifiedImageError
+
+from ura_hf.errors import UserError
+
+MAX_PIXELS = 200_000_000
+"""Largest image [pixels] that is decoded; files stop earlier, at Pillow's own limit of about 179 megapixels."""
+
+_FULL_SCALE_16_BIT = 65535.0
+_FLOAT_TOLERANCE = 1e-5
+_ORIENTATION_TAG = 274
+_BITS_PER_SAMPLE_TAG = 258
+_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
+
+
+def load_image(source: Any, *, max_value: float | None = None) -> np.ndarray:
+    """Read an image as RGB.
+
+    Args:
+        source: a path, an open binary file, a `PIL.Image.Image`, or an array (H, W), (H, W, 1), (H, W, 2) grey + alpha,
+            (H, W, 3) or (H, W, 4) of dtype bool, uint8, uint16 or float in [0, 1].
+        max_value: the value in a 16-bit source that stands for white, e.g. 4095 for a 12-bit camera; None for 65535.
+
+    Returns:
+        float32 (H, W, 3) in [0, 1]. EXIF orientation is applied, transparency is laid over white, an animation gives
+        its first frame.
+
+    Raises:
+        UserError: the file is missing, empty, not an image, truncated or too large, or its values leave their range.
+    """
+    raw, name = _decode(source)
+    values = _to_unit_range(raw, max_value, name)
+    if values.shape[2] in (2, 4):
+        alpha = values[..., -1:]
+        values = values[..., :-1] * alpha + (1.0 - alpha)
+    return np.ascontiguousarray(np.broadcast_to(values, (*values.shape[:2], 3)), dtype=np.float32)
+
+
+def load_mask(path: Any, size: tuple[int, int] | None) -> np.ndarray:
+    """Read a ground-truth mask: every pixel that is neither black nor fully transparent is defect.
+
+    Args:
+        path: anything `load_image` takes.
+        size: (H, W) that the mask must have, the size of its image; None accepts any.
+
+    Returns:
+        bool (H, W).
+
+    Raises:
+        UserError: as `load_image`, or the mask's size is not `size`.
+    """
+    raw, name = _decode(path)
+    has_alpha = raw.shape[2] in (2, 4)
+    mask = (raw[..., : raw.shape[2] - has_alpha] != 0).any(axis=2)
+    if has_alpha:
+        mask &= raw[..., -1] != 0
+    if size is not None and mask.shape != tuple(size):
+        raise UserError(
+            f"mask {name} must have the size of its image, {size[1]}x{size[0]} pixels (width x height), "
+            f"but got {mask.shape[1]}x{mask.shape[0]}; export it again at the image's size"
+        )
+    return mask
+
+
+def _decode(source: Any) -> tuple[np.ndarray, str]:
+    """Return the samples as stored, (H, W, C) with C in 1..4, and the name that error messages use."""
+    if isinstance(source, np.ndarray):
+        raw, name = source, "array"
+        _check_pixels(raw.shape[1] if raw.ndim > 1 else 1, raw.shape[0] if raw.ndim else 1, name)
+    elif isinstance(source, Image.Image):
+        name = str(getattr(source, "filename", "") or "PIL image")
+        raw = _decode_pil(source, name)
+    else:
+        data, name = _read_bytes(source)
+        raw = _decode_bytes(data, name)
+    if raw.ndim == 2:
+        raw = raw[..., None]
+    if raw.ndim != 3 or raw.shape[2] not in (1, 2, 3, 4) or raw.size == 0:
+        raise UserError(
+            f"{name} must be of shape (H, W) or (H, W, 1 to 4) with H and W at least 1, but got {raw.shape}"
+        )
+    return raw, name
+
+
+def _read_bytes(source: Any) -> tuple[bytes, str]:
+    if isinstance(source, (str, Path)):
+        path = Path(source)
+        if not path.exists():
+            raise UserError(f"image file not found: {path}; check the path")
+        if path.is_dir():
+            raise UserError(f"expected an image file, but got a folder: {path}; give the path of one image in it")
+        try:
+            data, name = path.read_bytes(), str(path)
+        except OSError as error:
+            raise UserError(f"image file cannot be read: {path}: {error.strerror}; check its permissions") from error
+    elif hasattr(source, "read"):
+        data, name = source.read(), str(getattr(source, "name", "open file"))
+    else:
+        raise UserError(
+            "image must be a path, an open binary file, a PIL image or a numpy array, "
+            f"but got {type(source).__name__}; convert it first"
+        )
+    if not data:
+        raise UserError(f"image file is empty (0 bytes): {name}; replace it or remove it")
+    return data, name
+
+
+def _decode_bytes(data: bytes, name: str) -> np.ndarray:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data))
+    except Image.DecompressionBombError as error:
+        raise UserError(f"image is too large: {name}: {error}; crop it or make it smaller") from error
+    except UnidentifiedImageError as error:
+        if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+            return _decode_tiff(data, name)
+        raise UserError(
+            f"file is not an image that can be read: {name}; save it as PNG, JPEG, TIFF or BMP, or remove it"
+        ) from error
+    except _DECODE_ERRORS as error:
+        raise _damaged(name, error) from error
+    with image:
+        if image.format == "TIFF" and _is_deep_multichannel_tiff(image):
+            return _decode_tiff(data, name)
+        return _decode_pil(image, name)
+
+
+def _is_deep_multichannel_tiff(image: Image.Image) -> bool:
+    bits = image.tag_v2.get(_BITS_PER_SAMPLE_TAG, (1,))  # type: ignore[attr-defined]
+    return len(bits) > 1 and max(bits) > 8
+
+
+def _decode_pil(image: Image.Image, name: str) -> np.ndarray:
+    _check_pixels(*image.size, name)
+    try:
+        samples = _decode_deep_png(image)
+        if samples is None:
+            image.load()
+            samples = _pil_samples(image)
+        return _orient(samples, image.getexif().get(_ORIENTATION_TAG, 1))
+    except _DECODE_ERRORS as error:
+        raise _damaged(name, error) from error
+
+
+def _pil_samples(image: Image.Image) -> np.ndarray:
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return np.asarray(image)
+    return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+
+
+def _decode_deep_png(image: Image.Image) -> np.ndarray | None:
+    """Both bytes of a 16-bit colour or grey + alpha PNG as uint16 (H, W, C); None for any other or a decoded image.
+
+    Pillow holds 8 bits a channel. Its raw mode "RGB;16B" keeps the first, high byte of each sample and "RGB;16L" the
+    second one, so two passes give all 16 bits.
+    """
+    if image.format != "PNG" or not getattr(image, "tile", None):
+        return None
+    tile = image.tile[0]  # type: ignore[attr-defined]
+    if tile.args not in ("RGB;16B", "RGBA;16B", "LA;16B"):
+        return None
+    stream = image.fp  # type: ignore[attr-defined]
+    position = stream.tell()
+    stream.seek(0)
+    data = stream.read()
+    stream.seek(position)
+
+    def decode(raw_mode: str) -> np.ndarray:
+        with Image.open(io.BytesIO(data)) as copy:
+            copy.tile = [tile._replace(args=raw_mode)]  # type: ignore[attr-defined]
+            return np.asarray(copy).astype(np.uint16)
+
+    if tile.args == "LA;16B":
+        grey_high, grey_low, alpha_high, alpha_low = np.moveaxis(decode("RGBA"), 2, 0)
+        return np.stack([grey_high << 8 | grey_low, alpha_high << 8 | alpha_low], axis=2)
+    return decode(tile.args) << 8 | decode(tile.args.replace("16B", "16L"))
+
+
+def _decode_tiff(data: bytes, name: str) -> np.ndarray:
+    """Samples of the first page of a TIFF that Pillow cannot hold: 16-bit or float colour."""
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+            page = tiff.pages.first
+            _check_pixels(page.imagewidth, page.imagelength, name)
+            samples = page.asarray()
+            if samples.ndim == 3 and page.axes.startswith("S"):
+                samples = np.moveaxis(samples, 0, -1)
+            tag = page.tags.get(_ORIENTATION_TAG)
+            return _orient(samples, int(tag.value) if tag is not None else 1)
+    except UserError:
+        raise
+    except (*_DECODE_ERRORS, tifffile.TiffFileError) as error:
+        if "imagecodecs" in str(error):
+            raise UserError(
+                f"TIFF compression is not supported: {name}; save it uncompressed or with deflate compression"
+            ) from error
+        raise _damaged(name, error) from error
+
+
+def _orient(samples: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn (H, W) or (H, W, C) samples upright as EXIF orientation 1..8 says; other values leave them."""
+    if orientation in (5, 6, 7, 8):
+        samples = np.swapaxes(samples, 0, 1)
+    if orientation in (3, 4, 7, 8):
+        samples = samples[::-1]
+    if orientation in (2, 3, 6, 7):
+        samples = samples[:, ::-1]
+    return samples
+
+
+def _to_unit_range(raw: np.ndarray, max_value: float | None, name: str) -> np.ndarray:
+    if raw.dtype in (np.bool_, np.uint8):
+        return raw.astype(np.float32) / np.float32(1 if raw.dtype == np.bool_ else 255)
+    low, high = raw.min(), raw.max()
+    if raw.dtype.kind == "f":
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise UserError(f"{name} must hold finite values, but got NaN or infinite ones; replace them")
+        if low < -_FLOAT_TOLERANCE or high > 1 + _FLOAT_TOLERANCE:
+            raise UserError(
+                f"{name} holds floating-point values, which must lie in [0, 1], "
+                f"but got [{low:g}, {high:g}]; divide them by their full scale"
+            )
+        return raw.astype(np.float32).clip(0.0, 1.0)
+    if raw.dtype.newbyteorder("=") not in (np.uint16, np.int32):
+        raise UserError(
+            f"{name} must be bool, uint8, uint16 or floating point, but got {raw.dtype}; convert it to one of these"
+        )
+    full_scale = _FULL_SCALE_16_BIT if max_value is None else float(max_value)
+    if not full_scale > 0:
+        raise UserError(
+            f"max_value must be positive, but got {max_value}; give the value of white, e.g. 4095 for 12 bits"
+        )
+    if low < 0 or high > full_scale:
+        raise UserError(
+            f"{name} must hold values in [0, {full_scale:g}], but got [{low}, {high}]; "
+            "set max_value to the value that stands for white"
+        )
+    return raw.astype(np.float32) / np.float32(full_scale)
+
+
+def _check_pixels(width: int, height: int, name: str) -> None:
+    if width * height > MAX_PIXELS:
+        raise UserError(
+            f"image is too large: {name}: {width}x{height} pixels, but at most {MAX_PIXELS // 10**6} megapixels are "
+            "read; crop it or make it smaller"
+        )
+
+
+def _damaged(name: str, error: Exception) -> UserError:
+    return UserError(f"image file is truncated or damaged: {name}: {error}; replace it or remove it")

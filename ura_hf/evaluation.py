@@ -1,0 +1,111 @@
+"""Scores of a checkpoint on a labelled test set, and predictions on loose images."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from .configuration_uranet import URANetConfig
+from .data.folder import Sample, read_dataset
+from .data.images import load_mask
+from .errors import UserError
+from .image_processing_uranet import URANetImageProcessor
+from .metrics import AnomalyMetrics
+from .modeling_uranet import URANetForAnomalyDetection, URANetOutput
+
+
+def load_checkpoint(folder: str | Path) -> tuple[URANetForAnomalyDetection, URANetImageProcessor]:
+    """Model, on the GPU where there is one, and processor of a local checkpoint folder.
+
+    Raises:
+        UserError: The folder is missing or is not a checkpoint.
+    """
+    folder = Path(folder)
+    if not (folder / URANetConfig.config_file_name).is_file():
+        raise UserError(
+            f"{folder} is not a checkpoint folder (no config.json): pass a folder that `uranet train` wrote."
+        )
+    model = URANetForAnomalyDetection.from_pretrained(folder).eval()
+    try:
+        processor = URANetImageProcessor.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{folder} has no readable preprocessor_config.json: fetch or train the checkpoint again."
+        ) from error
+    return model.to("cuda" if torch.cuda.is_available() else "cpu"), processor
+
+
+@torch.inference_mode()
+def predict_batches(
+    model: URANetForAnomalyDetection,
+    processor: URANetImageProcessor,
+    images: Sequence[Path],
+    batch_size: int,
+    description: str,
+) -> Iterator[tuple[int, URANetOutput, torch.Tensor]]:
+    """(index of the first image, output on the CPU, original sizes) batch by batch, with a progress bar."""
+    for start in tqdm(range(0, len(images), batch_size), desc=description, unit="batch"):
+        inputs = processor(list(images[start : start + batch_size]), return_tensors="pt")
+        output = model(inputs["pixel_values"].to(model.device))
+        kept = URANetOutput(image_score=output.image_score.cpu(), anomaly_map=output.anomaly_map.float().cpu())
+        yield start, kept, inputs["original_sizes"]
+
+
+def evaluate(
+    model: URANetForAnomalyDetection, processor: URANetImageProcessor, data: str | Path, batch_size: int = 8
+) -> dict[str, Any]:
+    """Image and pixel metrics on the test images of an MVTec-layout category.
+
+    Maps are compared with the masks in the geometry of the input image. `at_threshold` tells how the calibrated threshold
+    does on the test images: rates of false alarms and of misses.
+
+    Raises:
+        UserError: There is nothing to test on, or an image or mask is unreadable.
+    """
+    dataset = read_dataset(data)
+    samples = dataset.test
+    if not samples:
+        raise UserError(f"{data} has no test images: expected test/good and test/<defect type> beside train/good.")
+    metrics = AnomalyMetrics()
+    scores: list[float] = []
+    paths = [sample.image for sample in samples]
+    for start, output, sizes in predict_batches(model, processor, paths, batch_size, "evaluating"):
+        maps = processor.restore_geometry(output.anomaly_map, sizes)
+        rows = samples[start : start + len(maps)]
+        masks = [_mask(row, tuple(m.shape)) for row, m in zip(rows, maps, strict=True)]
+        metrics.update(output.image_score, [row.label for row in rows], maps, masks, [row.defect_type for row in rows])
+        scores += output.image_score.tolist()
+    return {
+        **metrics.compute(),
+        "at_threshold": _at_threshold(scores, [s.label for s in samples], model.config.image_threshold),
+        "dataset": dataset.name,
+        "protocol": {
+            "pixel_geometry": "input image",
+            "aupro_fpr_limit": 0.3,
+            "network_input": model.config.image_size,
+            "image_score": model.config.image_score,
+            "checkpoint": "last step",
+        },
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def _mask(sample: Sample, size: tuple[int, ...]) -> Any:
+    return None if sample.mask is None else load_mask(sample.mask, (size[0], size[1]))
+
+
+def _at_threshold(scores: Sequence[float], labels: Sequence[int], threshold: float | None) -> dict[str, float | None]:
+    if threshold is None:
+        return {"threshold": None, "false_alarm_rate": None, "miss_rate": None}
+    good = [s > threshold for s, label in zip(scores, labels, strict=True) if not label]
+    bad = [s <= threshold for s, label in zip(scores, labels, strict=True) if label]
+    return {
+        "threshold": threshold,
+        "false_alarm_rate": sum(good) / len(good) if good else None,
+        "miss_rate": sum(bad) / len(bad) if bad else None,
+    }

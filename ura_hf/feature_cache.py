@@ -1,0 +1,69 @@
+"""Frozen features of a folder of images, computed once and kept on disk as float16."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from .backbone import Backbone
+from .image_processing_uranet import URANetImageProcessor
+
+
+def _fingerprint(images: Sequence[Path], backbone: Backbone, processor: URANetImageProcessor) -> str:
+    files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in images]
+    key = hashlib.sha256(
+        json.dumps([files, backbone.name, backbone.grid_size, processor.to_dict()], default=str).encode()
+    )
+    for name, tensor in backbone.cnn.state_dict().items():
+        key.update(name.encode() + tensor.float().cpu().numpy().tobytes())
+    return key.hexdigest()[:20]
+
+
+def cached_features(
+    images: Sequence[Path],
+    backbone: Backbone,
+    processor: URANetImageProcessor,
+    folder: Path,
+    name: str,
+    batch_size: int = 16,
+) -> np.ndarray:
+    """Raw features of `images`, (N, C, G, G) float16, memory-mapped read-only from `folder`.
+
+    Computed where the folder has none of the same images, processor and weights; an interrupted computation starts again.
+
+    Raises:
+        UserError: An image can't be read.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}-{_fingerprint(images, backbone, processor)}.npy"
+    if not path.exists():
+        shape = (len(images), backbone.channels, backbone.grid_size, backbone.grid_size)
+        partial = path.with_suffix(".partial")
+        store = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
+        device = backbone.mean.device
+        for start in tqdm(range(0, len(images), batch_size), desc=f"features of {name} images", unit="batch"):
+            batch = list(images[start : start + batch_size])
+            pixels = processor(batch, return_tensors="pt")["pixel_values"].to(device)
+            store[start : start + len(batch)] = backbone.raw(pixels).clamp(-6e4, 6e4).half().cpu().numpy()
+        store.flush()
+        del store
+        partial.rename(path)
+    return np.load(path, mmap_mode="r")
+
+
+def channel_statistics(features: np.ndarray, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of every channel over the chosen images, two (C,), accumulated in float64."""
+    total = torch.zeros(features.shape[1], dtype=torch.float64)
+    squares, count = torch.zeros_like(total), 0
+    for row in rows:
+        cells = torch.from_numpy(features[row].astype(np.float64)).flatten(1)
+        total, squares, count = total + cells.sum(1), squares + cells.square().sum(1), count + cells.shape[1]
+    mean = total / count
+    return mean.float(), (squares / count - mean.square()).clamp_min(0).sqrt().float()

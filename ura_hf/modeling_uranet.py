@@ -1,0 +1,266 @@
+"""URA-Net as transformers models: features in, restored features and maps out; losses and scores on top."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import PreTrainedModel
+from transformers.utils import ModelOutput
+
+from . import scoring
+from .backbone import Backbone
+from .configuration_uranet import URANetConfig
+from .errors import UserError
+from .losses import dice_loss, focal_loss, restoration_loss
+from .perception import AnomalyPerception, VariationalLinear, binary_entropy
+from .restoration import FeatureRestoration
+from .synthesis import synthesize
+
+
+@dataclass
+class URANetOutput(ModelOutput):
+    """What URA-Net computed of a batch. B images, C channels, grid side G, network input side S.
+
+    Attributes:
+        loss: Training loss, a scalar; only from a training forward.
+        restoration_loss: Its restoration part, before weighting.
+        perception_loss: Focal + dice of the perception, before weighting.
+        kl_loss: KL of the variational weights over the number of training cells, before weighting.
+        features: Standardised features F of the input, (B, C, G, G).
+        restored_features: Restored features F^, (B, C, G, G).
+        anomaly_map: Raw residual map, >= 0, (B, S, S).
+        score_map: `anomaly_map` on the fixed 0-1 scale where 0.5 is the pixel threshold; None before calibration.
+        image_score: Raw image score, >= 0, (B,).
+        score: `image_score` on the fixed 0-1 scale where 0.5 is the image threshold; None before calibration.
+        anomaly_probability: Expected probability of an anomaly, in [0, 1], (B, S, S).
+        total_uncertainty: Predictive entropy H(E[p]) in nats, [0, ln 2], (B, S, S).
+        aleatoric_uncertainty: Expected entropy E[H(p)] in nats, (B, S, S).
+        epistemic_uncertainty: total - aleatoric, the mutual information, nats, (B, S, S).
+    """
+
+    loss: Tensor | None = None
+    restoration_loss: Tensor | None = None
+    perception_loss: Tensor | None = None
+    kl_loss: Tensor | None = None
+    features: Tensor | None = None
+    restored_features: Tensor | None = None
+    anomaly_map: Tensor | None = None
+    score_map: Tensor | None = None
+    image_score: Tensor | None = None
+    score: Tensor | None = None
+    anomaly_probability: Tensor | None = None
+    total_uncertainty: Tensor | None = None
+    aleatoric_uncertainty: Tensor | None = None
+    epistemic_uncertainty: Tensor | None = None
+
+
+class URANetPreTrainedModel(PreTrainedModel):
+    """Loading, saving and initialisation that both models share."""
+
+    config: URANetConfig
+    config_class = URANetConfig
+    base_model_prefix = "uranet"
+    main_input_name = "pixel_values"
+    _supports_sdpa = True
+
+    @property
+    def backbone(self) -> Backbone:
+        """The frozen feature extractor."""
+        raise NotImplementedError
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if getattr(module, "_uranet_frozen", False):
+            return
+        if isinstance(module, (VariationalLinear, FeatureRestoration)):
+            module.reset_parameters()
+        else:
+            super()._init_weights(module)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, *args: Any, **kwargs: Any) -> Any:
+        """Load a checkpoint as transformers does, but exactly: every tensor of the model, no other, and the backbone frozen.
+
+        Raises:
+            UserError: The folder or a file is missing, damaged or of another model; the message names the tensors.
+        """
+        with_info = kwargs.pop("output_loading_info", False)
+        kwargs["ignore_mismatched_sizes"] = True  # they are reported below, all at once
+        name = pretrained_model_name_or_path
+        try:
+            model, info = super().from_pretrained(name, *args, output_loading_info=True, **kwargs)
+        except UserError:
+            raise
+        except (SafetensorError, OSError, ValueError) as error:
+            raise UserError(
+                f"{name} is not a complete URA-Net checkpoint ({' '.join(str(error).split())[:300]}): "
+                "pass a folder that `uranet train` wrote, or fetch it again."
+            ) from error
+        faults = {
+            "missing": sorted(info["missing_keys"]),
+            "unexpected": sorted(info["unexpected_keys"]),
+            "of another shape": sorted(key for key, *_ in info["mismatched_keys"]),
+        }
+        if found := [f"{len(keys)} {kind} ({', '.join(keys[:5])})" for kind, keys in faults.items() if keys]:
+            raise UserError(
+                f"the tensors of {name} do not fit its config: {'; '.join(found)}. Fetch or train it again."
+            )
+        model.backbone.freeze()
+        return (model, info) if with_info else model
+
+
+class URANetModel(URANetPreTrainedModel):
+    """Features, perception and restoration: the network of the paper without losses and scores."""
+
+    def __init__(self, config: URANetConfig) -> None:
+        super().__init__(config)
+        c = config
+        self.extractor = Backbone(c.backbone, c.out_indices, c.grid_size)
+        for module in self.extractor.modules():
+            module._uranet_frozen = True  # type: ignore[assignment]
+        channels = self.extractor.channels
+        self.perception = AnomalyPerception(channels, c.perception_size, c.prior_std)
+        self.restoration = FeatureRestoration(
+            channels,
+            c.grid_size,
+            c.patch_size,
+            c.hidden_size,
+            c.num_hidden_layers,
+            c.num_attention_heads,
+            c.mlp_ratio,
+            c.bottleneck_dropout,
+            c.memory_size,
+        )
+        self.post_init()
+
+    @property
+    def backbone(self) -> Backbone:
+        """The frozen feature extractor."""
+        return self.extractor
+
+    def suspicion(self, probability: Tensor, entropy: Tensor) -> Tensor:
+        """m = clip(p + w u, 0, 1) with u = entropy / ln 2; all (B, 1, G, G)."""
+        return (probability + self.config.uncertainty_weight * entropy / math.log(2)).clamp(0, 1)
+
+    def extract(self, pixel_values: Tensor) -> Tensor:
+        """Standardised features of images: (B, 3, S, S) normalised pixels -> (B, C, G, G)."""
+        side = self.config.image_size
+        if pixel_values.shape[1:] != (3, side, side):
+            raise UserError(
+                f"pixel_values must be (B, 3, {side}, {side}), but got {tuple(pixel_values.shape)}: "
+                "prepare images with URANetImageProcessor."
+            )
+        return self.extractor(pixel_values.to(self.dtype))
+
+    def forward(
+        self,
+        pixel_values: Tensor | None = None,
+        features: Tensor | None = None,
+        num_samples: int | None = None,
+        return_dict: bool | None = None,
+    ) -> URANetOutput:
+        """Restore images and say where they are anomalous.
+
+        Args:
+            pixel_values: Normalised images, (B, 3, S, S).
+            features: Standardised features in their stead, (B, C, G, G).
+            num_samples: Weight samples of the predictive distribution; None: as configured.
+        """
+        if features is None:
+            if pixel_values is None:
+                raise UserError("pixel_values or features must be given, but got neither.")
+            features = self.extract(pixel_values)
+        c = self.config
+        belief = self.perception.predict(features, num_samples or c.num_samples, c.sample_seed)
+        restored = self.restoration(features, self.suspicion(belief.probability, belief.total))
+        raw = scoring.residual_map(
+            features, restored, self.extractor.level_channels, c.residual, c.per_level, c.image_size
+        )
+
+        def to_image(cells: Tensor) -> Tensor:
+            return functional.interpolate(cells, (c.image_size, c.image_size), mode="bilinear")[:, 0]
+
+        return URANetOutput(
+            features=features,
+            restored_features=restored,
+            anomaly_map=scoring.gaussian_smooth(raw, c.smoothing_sigma)[:, 0],
+            anomaly_probability=to_image(belief.probability),
+            total_uncertainty=to_image(belief.total),
+            aleatoric_uncertainty=to_image(belief.aleatoric),
+            epistemic_uncertainty=to_image(belief.epistemic),
+        )
+
+
+class URANetForAnomalyDetection(URANetPreTrainedModel):
+    """URA-Net with its training loss, image scores and thresholds."""
+
+    def __init__(self, config: URANetConfig) -> None:
+        super().__init__(config)
+        self.uranet = URANetModel(config)
+        self.post_init()
+
+    @property
+    def backbone(self) -> Backbone:
+        """The frozen feature extractor."""
+        return self.uranet.extractor
+
+    def forward(
+        self,
+        pixel_values: Tensor | None = None,
+        features: Tensor | None = None,
+        textures: Tensor | None = None,
+        num_samples: int | None = None,
+        return_loss: bool | None = None,
+        num_images: int = 1000,
+        return_dict: bool | None = None,
+    ) -> URANetOutput:
+        """Detect, or with `return_loss` (default: in training mode) learn from normal images.
+
+        Args:
+            pixel_values: Normalised images, (B, 3, S, S); normal ones where the loss is asked.
+            features: Standardised features in their stead, (B, C, G, G).
+            textures: Standardised features of natural photos, (B, C, G, G), for artificial anomalies.
+            num_samples: Weight samples of the predictive distribution; None: as configured.
+            num_images: Number of training images; KL is divided by it times the cells of an image.
+        """
+        if self.training if return_loss is None else return_loss:
+            if features is None:
+                if pixel_values is None:
+                    raise UserError("pixel_values or features must be given, but got neither.")
+                features = self.uranet.extract(pixel_values)
+            return self.learn(features, textures, num_images)
+        out = self.uranet(pixel_values, features, num_samples)
+        c = self.config
+        out.image_score = scoring.image_score(out.anomaly_map, c.image_score, c.topk_fraction)
+        if c.image_threshold is not None and c.pixel_threshold is not None:
+            out.score = scoring.fixed_scale(out.image_score, c.image_threshold)
+            out.score_map = scoring.fixed_scale(out.anomaly_map, c.pixel_threshold)
+        return out
+
+    def learn(self, features: Tensor, textures: Tensor | None, num_images: int) -> URANetOutput:
+        """Losses on artificial anomalies made from the features (B, C, G, G) of normal images."""
+        c = self.config
+        altered, mask = synthesize(features, textures, c.source_weights, c.mask_weights, c.max_blend)
+        logits = self.uranet.perception(altered)
+        perception = focal_loss(logits, mask) + dice_loss(logits, mask)
+        kl = self.uranet.perception.kl() / (max(num_images, 1) * mask[0].numel())  # a cell is a datum
+        probability = logits.detach().sigmoid()
+        suspicion = self.uranet.suspicion(probability, binary_entropy(probability))
+        doubt = torch.rand(len(features), 1, 1, 1, device=features.device)
+        suspicion = suspicion * (2 * doubt).clamp_max(1)  # perception misses real anomalies: restore them all the same
+        restored = self.uranet.restoration(altered, suspicion)
+        restoration = restoration_loss(
+            restored, features, self.backbone.level_channels, c.cosine_weight, c.hard_normal_power
+        )
+        return URANetOutput(
+            loss=restoration + c.perception_weight * (perception + kl),
+            restoration_loss=restoration.detach(),
+            perception_loss=perception.detach(),
+            kl_loss=kl.detach(),
+        )

@@ -1,0 +1,90 @@
+"""The pipeline task `image-anomaly-detection`: anything that is an image in, verdict and maps out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import Pipeline
+
+from .errors import UserError
+from .modeling_uranet import URANetOutput
+
+TASK = "image-anomaly-detection"
+MAPS = (
+    "score_map",
+    "anomaly_map",
+    "anomaly_probability",
+    "total_uncertainty",
+    "aleatoric_uncertainty",
+    "epistemic_uncertainty",
+)
+
+
+class URANetPipeline(Pipeline):
+    """Detect anomalies in images.
+
+    Called with a path, a PIL image, an array, or a list of them; gives a dict an image:
+
+    - `label`: ``normal`` or ``anomalous``; `score`: on the fixed 0-1 scale where 0.5 is the threshold;
+    - `image_score`, `threshold`, `pixel_threshold`: raw;
+    - maps in the geometry of the input image, float32 (H, W): `score_map` (fixed 0-1 scale where 0.5 is the pixel
+      threshold), `anomaly_map` (raw), `anomaly_probability`, and in nats `total_uncertainty`,
+      `aleatoric_uncertainty`, `epistemic_uncertainty`;
+    - with ``return_features=True``: `features` and `restored_features`, float32 (C, G, G).
+
+    Call arguments: `return_features`, `threshold` (raw, in place of the calibrated one), `num_samples`.
+    """
+
+    _load_processor = False
+    _load_image_processor = True
+    _load_feature_extractor = False
+    _load_tokenizer = False
+
+    def _sanitize_parameters(
+        self,
+        return_features: bool = False,
+        threshold: float | None = None,
+        num_samples: int | None = None,
+        **unknown: Any,
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        if unknown:
+            raise UserError(f"{TASK} takes return_features, threshold and num_samples, but got {', '.join(unknown)}.")
+        return {}, {"num_samples": num_samples}, {"return_features": return_features, "threshold": threshold}
+
+    def preprocess(self, input_: Any, **parameters: Any) -> dict[str, Any]:
+        return dict(self.image_processor(input_, return_tensors="pt"))
+
+    def _forward(self, input_tensors: dict[str, Any], **parameters: Any) -> dict[str, Any]:
+        sizes = input_tensors["original_sizes"]
+        return {"output": self.model(input_tensors["pixel_values"], **parameters), "original_sizes": sizes}
+
+    def postprocess(
+        self, model_outputs: dict[str, Any], return_features: bool = False, threshold: float | None = None
+    ) -> dict[str, Any]:
+        output: URANetOutput = model_outputs["output"]
+        sizes = torch.as_tensor(model_outputs["original_sizes"]).cpu()
+        config = self.model.config
+        limit = config.image_threshold if threshold is None else threshold
+        if limit is None or config.pixel_threshold is None:
+            raise UserError(
+                "the checkpoint has no calibrated thresholds, so there is no verdict: train it with `uranet train`, "
+                "or call the model itself for raw scores."
+            )
+        if limit <= 0:
+            raise UserError(f"threshold must be above 0, but got {limit}.")
+        raw = float(output.image_score[0])
+        result: dict[str, Any] = {
+            "label": "anomalous" if raw > limit else "normal",
+            "score": raw / (raw + limit),
+            "image_score": raw,
+            "threshold": limit,
+            "pixel_threshold": config.pixel_threshold,
+        }
+        for name in MAPS:
+            maps = output[name].float().cpu()
+            result[name] = self.image_processor.restore_geometry(maps, sizes)[0].numpy()
+        if return_features:
+            for name in ("features", "restored_features"):
+                result[name] = output[name][0].float().cpu().numpy()
+        return result

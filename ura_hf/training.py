@@ -1,0 +1,340 @@
+"""From a folder of good images to a calibrated checkpoint, on transformers' Trainer."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import os
+import platform
+import resource
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from accelerate import PartialState
+from torch import Tensor
+from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from . import scoring
+from .configuration_uranet import URANetConfig
+from .data.folder import list_images, read_dataset
+from .errors import UserError
+from .feature_cache import cached_features, channel_statistics
+from .image_processing_uranet import URANetImageProcessor
+from .modeling_uranet import URANetForAnomalyDetection
+from .restoration import greedy_coreset, to_tokens
+
+RECORD = "training.json"
+WORK = "unfinished"  # folder of the output that holds what a resumed run needs; removed at the end
+MAX_IMAGES = 4000  # largest number of images whose features are cached; more are sampled
+MIN_HELD_OUT = 2
+
+
+@dataclasses.dataclass
+class TrainingOptions:
+    """What a training run depends on, apart from the model's own config.
+
+    Args:
+        data: MVTec-layout category, or a plain folder of good images.
+        output: Folder of the checkpoint.
+        backbone_weights: safetensors file in timm's key layout; None: timm fetches them from the Hub.
+        textures: Folder of natural photos for artificial anomalies, searched recursively; None: none are used.
+        steps: Optimiser steps.
+        batch_size: Images a step and process.
+        learning_rate: Peak of the schedule: 10 % linear warm-up, then cosine to zero.
+        held_out: Share of the good images kept from training for calibration, in (0, 0.5].
+        seed: Seed of the split, the weights and the artificial anomalies.
+        precision: ``fp32``, ``bf16``, or ``auto``: bf16 where the processor or GPU computes in it.
+        save_every: Steps between the points that a killed run resumes from.
+        max_value: Value of white in 16-bit images; None: 65535.
+        resize_mode: ``stretch`` or ``pad``, as in URANetImageProcessor.
+        limit: Use only this many good images, drawn by the seed; None: all.
+    """
+
+    data: Path
+    output: Path
+    backbone_weights: Path | None = None
+    textures: Path | None = None
+    steps: int = 1000
+    batch_size: int = 8
+    learning_rate: float = 1e-3
+    held_out: float = 0.1
+    seed: int = 0
+    precision: str = "auto"
+    save_every: int = 200
+    max_value: float | None = None
+    resize_mode: str = "stretch"
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, low in (("steps", 1), ("batch_size", 1), ("save_every", 1), ("seed", 0)):
+            if getattr(self, name) < low:
+                raise UserError(f"{name} must be at least {low}, but got {getattr(self, name)}.")
+        if not 0 < self.held_out <= 0.5:
+            raise UserError(f"held_out must be above 0 and at most 0.5, but got {self.held_out}.")
+        if not self.learning_rate > 0:
+            raise UserError(f"learning_rate must be above 0, but got {self.learning_rate}.")
+        if self.precision not in ("auto", "fp32", "bf16"):
+            raise UserError(f"precision must be auto, fp32 or bf16, but got {self.precision!r}.")
+
+
+class FeatureBatches(torch.utils.data.Dataset[int]):
+    """Row numbers; `collate` turns a batch of them into standardised features and randomly drawn textures."""
+
+    def __init__(
+        self, features: np.ndarray, rows: list[int], textures: np.ndarray | None, model: URANetForAnomalyDetection
+    ):
+        self.features, self.rows, self.textures = features, rows, textures
+        self.backbone, self.num_images = model.backbone, len(rows)
+        self.mean, self.std = self.backbone.mean.cpu(), self.backbone.std.cpu()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> int:
+        return self.rows[index]
+
+    def _standardize(self, raw: np.ndarray) -> Tensor:
+        return (torch.from_numpy(raw.astype(np.float32)) - self.mean[:, None, None]) / self.std[:, None, None]
+
+    def collate(self, rows: list[int]) -> dict[str, Any]:
+        """Batch of `URANetForAnomalyDetection.forward`: features and textures (B, C, G, G), num_images."""
+        batch: dict[str, Any] = {"features": self._standardize(self.features[np.asarray(rows)])}
+        if self.textures is not None:
+            drawn = torch.randint(len(self.textures), (len(rows),)).numpy()
+            batch["textures"] = self._standardize(self.textures[drawn])
+        return {**batch, "num_images": self.num_images}
+
+
+class RestorationTrainer(Trainer):
+    """Trainer that also logs the parts of the loss."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.parts: dict[str, list[float]] = {}
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
+        output = model(**inputs)
+        for name in ("restoration_loss", "perception_loss", "kl_loss"):
+            self.parts.setdefault(name, []).append(output[name].item())
+        return (output.loss, output) if return_outputs else output.loss
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        means = {name: round(float(np.mean(values)), 5) for name, values in self.parts.items() if values}
+        self.parts = {}
+        super().log({**logs, **means}, *args, **kwargs)
+
+
+class SeedEveryProcess(TrainerCallback):
+    """Different artificial anomalies in every process of a distributed run; a resumed run restores its own generators."""
+
+    def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        torch.manual_seed(args.seed + args.process_index)
+
+
+def train(options: TrainingOptions, config: URANetConfig, command: str | None = None) -> dict[str, Any]:
+    """Train a detector, calibrate it on held-out good images and save it; the same call resumes an interrupted run.
+
+    The checkpoint is that of the last step. Returns the record that is also written to ``training.json``.
+
+    Raises:
+        UserError: Data, weights or the output folder can't be used.
+    """
+    began = time.monotonic()
+    state = PartialState()
+    images = [sample.image for sample in read_dataset(options.data).train]
+    _claim_output(options, config, state)
+    set_seed(options.seed)
+    model = URANetForAnomalyDetection(config)
+    model.backbone.load_imagenet(options.backbone_weights)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model.backbone.to(state.device if device.type == "cuda" else device)
+    size = {"height": config.image_size, "width": config.image_size}
+    processor = URANetImageProcessor(size=size, max_value=options.max_value, resize_mode=options.resize_mode)
+
+    order = np.random.default_rng(options.seed).permutation(len(images))[: options.limit][:MAX_IMAGES].tolist()
+    images = [images[i] for i in sorted(order)]
+    work = options.output / WORK
+    with state.main_process_first():
+        features = cached_features(images, model.backbone, processor, work, "training")
+        textures = _texture_features(options, model, processor, work)
+    held_out, fitted = _split(len(images), options)
+    model.backbone.set_statistics(*channel_statistics(features, fitted))
+    batches = FeatureBatches(features, fitted, textures, model)
+    _fill_memory(model, batches, options.seed)
+
+    arguments = TrainingArguments(
+        output_dir=str(work),
+        max_steps=options.steps,
+        per_device_train_batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        weight_decay=0.01,
+        max_grad_norm=1.0,
+        lr_scheduler_type="cosine",
+        warmup_steps=max(1, options.steps // 10),
+        bf16=_use_bf16(options.precision),
+        use_cpu=device.type == "cpu",
+        logging_steps=max(1, min(50, options.steps // 10)),
+        save_steps=options.save_every,
+        save_total_limit=1,
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        ddp_find_unused_parameters=False,
+        report_to="none",
+        seed=options.seed,
+    )
+    trainer = RestorationTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=batches,
+        data_collator=batches.collate,
+        callbacks=[SeedEveryProcess()],
+    )
+    last = get_last_checkpoint(str(work))
+    trainer.train(resume_from_checkpoint=last)
+    if state.is_main_process:
+        calibrate(model, batches, held_out)
+        record = _record(options, trainer, began, len(fitted), len(held_out), last is not None, command)
+        _save(model, processor, record, options.output)
+    state.wait_for_everyone()
+    return json.loads((options.output / RECORD).read_text())
+
+
+@torch.no_grad()
+def calibrate(model: URANetForAnomalyDetection, batches: FeatureBatches, rows: list[int]) -> None:
+    """Set both thresholds from held-out normals: the image score's, and that of the map's maximum an image.
+
+    So the configured false-positive rate is the share of good images that are called anomalous, and of those that glow anywhere.
+    """
+    model.eval()
+    scores, peaks = [], []
+    for row in rows:
+        output = model(features=batches.collate([row])["features"].to(model.device))
+        scores.append(output.image_score.cpu())
+        peaks.append(output.anomaly_map.amax((1, 2)).cpu())
+    config = model.config
+    config.image_threshold = scoring.calibrate(torch.cat(scores), config.false_positive_rate)
+    config.pixel_threshold = scoring.calibrate(torch.cat(peaks), config.false_positive_rate)
+
+
+def _claim_output(options: TrainingOptions, config: URANetConfig, state: PartialState) -> None:
+    """Make the output folder, or check that what it holds belongs to this very run."""
+    ticket = options.output / WORK / "options.json"
+    choices = dataclasses.asdict(options) | {"config": config.to_diff_dict()}
+    wanted = json.loads(json.dumps({k: v for k, v in choices.items() if k != "output"}, default=str))
+    if (options.output / RECORD).exists():
+        raise UserError(f"{options.output} already holds a trained checkpoint: choose another --output or remove it.")
+    if ticket.exists() and json.loads(ticket.read_text()) != wanted:
+        raise UserError(
+            f"{options.output} holds an unfinished run with other options: repeat its command to go on, or remove the folder."
+        )
+    state.wait_for_everyone()
+    if state.is_main_process:
+        try:
+            ticket.parent.mkdir(parents=True, exist_ok=True)
+            ticket.write_text(json.dumps(wanted, indent=2))
+        except OSError as error:
+            raise UserError(
+                f"{options.output} can't be written ({error.strerror}): choose another --output."
+            ) from error
+    state.wait_for_everyone()
+
+
+def _texture_features(
+    options: TrainingOptions, model: URANetForAnomalyDetection, processor: URANetImageProcessor, work: Path
+) -> np.ndarray | None:
+    if options.textures is None or not model.config.source_weights.get("texture"):
+        return None
+    if not options.textures.is_dir():
+        raise UserError(f"{options.textures} is not a folder of texture photos: correct --textures or leave it out.")
+    photos = list_images(options.textures, recursive=True)[:MAX_IMAGES]
+    if not photos:
+        raise UserError(f"{options.textures} holds no images: correct --textures or leave it out.")
+    return cached_features(photos, model.backbone, processor, work, "texture")
+
+
+def _split(count: int, options: TrainingOptions) -> tuple[list[int], list[int]]:
+    """Rows held out for calibration and rows to fit, both sorted."""
+    order = np.random.default_rng(options.seed).permutation(count).tolist()
+    held_out = min(max(MIN_HELD_OUT, round(options.held_out * count)), max(1, count // 2))
+    return sorted(order[:held_out]), sorted(order[held_out:])
+
+
+@torch.no_grad()
+def _fill_memory(model: URANetForAnomalyDetection, batches: FeatureBatches, seed: int) -> None:
+    """Store the coreset of the training images' tokens as the normal memory."""
+    restoration = model.uranet.restoration
+    size = len(restoration.memory)
+    if size == 0:
+        return
+    per_image = to_tokens(torch.zeros(1, *batches.features.shape[1:]), restoration.patch_size).shape[1]
+    generator = torch.Generator().manual_seed(seed)
+
+    def tokens(row: int) -> Tensor:
+        return to_tokens(batches.collate([row])["features"], restoration.patch_size)[0]
+
+    chosen = greedy_coreset((tokens(row) for row in batches.rows), size, generator).tolist()
+    for slot in range(size):
+        index = chosen[slot % len(chosen)]
+        restoration.memory[slot] = tokens(batches.rows[index // per_image])[index % per_image]
+
+
+def _use_bf16(precision: str) -> bool:
+    if precision != "auto":
+        return precision == "bf16"
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def _record(
+    options: TrainingOptions,
+    trainer: Trainer,
+    began: float,
+    fitted: int,
+    held_out: int,
+    resumed: bool,
+    command: str | None,
+) -> dict[str, Any]:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "command": command,
+        "options": {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(options).items()},
+        "images": {"fitted": fitted, "held_out": held_out},
+        "thresholds": {
+            "image": trainer.model.config.image_threshold,
+            "pixel": trainer.model.config.pixel_threshold,
+            "false_positive_rate": trainer.model.config.false_positive_rate,
+        },
+        "seconds": round(time.monotonic() - began, 1),
+        "resumed": resumed,
+        "peak_memory_gib": round(peak, 2),
+        "peak_gpu_memory_gib": round(torch.cuda.max_memory_allocated() / 2**30, 2) if gpu else None,
+        "hardware": gpu or f"{os.cpu_count()} CPU cores ({platform.machine()})",
+        "precision": "bf16" if trainer.args.bf16 else "fp32",
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
+        "date": datetime.date.today().isoformat(),
+        "losses": [entry for entry in trainer.state.log_history if "restoration_loss" in entry],
+    }
+
+
+def _save(
+    model: URANetForAnomalyDetection, processor: URANetImageProcessor, record: dict[str, Any], output: Path
+) -> None:
+    """Write the checkpoint; the record comes last, so that its presence means a complete checkpoint."""
+    model.save_pretrained(output)
+    processor.save_pretrained(output)
+    shutil.rmtree(output / WORK)
+    (output / RECORD).write_text(json.dumps(record, indent=2) + "\n")
