@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from transformers import pipeline
-
-import ura_hf  # noqa: F401  registers the pipeline task
 from ura_hf.demo.page import build_demo, launch_options
+from ura_hf.hub import load_detector
 
 
 def main() -> int:
@@ -21,7 +19,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=7860, help="port to listen on (default: %(default)s)")
     arguments = parser.parse_args()
     try:
-        detector = pipeline("image-anomaly-detection", model=arguments.checkpoint)
+        detector = load_detector(arguments.checkpoint)
         build_demo(detector).launch(server_name=arguments.host, server_port=arguments.port, **launch_options())
     except (ValueError, OSError) as error:
         print(f"app.py: {error}", file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -39,6 +40,7 @@ class Backbone(nn.Module):
     (F - mean) / std per channel. Always in eval mode, never a gradient.
     """
 
+    cnn: Any
     mean: Tensor
     std: Tensor
 
@@ -46,7 +48,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.name, self.grid_size = name, grid_size
         self.cnn = create_cnn(name, out_indices)
-        self.level_channels: list[int] = list(self.cnn.feature_info.channels())  # type: ignore[operator,union-attr]
+        self.level_channels: list[int] = list(self.cnn.feature_info.channels())
         channels = sum(self.level_channels)
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("std", torch.ones(channels))
@@ -99,7 +101,7 @@ class Backbone(nn.Module):
 
     def _fetch(self) -> Mapping[str, Tensor]:
         try:
-            levels = tuple(self.cnn.feature_info.out_indices)  # type: ignore[operator,union-attr]
+            levels = tuple(self.cnn.feature_info.out_indices)
             return timm.create_model(self.name, pretrained=True, features_only=True, out_indices=levels).state_dict()
         except Exception as error:
             raise UserError(

@@ -187,7 +187,8 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from .evaluation import evaluate, load_checkpoint
+    from .evaluation import evaluate
+    from .hub import load_checkpoint
     from .metrics import METRIC_KEYS
 
     result = evaluate(*load_checkpoint(options.checkpoint), options.data, options.batch_size)
@@ -207,12 +208,10 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _predict(options: argparse.Namespace) -> None:
     from .data.folder import list_images
     from .data.images import load_image
-    from .evaluation import load_checkpoint
-    from .pipeline import URANetPipeline
+    from .hub import load_detector
     from .visualization import overlay
 
-    model, processor = load_checkpoint(options.checkpoint)
-    detector = URANetPipeline(model=model, image_processor=processor, device=model.device)
+    detector = load_detector(options.checkpoint)
     images: list[Path] = []
     for path in options.images:
         images += list_images(path) if path.is_dir() else [path]
@@ -222,7 +221,7 @@ def _predict(options: argparse.Namespace) -> None:
     for path in images:
         try:
             result = detector(str(path), threshold=options.threshold)
-            image = load_image(path, max_value=processor.max_value)
+            image = load_image(path, max_value=detector.image_processor.max_value)
         except UserError as error:
             failures.append(str(error))
             print(f"uranet: {error}", file=sys.stderr)

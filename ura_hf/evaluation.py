@@ -8,36 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
-from .configuration_uranet import URANetConfig
 from .data.folder import Sample, read_dataset
 from .data.images import load_mask
 from .errors import UserError
 from .image_processing_uranet import URANetImageProcessor
 from .metrics import AnomalyMetrics
-from .modeling_uranet import URANetForAnomalyDetection, URANetOutput
-
-
-def load_checkpoint(folder: str | Path) -> tuple[URANetForAnomalyDetection, URANetImageProcessor]:
-    """Model, on the GPU where there is one, and processor of a local checkpoint folder.
-
-    Raises:
-        UserError: The folder is missing or is not a checkpoint.
-    """
-    folder = Path(folder)
-    if not (folder / URANetConfig.config_file_name).is_file():
-        raise UserError(
-            f"{folder} is not a checkpoint folder (no config.json): pass a folder that `uranet train` wrote."
-        )
-    model = URANetForAnomalyDetection.from_pretrained(folder).eval()
-    try:
-        processor = URANetImageProcessor.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{folder} has no readable preprocessor_config.json: fetch or train the checkpoint again."
-        ) from error
-    return model.to("cuda" if torch.cuda.is_available() else "cpu"), processor
+from .modeling_uranet import URANetForAnomalyDetection
 
 
 @torch.inference_mode()
@@ -47,13 +26,12 @@ def predict_batches(
     images: Sequence[Path],
     batch_size: int,
     description: str,
-) -> Iterator[tuple[int, URANetOutput, torch.Tensor]]:
-    """(index of the first image, output on the CPU, original sizes) batch by batch, with a progress bar."""
+) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
+    """Batch by batch, with a progress bar: index of the first image, raw scores (B,), raw maps (B, S, S), original sizes."""
     for start in tqdm(range(0, len(images), batch_size), desc=description, unit="batch"):
         inputs = processor(list(images[start : start + batch_size]), return_tensors="pt")
         output = model(inputs["pixel_values"].to(model.device))
-        kept = URANetOutput(image_score=output.image_score.cpu(), anomaly_map=output.anomaly_map.float().cpu())
-        yield start, kept, inputs["original_sizes"]
+        yield start, output.image_score.cpu(), output.anomaly_map.float().cpu(), inputs["original_sizes"]
 
 
 def evaluate(
@@ -74,12 +52,12 @@ def evaluate(
     metrics = AnomalyMetrics()
     scores: list[float] = []
     paths = [sample.image for sample in samples]
-    for start, output, sizes in predict_batches(model, processor, paths, batch_size, "evaluating"):
-        maps = processor.restore_geometry(output.anomaly_map, sizes)
+    for start, image_scores, cells, sizes in predict_batches(model, processor, paths, batch_size, "evaluating"):
+        maps = processor.restore_geometry(cells, sizes)
         rows = samples[start : start + len(maps)]
         masks = [_mask(row, tuple(m.shape)) for row, m in zip(rows, maps, strict=True)]
-        metrics.update(output.image_score, [row.label for row in rows], maps, masks, [row.defect_type for row in rows])
-        scores += output.image_score.tolist()
+        metrics.update(image_scores, [row.label for row in rows], maps, masks, [row.defect_type for row in rows])
+        scores += image_scores.tolist()
     return {
         **metrics.compute(),
         "at_threshold": _at_threshold(scores, [s.label for s in samples], model.config.image_threshold),

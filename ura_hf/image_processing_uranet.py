@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from transformers.image_processing_backends import TorchvisionBackend
 from transformers.image_processing_utils import BatchFeature
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling
@@ -18,7 +18,7 @@ from ura_hf.errors import UserError
 RESIZE_MODES = ("stretch", "pad")
 
 
-class URANetImageProcessorKwargs(ImagesKwargs, total=False):
+class URANetImageProcessorKwargs(ImagesKwargs, total=False):  # type: ignore[call-arg]
     """`ImagesKwargs` and the two fields of URA-Net, described in `URANetImageProcessor`."""
 
     resize_mode: str | None
@@ -38,7 +38,7 @@ class URANetImageProcessor(TorchvisionBackend):
     """
 
     valid_kwargs = URANetImageProcessorKwargs
-    model_input_names: ClassVar[list[str]] = ["pixel_values"]
+    model_input_names = ["pixel_values"]  # noqa: RUF012
 
     size: Any = {"height": 256, "width": 256}  # noqa: RUF012
     resample = PILImageResampling.BILINEAR
@@ -80,7 +80,7 @@ class URANetImageProcessor(TorchvisionBackend):
             restored.append(_interpolate(single, height, width))
         return restored
 
-    def _validate_preprocess_kwargs(
+    def _validate_preprocess_kwargs(  # type: ignore[override]
         self, resize_mode: str | None = None, max_value: float | None = None, size: Any = None, **kwargs: Any
     ) -> None:
         _check_fields(resize_mode, max_value, size)
@@ -132,7 +132,7 @@ class URANetImageProcessor(TorchvisionBackend):
     def _fit(self, image: torch.Tensor, size: Any, resample: Any, resize_mode: str) -> torch.Tensor:
         if resize_mode == "stretch":
             return self.resize(image, size, resample)
-        top, left, height, width = _inner_box(*image.shape[-2:], size.height, size.width)
+        top, left, height, width = _inner_box(image.shape[-2], image.shape[-1], size.height, size.width)
         inner = self.resize(image, type(size)(height=height, width=width), resample)
         padding = (left, size.width - width - left, top, size.height - height - top)
         return F.pad(inner[None], padding, mode="replicate")[0]

@@ -32,7 +32,7 @@ class URANetOutput(ModelOutput):
         loss: Training loss, a scalar; only from a training forward.
         restoration_loss: Its restoration part, before weighting.
         perception_loss: Focal + dice of the perception, before weighting.
-        kl_loss: KL of the variational weights over the number of training cells, before weighting.
+        kl_loss: KL of the variational weights over the number of cells that training shows, before weighting.
         features: Standardised features F of the input, (B, C, G, G).
         restored_features: Restored features F^, (B, C, G, G).
         anomaly_map: Raw residual map, >= 0, (B, S, S).
@@ -217,7 +217,7 @@ class URANetForAnomalyDetection(URANetPreTrainedModel):
         textures: Tensor | None = None,
         num_samples: int | None = None,
         return_loss: bool | None = None,
-        num_images: int = 1000,
+        num_images: int = 8000,
         return_dict: bool | None = None,
     ) -> URANetOutput:
         """Detect, or with `return_loss` (default: in training mode) learn from normal images.
@@ -227,7 +227,7 @@ class URANetForAnomalyDetection(URANetPreTrainedModel):
             features: Standardised features in their stead, (B, C, G, G).
             textures: Standardised features of natural photos, (B, C, G, G), for artificial anomalies.
             num_samples: Weight samples of the predictive distribution; None: as configured.
-            num_images: Number of training images; KL is divided by it times the cells of an image.
+            num_images: Artificial images that training shows in all; KL is divided by it times the cells of an image.
         """
         if self.training if return_loss is None else return_loss:
             if features is None:

@@ -8,7 +8,6 @@ import torch
 from transformers import Pipeline
 
 from .errors import UserError
-from .modeling_uranet import URANetOutput
 
 TASK = "image-anomaly-detection"
 MAPS = (
@@ -62,7 +61,7 @@ class URANetPipeline(Pipeline):
     def postprocess(
         self, model_outputs: dict[str, Any], return_features: bool = False, threshold: float | None = None
     ) -> dict[str, Any]:
-        output: URANetOutput = model_outputs["output"]
+        output = model_outputs["output"]
         sizes = torch.as_tensor(model_outputs["original_sizes"]).cpu()
         config = self.model.config
         limit = config.image_threshold if threshold is None else threshold

@@ -41,7 +41,7 @@ class RestorationBlock(nn.Module):
 
     def forward(self, x: Tensor, memory: Tensor, key_bias: Tensor) -> Tensor:
         """x (B, T, d), memory (1, N, d), key_bias (B, T + N) -> (B, T, d)."""
-        batch, _, width = x.shape
+        batch = len(x)
         normed = self.norm(x)
         shared = self.key_value(self.norm(memory)).expand(batch, -1, -1)  # once for the whole batch
         query = self.query(normed).unflatten(-1, (self.heads, -1)).transpose(1, 2)

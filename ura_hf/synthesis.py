@@ -13,7 +13,10 @@ LATTICE = 32  # gradient vectors a side; noise repeats beyond, which no grid rea
 
 
 def perlin_noise(batch: int, side: int, frequency: Tensor, angle: Tensor) -> Tensor:
-    """Perlin noise, about [-0.7, 0.7], (B, side, side): frequency (B, 2) periods a side along axes turned by angle (B,) radians."""
+    """Perlin noise, about [-0.7, 0.7], (B, side, side).
+
+    frequency (B, 2) in periods a side, along axes turned by angle (B,) in radians.
+    """
     device = frequency.device
     line = torch.linspace(-0.5, 0.5, side, device=device)
     y, x = torch.meshgrid(line, line, indexing="ij")

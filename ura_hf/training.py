@@ -19,7 +19,7 @@ import torch
 import transformers
 from accelerate import PartialState
 from torch import Tensor
-from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import Trainer, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from . import scoring
@@ -30,6 +30,7 @@ from .feature_cache import cached_features, channel_statistics
 from .image_processing_uranet import URANetImageProcessor
 from .modeling_uranet import URANetForAnomalyDetection
 from .restoration import greedy_coreset, to_tokens
+from .trainer import FeatureBatches, RestorationTrainer, SeedEveryProcess
 
 RECORD = "training.json"
 WORK = "unfinished"  # folder of the output that holds what a resumed run needs; removed at the end
@@ -83,60 +84,6 @@ class TrainingOptions:
             raise UserError(f"learning_rate must be above 0, but got {self.learning_rate}.")
         if self.precision not in ("auto", "fp32", "bf16"):
             raise UserError(f"precision must be auto, fp32 or bf16, but got {self.precision!r}.")
-
-
-class FeatureBatches(torch.utils.data.Dataset[int]):
-    """Row numbers; `collate` turns a batch of them into standardised features and randomly drawn textures."""
-
-    def __init__(
-        self, features: np.ndarray, rows: list[int], textures: np.ndarray | None, model: URANetForAnomalyDetection
-    ):
-        self.features, self.rows, self.textures = features, rows, textures
-        self.backbone, self.num_images = model.backbone, len(rows)
-        self.mean, self.std = self.backbone.mean.cpu(), self.backbone.std.cpu()
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> int:
-        return self.rows[index]
-
-    def _standardize(self, raw: np.ndarray) -> Tensor:
-        return (torch.from_numpy(raw.astype(np.float32)) - self.mean[:, None, None]) / self.std[:, None, None]
-
-    def collate(self, rows: list[int]) -> dict[str, Any]:
-        """Batch of `URANetForAnomalyDetection.forward`: features and textures (B, C, G, G), num_images."""
-        batch: dict[str, Any] = {"features": self._standardize(self.features[np.asarray(rows)])}
-        if self.textures is not None:
-            drawn = torch.randint(len(self.textures), (len(rows),)).numpy()
-            batch["textures"] = self._standardize(self.textures[drawn])
-        return {**batch, "num_images": self.num_images}
-
-
-class RestorationTrainer(Trainer):
-    """Trainer that also logs the parts of the loss."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.parts: dict[str, list[float]] = {}
-
-    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
-        output = model(**inputs)
-        for name in ("restoration_loss", "perception_loss", "kl_loss"):
-            self.parts.setdefault(name, []).append(output[name].item())
-        return (output.loss, output) if return_outputs else output.loss
-
-    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        means = {name: round(float(np.mean(values)), 5) for name, values in self.parts.items() if values}
-        self.parts = {}
-        super().log({**logs, **means}, *args, **kwargs)
-
-
-class SeedEveryProcess(TrainerCallback):
-    """Different artificial anomalies in every process of a distributed run; a resumed run restores its own generators."""
-
-    def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
-        torch.manual_seed(args.seed + args.process_index)
 
 
 def train(options: TrainingOptions, config: URANetConfig, command: str | None = None) -> dict[str, Any]:

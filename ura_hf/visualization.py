@@ -80,10 +80,10 @@ def pca_colors(features: Float, restored: Float) -> tuple[Pixels, Pixels]:
     variances, axes = variances[::-1], axes[:, ::-1]
     axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), np.arange(count)] < 0, -1, 1)
     shares = np.full((len(cells), 3), 0.5)
-    floor = 1e-6 * max(float(variances[0]), np.finfo(np.float32).tiny)
+    floor = 1e-6 * max(float(variances[0]), float(np.finfo(np.float32).tiny))
     for index in np.flatnonzero(variances > floor):
         projection = cells @ axes[:, index]
-        low, high = np.percentile(projection, PCA_RANGE)
+        low, high = (float(np.percentile(projection, share)) for share in PCA_RANGE)
         if high > low:
             shares[:, index] = (projection - low) / (high - low)
     first, second = to_pixels(shares).reshape(2, height, width, 3)

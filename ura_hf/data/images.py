@@ -22,7 +22,19 @@ _FULL_SCALE_16_BIT = 65535.0
 _FLOAT_TOLERANCE = 1e-5
 _ORIENTATION_TAG = 274
 _BITS_PER_SAMPLE_TAG = 258
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
+_DECODE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    EOFError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    tifffile.TiffFileError,
+)
 
 
 def load_image(source: Any, *, max_value: float | None = None) -> np.ndarray:
@@ -45,7 +57,7 @@ def load_image(source: Any, *, max_value: float | None = None) -> np.ndarray:
     if values.shape[2] in (2, 4):
         alpha = values[..., -1:]
         values = values[..., :-1] * alpha + (1.0 - alpha)
-    return np.ascontiguousarray(np.broadcast_to(values, (*values.shape[:2], 3)), dtype=np.float32)
+    return np.ascontiguousarray(np.repeat(values, 3, axis=2) if values.shape[2] == 1 else values)
 
 
 def load_mask(path: Any, size: tuple[int, int] | None) -> np.ndarray:
@@ -202,7 +214,7 @@ def _decode_tiff(data: bytes, name: str) -> np.ndarray:
             return _orient(samples, int(tag.value) if tag is not None else 1)
     except UserError:
         raise
-    except (*_DECODE_ERRORS, tifffile.TiffFileError) as error:
+    except (*_DECODE_ERRORS, MemoryError) as error:
         if "imagecodecs" in str(error):
             raise UserError(
                 f"TIFF compression is not supported: {name}; save it uncompressed or with deflate compression"

@@ -40,7 +40,7 @@ def report(image: Float, prediction: Mapping[str, Any]) -> Report:
 
     `image` is float RGB (H, W, 3) in [0, 1]; `prediction` is the pipeline's dict with `return_features=True`, its maps (H, W).
     """
-    anomaly_map = np.asarray(prediction["anomaly_map"])
+    score_map = np.asarray(prediction["score_map"])
     features, restored = visualization.pca_colors(prediction["features"], prediction["restored_features"])
     summary = {
         "label": prediction["label"],
@@ -49,15 +49,15 @@ def report(image: Float, prediction: Mapping[str, Any]) -> Report:
         "image_score": float(prediction["image_score"]),
         "threshold": float(prediction["threshold"]),
         "pixel_threshold": float(prediction["pixel_threshold"]),
-        "anomalous_fraction": visualization.fraction_above(anomaly_map),
+        "anomalous_fraction": visualization.fraction_above(score_map),
         "image_size": list(image.shape[:2]),
     }
     return Report(
         summary=summary,
-        heatmap=visualization.overlay(_preview(image), _preview(anomaly_map)),
+        heatmap=visualization.overlay(_preview(image), _preview(score_map)),
         features=visualization.enlarge_cells(features, GRID_SIDE),
         restored=visualization.enlarge_cells(restored, GRID_SIDE),
-        residual=_picture(prediction["residual_map"], RESIDUAL_SPAN * summary["pixel_threshold"], "viridis"),
+        residual=_picture(prediction["anomaly_map"], RESIDUAL_SPAN * summary["pixel_threshold"], "viridis"),
         uncertainty=_picture(prediction["total_uncertainty"], MAX_ENTROPY, "cividis"),
         verdict=verdict_html(summary),
     )
