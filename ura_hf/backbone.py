@@ -80,6 +80,10 @@ class Backbone(nn.Module):
         """(F - mean) / std per channel, (B, C, G, G) -> (B, C, G, G)."""
         return (raw - self.mean[:, None, None]) / self.std[:, None, None]
 
+    def unstandardize(self, features: Tensor) -> Tensor:
+        """Inverse of `standardize`: the features as the CNN gives them, (B, C, G, G) -> (B, C, G, G)."""
+        return features * self.std[:, None, None] + self.mean[:, None, None]
+
     def forward(self, pixel_values: Tensor) -> Tensor:
         """Standardised features, (B, 3, S, S) -> (B, C, G, G)."""
         return self.standardize(self.raw(pixel_values))

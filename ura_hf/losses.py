@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -24,22 +22,13 @@ def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
     return 1 - (2 * (p * target).sum() + 1) / (p.sum() + target.sum() + 1)
 
 
-def restoration_loss(
-    restored: Tensor, features: Tensor, levels: Sequence[int], cosine_weight: float, hard_power: float
-) -> Tensor:
-    """Weighted mean over the cells of MSE(F^, F) + cosine_weight (1 - cos(F^, F)), a scalar >= 0.
+def weigh_hard_cells(error: Tensor, power: float) -> Tensor:
+    """Weighted mean of the errors (B, 1, G, G), a scalar: weights (error / mean error)^power, detached, at most 8.
 
-    The direction term is the mean over the levels. A cell's weight is its own detached error over the mean error, to the
-    power `hard_power`, at most 8: rare normal structures, which are restored badly, count more.
+    Rare normal structures, which are restored badly, count more.
     """
-    mse = (restored - features).square().mean(1)
-    cosines = [
-        functional.cosine_similarity(r, f, dim=1)
-        for r, f in zip(restored.split(list(levels), 1), features.split(list(levels), 1), strict=True)
-    ]
-    error = mse + cosine_weight * (1 - torch.stack(cosines).mean(0))  # (B, G, G)
-    if hard_power == 0:
+    if power == 0:
         return error.mean()
     fixed = error.detach()
-    weight = (fixed / fixed.mean()).pow(hard_power).clamp_max(8)
+    weight = (fixed / fixed.mean()).pow(power).clamp_max(8)
     return (weight * error).sum() / weight.sum()

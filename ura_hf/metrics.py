@@ -1,91 +1,222 @@
-"""Image and pixel metrics of anomaly detection, streamed in bounded memory."""
+"""Detection and localisation metrics of a labelled test set, gathered in one pass and in bounded memory."""
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
+import torch
+from scipy.integrate import trapezoid
+from scipy.ndimage import label as connected_components
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from .errors import UserError
 
 METRIC_KEYS = ("image_auroc", "image_ap", "image_f1max", "pixel_auroc", "pixel_ap", "pixel_f1max", "aupro")
 AUPRO_FPR_LIMIT = 0.3
-CODE_BITS = 18  # sign, 8 exponent and 9 mantissa bits: bins 0.2 % wide, whatever the range of the scores
-NORMAL = "good"
-EIGHT_NEIGHBOURS = np.ones((3, 3))
+
+_CODE_BITS = 20  # sign, 8 bits of exponent, 11 of mantissa
 
 
-def score_codes(scores: NDArray[np.float32]) -> NDArray[np.uint32]:
-    """Bin of every score, in increasing order of the scores: the leading bits of float32 in two's-complement order."""
-    bits = np.ascontiguousarray(scores, dtype=np.float32).view(np.uint32)
-    ordered = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
-    return ordered >> np.uint32(32 - CODE_BITS)
+def _histogram() -> np.ndarray:
+    return np.zeros(1 << _CODE_BITS, dtype=np.int64)
 
 
-class PixelCounts:
-    """Histograms over the score bins: normal and anomalous pixels, and the anomalous ones weighed by 1 / region area."""
+def _weight_histogram() -> np.ndarray:
+    return np.zeros(1 << _CODE_BITS, dtype=np.float64)
 
-    def __init__(self) -> None:
-        self.normal = np.zeros(1 << CODE_BITS, np.int64)
-        self.anomalous = np.zeros(1 << CODE_BITS, np.int64)
-        self.regions = np.zeros(1 << CODE_BITS, np.float64)
-        self.region_count = 0
 
-    def update(self, scores: NDArray[np.float32], mask: NDArray[np.bool_]) -> None:
-        """Add one image, scores and mask (H, W)."""
-        codes = score_codes(scores)
-        self.normal += np.bincount(codes[~mask], minlength=1 << CODE_BITS)
+@dataclass
+class _Group:
+    """What is kept of the images of one kind: the good ones, or those of one defect type."""
+
+    scores: array[float] = field(default_factory=lambda: array("d"))
+    negatives: np.ndarray = field(default_factory=_histogram)  # normal pixels per score bin
+    positives: np.ndarray = field(default_factory=_histogram)  # defective pixels per score bin
+    overlap: np.ndarray = field(default_factory=_weight_histogram)  # 1 / area of its region for each defective pixel
+    n_regions: int = 0
+
+    def add_pixels(self, anomaly_map: np.ndarray, mask: np.ndarray) -> None:
+        codes = _monotone_codes(anomaly_map)
+        _count(self.negatives, codes[~mask])
         if not mask.any():
             return
-        inside = codes[mask]
-        self.anomalous += np.bincount(inside, minlength=1 << CODE_BITS)
-        labels, count = ndimage.label(mask, structure=EIGHT_NEIGHBOURS)
-        regions = labels[mask]
-        self.regions += np.bincount(inside, 1 / np.bincount(regions)[regions], minlength=1 << CODE_BITS)
-        self.region_count += count
+        regions, n_regions = connected_components(mask, structure=np.ones((3, 3)))
+        inside, region_of_pixel = codes[mask], regions[mask]
+        _count(self.positives, inside)
+        _count(self.overlap, inside, 1.0 / np.bincount(region_of_pixel)[region_of_pixel])
+        self.n_regions += n_regions
 
-    def __add__(self, other: PixelCounts) -> PixelCounts:
-        total = PixelCounts()
-        for name in ("normal", "anomalous", "regions", "region_count"):
-            setattr(total, name, getattr(self, name) + getattr(other, name))
-        return total
 
-    def compute(self) -> dict[str, float | None]:
-        """`pixel_auroc`, `pixel_ap`, `pixel_f1max` and `aupro`; None without both kinds of pixels.
+class AnomalyMetrics:
+    """Image AUROC, AP and best F1; pixel AUROC, AP and best F1; AUPRO. Overall and for each defect type.
 
-        A bin is one threshold. AUPRO is the area under the mean overlap of the regions against the false-positive rate
-        up to 0.3, over 0.3 (Bergmann et al. 2021), linear between thresholds.
+    Image metrics are computed by scikit-learn from the exact scores, one float kept per image. Pixel scores go into
+    histograms over the leading bits of their float32 pattern, mapped to an integer that grows with the score. The bins
+    cover every finite score with a width of 2^-11 of its size or finer, so no range has to be known and nothing is
+    clamped; scores in one bin count as equal. Memory does not grow with the pixels: each defect type, and the good
+    images, take three histograms of 2^20 bins, 24 MB at most.
+
+    AUPRO follows Bergmann et al., "The MVTec Anomaly Detection Dataset", IJCV 2021: the per-region overlap
+    PRO(t) = mean over ground-truth regions R of |{p in R: score(p) >= t}| / |R|, with R the 8-connected components of
+    the masks, integrated over the false-positive rate of all normal pixels from 0 to 0.3 and divided by 0.3.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets every image."""
+        self._good = _Group()
+        self._defects: dict[str, _Group] = {}
+
+    def update(
+        self,
+        image_scores: Any,
+        labels: Any,
+        anomaly_maps: Sequence[Any] | None,
+        masks: Sequence[Any] | None,
+        defect_types: Sequence[str],
+    ) -> None:
+        """Adds a batch of images; arrays may come as numpy arrays, torch tensors on any device, or lists.
+
+        Args:
+            image_scores: (B,) finite, higher = more anomalous.
+            labels: (B,) 0 = normal, 1 = anomalous.
+            anomaly_maps: B maps (H, W), finite, higher = more anomalous, each of its own size; None leaves the pixel
+                metrics without these images.
+            masks: B masks (H, W), nonzero = defective; None for a normal image means no defective pixel, None for an
+                anomalous image leaves it out of the pixel metrics. None for all of them: no image has a mask.
+            defect_types: B names; those of normal images are not used.
+
+        Raises:
+            UserError: Lengths or shapes differ, a score is not finite, a label is neither 0 nor 1, or a normal image
+                has defective pixels in its mask. Nothing of the batch is added then.
         """
-        positives, negatives = int(self.anomalous.sum()), int(self.normal.sum())
-        if positives == 0 or negatives == 0:
-            return dict.fromkeys(METRIC_KEYS[3:])
-        used = np.flatnonzero(self.normal + self.anomalous)[::-1]
-        true = np.concatenate([[0], self.anomalous[used].cumsum()])
-        false = np.concatenate([[0], self.normal[used].cumsum()])
-        recall, fpr = true / positives, false / negatives
-        precision = true[1:] / (true[1:] + false[1:])
-        overlap = np.concatenate([[0.0], self.regions[used].cumsum()]) / self.region_count
-        inside = fpr <= AUPRO_FPR_LIMIT
-        limited = np.append(fpr[inside], AUPRO_FPR_LIMIT)
-        heights = np.append(overlap[inside], np.interp(AUPRO_FPR_LIMIT, fpr, overlap))
+        scores = _array(image_scores).astype(np.float64)
+        if scores.ndim != 1:
+            raise UserError(f"image_scores must be of shape (B,), but got {scores.shape}: pass one score per image.")
+        _require_finite(scores, "image_scores")
+        kinds = _array(labels).reshape(-1)
+        n = len(scores)
+        for name, values in (
+            ("labels", kinds),
+            ("anomaly_maps", anomaly_maps),
+            ("masks", masks),
+            ("defect_types", defect_types),
+        ):
+            if values is not None and len(values) != n:
+                raise UserError(f"{name} must have one entry per image score ({n}), but got {len(values)}.")
+        if not np.isin(kinds, (0, 1)).all():
+            raise UserError(f"labels must be 0 (normal) or 1 (anomalous), but got {np.unique(kinds).tolist()}.")
+        pixels = [
+            None
+            if anomaly_maps is None
+            else _check_pixels(i, anomaly_maps[i], masks[i] if masks is not None else None, k)
+            for i, k in enumerate(kinds)
+        ]
+        for score, kind, defect_type, pair in zip(scores.tolist(), kinds, defect_types, pixels, strict=True):
+            group = self._defects.setdefault(defect_type, _Group()) if kind else self._good
+            group.scores.append(score)
+            if pair is not None:
+                group.add_pixels(*pair)
+
+    def compute(self) -> dict[str, Any]:
+        """Metrics of everything added so far, as plain floats in [0, 1] and ints, ready for JSON.
+
+        Returns:
+            The keys of `METRIC_KEYS`, `n_images`, `n_normal`, `n_anomalous`, and `per_type`: for each defect type the
+            same keys and `n`, its number of images, when its images are compared with all normal images. A metric is
+            None where it is undefined: without images (pixels, for pixel metrics and AUPRO) of both classes.
+        """
+        defects = dict(sorted(self._defects.items()))
+        n_normal = len(self._good.scores)
+        n_anomalous = sum(len(group.scores) for group in defects.values())
         return {
-            "pixel_auroc": float(np.trapezoid(recall, fpr)),
-            "pixel_ap": float(np.sum(np.diff(recall) * precision)),
-            "pixel_f1max": float(np.max(2 * true / (true + false + positives))),
-            "aupro": float(np.trapezoid(heights, limited) / AUPRO_FPR_LIMIT),
+            **_metrics(self._good, list(defects.values())),
+            "per_type": {
+                name: {**_metrics(self._good, [group]), "n": len(group.scores)} for name, group in defects.items()
+            },
+            "n_images": n_normal + n_anomalous,
+            "n_normal": n_normal,
+            "n_anomalous": n_anomalous,
         }
 
 
-def image_metrics(scores: Sequence[float], labels: Sequence[int]) -> dict[str, float | None]:
-    """`image_auroc`, `image_ap` and `image_f1max` of scores and labels (N,); None unless both classes are there."""
-    if len(set(labels)) < 2:
-        return dict.fromkeys(METRIC_KEYS[:3])
+def _array(values: Any) -> np.ndarray:
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+    return np.asarray(values)
+
+
+def _require_finite(values: np.ndarray, name: str) -> None:
+    bad = values.size - np.count_nonzero(np.isfinite(values))
+    if bad:
+        raise UserError(
+            f"{name} must be finite float32 numbers, but got {bad} of {values.size} that are NaN or infinite: "
+            "check the images and the checkpoint that produced them."
+        )
+
+
+def _check_pixels(index: int, anomaly_map: Any, mask: Any, anomalous: Any) -> tuple[np.ndarray, np.ndarray] | None:
+    """Float32 map and boolean mask of one image, or None where an anomalous image has no mask."""
+    with np.errstate(over="ignore"):
+        scores = _array(anomaly_map).astype(np.float32)
+    if scores.ndim != 2:
+        raise UserError(f"anomaly_maps[{index}] must be of shape (H, W), but got {scores.shape}.")
+    _require_finite(scores, f"anomaly_maps[{index}]")
+    if mask is None:
+        return None if anomalous else (scores, np.zeros(scores.shape, dtype=bool))
+    defective = _array(mask) != 0
+    if defective.shape != scores.shape:
+        raise UserError(
+            f"masks[{index}] must have the shape of its anomaly map, {scores.shape}, but got {defective.shape}: "
+            "bring the map to the geometry of the mask first."
+        )
+    if not anomalous and defective.any():
+        raise UserError(
+            f"masks[{index}] must be empty for an image labelled normal, but got {defective.sum()} defective "
+            "pixels: correct the label or the mask."
+        )
+    return scores, defective
+
+
+def _monotone_codes(scores: np.ndarray) -> np.ndarray:
+    """Leading bits of float32 scores as integers in [0, 2^20) such that a < b implies code(a) <= code(b)."""
+    bits = (scores + np.float32(0)).view(np.uint32)  # adding zero turns -0.0 into 0.0
+    ordered = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
+    return ordered >> np.uint32(32 - _CODE_BITS)
+
+
+def _count(histogram: np.ndarray, codes: np.ndarray, weights: np.ndarray | None = None) -> None:
+    if codes.size:
+        low = codes.min()
+        counts = np.bincount(codes - low, weights)
+        histogram[low : low + counts.size] += counts
+
+
+def _metrics(good: _Group, defects: list[_Group]) -> dict[str, float | None]:
+    anomalous = np.concatenate([np.asarray(group.scores) for group in defects]) if defects else np.empty(0)
+    values: dict[str, float | None] = dict.fromkeys(METRIC_KEYS)
+    if good.scores and anomalous.size:
+        values |= _image_metrics(np.array(good.scores), anomalous)
+    negatives = sum((group.negatives for group in defects), start=good.negatives)
+    positives = sum((group.positives for group in defects), start=_histogram())
+    if negatives.any() and positives.any():
+        overlap = sum((group.overlap for group in defects), start=_weight_histogram())
+        values |= _pixel_metrics(negatives, positives, overlap / sum(group.n_regions for group in defects))
+    return values
+
+
+def _image_metrics(normal: np.ndarray, anomalous: np.ndarray) -> dict[str, float]:
+    scores = np.concatenate([normal, anomalous])
+    labels = np.arange(len(scores)) >= len(normal)
     precision, recall, _ = precision_recall_curve(labels, scores)
-    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
     return {
         "image_auroc": float(roc_auc_score(labels, scores)),
         "image_ap": float(average_precision_score(labels, scores)),
@@ -93,88 +224,24 @@ def image_metrics(scores: Sequence[float], labels: Sequence[int]) -> dict[str, f
     }
 
 
-class AnomalyMetrics:
-    """Metrics over a test set that is seen in parts: `update` with every part, then `compute`.
+def _pixel_metrics(negatives: np.ndarray, positives: np.ndarray, overlap: np.ndarray) -> dict[str, float]:
+    """Metrics over the thresholds between bins; `overlap` is the histogram whose total is a mean overlap of 1."""
+    bins = np.flatnonzero(negatives + positives)[::-1]
+    true, false = np.cumsum(positives[bins]), np.cumsum(negatives[bins])
+    precision = true / (true + false)
+    roc_x, roc_y = np.append(0.0, false / false[-1]), np.append(0.0, true / true[-1])
+    return {
+        "pixel_auroc": float(trapezoid(roc_y, roc_x)),
+        "pixel_ap": float(np.sum(np.diff(roc_y) * precision)),
+        "pixel_f1max": float(np.max(2 * true / (true + false + true[-1]))),
+        "aupro": _area_below_limit(roc_x, np.append(0.0, np.cumsum(overlap[bins]))),
+    }
 
-    Pixels are counted in 2^18 bins of their score and kept no longer; image scores are kept, one number an image.
-    """
 
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget everything seen."""
-        self.images: list[tuple[float, int, str]] = []
-        self.pixels: dict[str, PixelCounts] = {}
-
-    def update(
-        self,
-        image_scores: ArrayLike,
-        labels: Sequence[int],
-        anomaly_maps: Sequence[Any] | None = None,
-        masks: Sequence[Any] | None = None,
-        defect_types: Sequence[str] | None = None,
-    ) -> None:
-        """Add B images.
-
-        Args:
-            image_scores: (B,), higher is more anomalous.
-            labels: 0 normal, 1 anomalous.
-            anomaly_maps: Maps (H, W), arrays or tensors, of sizes that may differ; None: image metrics only.
-            masks: Boolean (H, W), or None for an image: a normal one is then normal everywhere, an anomalous one does
-                not count for the pixel metrics.
-            defect_types: A name for each image; default: ``good`` and ``anomalous``.
-
-        Raises:
-            UserError: Lengths or sizes differ, or a score is not finite.
-        """
-        scores = np.asarray(image_scores, dtype=np.float64)
-        types = list(defect_types) if defect_types is not None else [("good", "anomalous")[label] for label in labels]
-        lengths = [len(scores), len(labels), len(types), *(len(x) for x in (anomaly_maps, masks) if x is not None)]
-        if len(set(lengths)) > 1:
-            raise UserError(f"scores, labels, maps, masks and types must be of one length, but got {lengths}.")
-        if not np.isfinite(scores).all():
-            raise UserError("image scores must be finite, but got NaN or infinity: check the model and its input.")
-        for index, (score, label, kind) in enumerate(zip(scores.tolist(), labels, types, strict=True)):
-            self.images.append((score, int(label), kind if label else NORMAL))
-            if anomaly_maps is None:
-                continue
-            mask = masks[index] if masks is not None else None
-            if mask is None and label:
-                continue
-            self._count(kind if label else NORMAL, np.asarray(anomaly_maps[index], np.float32), mask)
-
-    def _count(self, kind: str, scores: NDArray[np.float32], mask: Any) -> None:
-        marked = np.zeros(scores.shape, bool) if mask is None else np.asarray(mask, bool)
-        if marked.shape != scores.shape:
-            raise UserError(f"a mask must have the size of its map, {scores.shape}, but got {marked.shape}.")
-        if not np.isfinite(scores).all():
-            raise UserError("anomaly maps must be finite, but got NaN or infinity: check the model and its input.")
-        self.pixels.setdefault(kind, PixelCounts()).update(scores, marked)
-
-    def compute(self) -> dict[str, Any]:
-        """`METRIC_KEYS` over all images, `per_type` with the same keys and `n` for every defect type against all normal
-        images, and `n_images`, `n_normal`, `n_anomalous`. A metric that is not defined (one class only, no masks) is None.
-        """
-        normal = self.pixels.get(NORMAL, PixelCounts())
-        total, per_type = normal, {}
-        for kind in sorted({kind for _, label, kind in self.images if label}):
-            own = self.pixels.get(kind, PixelCounts())
-            total = total + own
-            rows = [(score, label) for score, label, other in self.images if not label or other == kind]
-            count = sum(label for _, label in rows)
-            per_type[kind] = {**self._metrics(rows), **(normal + own).compute(), "n": count}
-        rows = [(score, label) for score, label, _ in self.images]
-        anomalous = sum(label for _, label in rows)
-        return {
-            **self._metrics(rows),
-            **total.compute(),
-            "per_type": per_type,
-            "n_images": len(rows),
-            "n_normal": len(rows) - anomalous,
-            "n_anomalous": anomalous,
-        }
-
-    @staticmethod
-    def _metrics(rows: Sequence[tuple[float, int]]) -> dict[str, float | None]:
-        return image_metrics([score for score, _ in rows], [label for _, label in rows])
+def _area_below_limit(fpr: np.ndarray, overlap: np.ndarray) -> float:
+    """Normalised area of the curve up to `AUPRO_FPR_LIMIT`, linearly interpolated there; `fpr` rises from 0 to 1."""
+    after = int(np.searchsorted(fpr, AUPRO_FPR_LIMIT, side="right"))
+    share = (AUPRO_FPR_LIMIT - fpr[after - 1]) / (fpr[after] - fpr[after - 1])
+    at_limit = overlap[after - 1] + share * (overlap[after] - overlap[after - 1])
+    area = trapezoid(np.append(overlap[:after], at_limit), np.append(fpr[:after], AUPRO_FPR_LIMIT))
+    return float(min(area / AUPRO_FPR_LIMIT, 1.0))

@@ -18,7 +18,7 @@ from . import scoring
 from .backbone import Backbone
 from .configuration_uranet import URANetConfig
 from .errors import UserError
-from .losses import dice_loss, focal_loss, restoration_loss
+from .losses import dice_loss, focal_loss, weigh_hard_cells
 from .perception import AnomalyPerception, VariationalLinear, binary_entropy
 from .restoration import FeatureRestoration
 from .synthesis import synthesize
@@ -158,6 +158,20 @@ class URANetModel(URANetPreTrainedModel):
             )
         return self.extractor(pixel_values.to(self.dtype))
 
+    def errors(self, features: Tensor, restored: Tensor) -> Tensor:
+        """L2 and direction residual of every cell, two (B, C, G, G) -> (B, 2, G, G)."""
+        l2 = scoring.l2_distance(features.float(), restored.float())
+        plain = (self.extractor.unstandardize(x.float()) for x in (features, restored))
+        levels = self.extractor.level_channels if self.config.per_level else None
+        return torch.cat([l2, scoring.direction_distance(*plain, levels)], 1)
+
+    def residuals(self, features: Tensor, restored: Tensor, log_error: Tensor) -> Tensor:
+        """Map at the network input's geometry, (B, 1, S, S)."""
+        errors = self.errors(features, restored)
+        side = self.config.image_size
+        ups = functional.interpolate(errors, (side, side), mode="bilinear")
+        return ups[:, :1] * ups[:, 1:]
+
     def forward(
         self,
         pixel_values: Tensor | None = None,
@@ -178,10 +192,8 @@ class URANetModel(URANetPreTrainedModel):
             features = self.extract(pixel_values)
         c = self.config
         belief = self.perception.predict(features, num_samples or c.num_samples, c.sample_seed)
-        restored = self.restoration(features, self.suspicion(belief.probability, belief.total))
-        raw = scoring.residual_map(
-            features, restored, self.extractor.level_channels, c.residual, c.per_level, c.image_size
-        )
+        restored, log_error = self.restoration(features, self.suspicion(belief.probability, belief.total))
+        raw = self.residuals(features, restored, log_error)
 
         def to_image(cells: Tensor) -> Tensor:
             return functional.interpolate(cells, (c.image_size, c.image_size), mode="bilinear")[:, 0]
@@ -254,12 +266,12 @@ class URANetForAnomalyDetection(URANetPreTrainedModel):
         suspicion = self.uranet.suspicion(probability, binary_entropy(probability))
         doubt = torch.rand(len(features), 1, 1, 1, device=features.device)
         suspicion = suspicion * (2 * doubt).clamp_max(1)  # perception misses real anomalies: restore them all the same
-        restored = self.uranet.restoration(altered, suspicion)
-        restoration = restoration_loss(
-            restored, features, self.backbone.level_channels, c.cosine_weight, c.hard_normal_power
-        )
+        restored, log_error = self.uranet.restoration(altered, suspicion)
+        errors = self.uranet.errors(features, restored)
+        restoration = weigh_hard_cells(errors[:, :1] + c.cosine_weight * errors[:, 1:], c.hard_normal_power)
+        expectation = (log_error - (errors.detach() + 1e-4).log()).square().mean()
         return URANetOutput(
-            loss=restoration + c.perception_weight * (perception + kl),
+            loss=restoration + c.perception_weight * (perception + kl) + 0.1 * expectation,
             restoration_loss=restoration.detach(),
             perception_loss=perception.detach(),
             kl_loss=kl.detach(),

@@ -81,6 +81,7 @@ class FeatureRestoration(nn.Module):
         self.blocks = nn.ModuleList(RestorationBlock(width, heads, mlp_ratio) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.decode = nn.Linear(width, token_width)
+        self.error = nn.Linear(width, 2 * patch_size**2)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -88,7 +89,7 @@ class FeatureRestoration(nn.Module):
         nn.init.normal_(self.position, std=0.02)
         nn.init.normal_(self.mask_token, std=0.02)
 
-    def forward(self, features: Tensor, suspicion: Tensor) -> Tensor:
+    def forward(self, features: Tensor, suspicion: Tensor) -> tuple[Tensor, Tensor]:
         """Restore: features (B, C, G, G), suspicion m (B, 1, G, G) in [0, 1] -> (B, C, G, G).
 
         t' = (1 - m) t + m t_mask + position; a token is as suspicious as its most suspicious cell.
@@ -101,7 +102,8 @@ class FeatureRestoration(nn.Module):
         bias = torch.cat([torch.log(1 - m + 1e-4), m.new_zeros(len(m), len(self.memory))], dim=1)
         for block in self.blocks:
             x = block(x, memory, bias)
-        return to_grid(self.decode(self.norm(x)), self.patch_size)
+        x = self.norm(x)
+        return to_grid(self.decode(x), self.patch_size), to_grid(self.error(x.detach()), self.patch_size)
 
 
 @torch.no_grad()

@@ -10,25 +10,17 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def residual_map(
-    features: Tensor, restored: Tensor, levels: Sequence[int], kind: str, per_level: bool, size: int
-) -> Tensor:
-    """Residual at the network input's geometry, >= 0: two (B, C, G, G) -> (B, 1, size, size).
+def l2_distance(features: Tensor, restored: Tensor) -> Tensor:
+    """mean_c (F - F^)^2 of standardised features, two (B, C, G, G) -> (B, 1, G, G)."""
+    return (features - restored).square().mean(1, keepdim=True)
 
-    up(L2) x up(direction), or one of them: L2 = mean_c (F - F^)^2, direction = 1 - cos(F, F^), over the concatenation or
-    averaged over `levels` (channels each); up is bilinear.
-    """
-    features, restored = features.float(), restored.float()
-    maps = []
-    if kind != "cosine":
-        maps.append((features - restored).square().mean(1, keepdim=True))
-    if kind != "l2":
-        parts = list(levels) if per_level else [features.shape[1]]
-        pairs = zip(features.split(parts, 1), restored.split(parts, 1), strict=True)
-        cosines = torch.stack([functional.cosine_similarity(f, r, dim=1) for f, r in pairs])
-        maps.append((1 - cosines.mean(0)).clamp_min(0)[:, None])
-    ups = [functional.interpolate(m, (size, size), mode="bilinear") for m in maps]
-    return ups[0] * ups[1] if len(ups) == 2 else ups[0]
+
+def direction_distance(features: Tensor, restored: Tensor, levels: Sequence[int] | None) -> Tensor:
+    """1 - cos(F, F^), in [0, 2], two (B, C, G, G) -> (B, 1, G, G): over all channels, or averaged over `levels` (channels each)."""
+    parts = list(levels) if levels is not None else [features.shape[1]]
+    pairs = zip(features.split(parts, 1), restored.split(parts, 1), strict=True)
+    cosines = torch.stack([functional.cosine_similarity(f, r, dim=1) for f, r in pairs])
+    return (1 - cosines.mean(0))[:, None]
 
 
 def gaussian_smooth(maps: Tensor, sigma: float) -> Tensor:
