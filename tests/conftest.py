@@ -5,7 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+from scipy import ndimage
+
+from ura_hf import URANetConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -17,3 +22,56 @@ def shared_dir() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip(f"no real material at {folder}: set URA_HF_SHARED to the folder that holds data/ and backbones/")
     return folder
+
+
+@pytest.fixture(scope="session")
+def resnet18_weights(shared_dir: Path) -> Path:
+    """ImageNet weights of timm's resnet18, stages 1 to 3."""
+    return shared_dir / "backbones" / "resnet18_in1k_stages1-3.safetensors"
+
+
+TINY = {
+    "backbone": "resnet18",
+    "image_size": 64,
+    "grid_size": 8,
+    "hidden_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "memory_size": 16,
+    "perception_size": 16,
+}
+
+
+def tiny_config(**fields: object) -> URANetConfig:
+    """A detector that trains in seconds."""
+    return URANetConfig(**{**TINY, **fields})
+
+
+def draw_part(seed: int, defect: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """A grey disc on noise, uint8 (48, 64, 3), and the mask of its defect, a dark spot."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:48, :64]
+    disc = (y - 24) ** 2 + (x - 32) ** 2 < 18**2
+    grey = 60 + 120 * ndimage.gaussian_filter(disc.astype(float), 1) + 6 * rng.standard_normal(disc.shape)
+    mask = (y - 20 - rng.integers(8)) ** 2 + (x - 28 - rng.integers(8)) ** 2 < 16 if defect else np.zeros_like(disc)
+    picture = np.where(mask, 20, grey).clip(0, 255).astype(np.uint8)
+    return np.repeat(picture[..., None], 3, 2), mask
+
+
+@pytest.fixture(scope="session")
+def category(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small category in the MVTec layout: 12 good training images, 4 good and 4 spotted test images with masks."""
+    root = tmp_path_factory.mktemp("category") / "disc"
+    for folder, count, first, defect in (
+        ("train/good", 12, 0, False),
+        ("test/good", 4, 100, False),
+        ("test/spot", 4, 200, True),
+    ):
+        (root / folder).mkdir(parents=True)
+        for index in range(count):
+            picture, mask = draw_part(first + index, defect)
+            Image.fromarray(picture).save(root / folder / f"{index:03d}.png")
+            if defect:
+                (root / "ground_truth/spot").mkdir(parents=True, exist_ok=True)
+                Image.fromarray(mask.astype(np.uint8) * 255).save(root / f"ground_truth/spot/{index:03d}_mask.png")
+    return root

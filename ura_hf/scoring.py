@@ -16,7 +16,10 @@ def l2_distance(features: Tensor, restored: Tensor) -> Tensor:
 
 
 def direction_distance(features: Tensor, restored: Tensor, levels: Sequence[int] | None) -> Tensor:
-    """1 - cos(F, F^), in [0, 2], two (B, C, G, G) -> (B, 1, G, G): over all channels, or averaged over `levels` (channels each)."""
+    """1 - cos(F, F^), in [0, 2], two (B, C, G, G) -> (B, 1, G, G).
+
+    Averaged over `levels` (channels each), or over the concatenation where they are None.
+    """
     parts = list(levels) if levels is not None else [features.shape[1]]
     pairs = zip(features.split(parts, 1), restored.split(parts, 1), strict=True)
     cosines = torch.stack([functional.cosine_similarity(f, r, dim=1) for f, r in pairs])

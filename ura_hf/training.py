@@ -78,6 +78,8 @@ class TrainingOptions:
         for name, low in (("steps", 1), ("batch_size", 1), ("save_every", 1), ("seed", 0)):
             if getattr(self, name) < low:
                 raise UserError(f"{name} must be at least {low}, but got {getattr(self, name)}.")
+        if self.limit is not None and self.limit < 2:
+            raise UserError(f"limit must be at least 2, one image to fit and one to calibrate, but got {self.limit}.")
         if not 0 < self.held_out <= 0.5:
             raise UserError(f"held_out must be above 0 and at most 0.5, but got {self.held_out}.")
         if not self.learning_rate > 0:
@@ -210,7 +212,7 @@ def _texture_features(
 def _split(count: int, options: TrainingOptions) -> tuple[list[int], list[int]]:
     """Rows held out for calibration and rows to fit, both sorted."""
     order = np.random.default_rng(options.seed).permutation(count).tolist()
-    held_out = min(max(MIN_HELD_OUT, round(options.held_out * count)), max(1, count // 2))
+    held_out = min(max(MIN_HELD_OUT, round(options.held_out * count)), count // 2)
     return sorted(order[:held_out]), sorted(order[held_out:])
 
 
@@ -261,6 +263,7 @@ def _record(
             "pixel": trainer.model.config.pixel_threshold,
             "false_positive_rate": trainer.model.config.false_positive_rate,
         },
+        "processes": trainer.args.world_size,
         "seconds": round(time.monotonic() - began, 1),
         "resumed": resumed,
         "peak_memory_gib": round(peak, 2),

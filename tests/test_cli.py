@@ -1,0 +1,161 @@
+"""The command line: what it prints, writes and answers to wrong input."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT, tiny_config
+from PIL import Image
+
+from ura_hf.cli import main
+from ura_hf.metrics import METRIC_KEYS
+from ura_hf.training import TrainingOptions, train
+
+
+@pytest.fixture(scope="module")
+def checkpoint(category, resnet18_weights, tmp_path_factory):
+    output = tmp_path_factory.mktemp("cli") / "disc"
+    train(TrainingOptions(category, output, resnet18_weights, steps=30, batch_size=4), tiny_config())
+    return output
+
+
+def fails(capsys, *arguments: object) -> str:
+    """The one line that a command with wrong input prints."""
+    assert main([str(a) for a in arguments]) == 2
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    lines = [line for line in error.splitlines() if line.startswith("uranet: ")]
+    assert lines, error
+    return lines[-1]
+
+
+def test_train_command_end_to_end(category, resnet18_weights, tmp_path, capsys):
+    arguments = ["train", "--data", category, "--output", tmp_path / "o", "--backbone", "resnet18"]
+    arguments += ["--backbone-weights", resnet18_weights, "--image-size", 64, "--grid-size", 8, "--steps", 2]
+    arguments += ["--set", "hidden_size=32", "--set", "num_hidden_layers=1", "--set", "memory_size=16"]
+    assert main([str(a) for a in arguments]) == 0
+    assert "trained on 10 good images, calibrated on 2 others" in capsys.readouterr().out
+    config = json.loads((tmp_path / "o" / "config.json").read_text())
+    assert (config["image_size"], config["grid_size"], config["hidden_size"]) == (64, 8, 32)
+    assert config["image_threshold"] > 0
+
+
+def test_evaluate_writes_the_promised_keys(checkpoint, category, tmp_path, capsys):
+    assert main(["evaluate", str(checkpoint), "--data", str(category), "--json", str(tmp_path / "r.json")]) == 0
+    printed = capsys.readouterr().out
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert set(METRIC_KEYS) <= set(result)
+    assert list(result["per_type"]) == ["spot"]
+    assert result["image_auroc"] > 0.9 and result["pixel_auroc"] > 0.8
+    assert f"{result['aupro']:.4f}" in printed and "spot" in printed and "false alarms" in printed
+
+
+def test_predict_writes_heatmap_and_raw_map(checkpoint, category, tmp_path, capsys):
+    image = category / "test/spot/000.png"
+    assert main(["predict", str(checkpoint), str(image), "--output", str(tmp_path), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["label"] in ("normal", "anomalous") and 0 < shown["score"] < 1
+    raw = np.load(shown["map"])
+    assert raw.dtype == np.float32 and raw.shape == (48, 64)
+    assert Image.open(shown["heatmap"]).size == (64, 48)
+    mask = np.asarray(Image.open(category / "ground_truth/spot/000_mask.png")) > 0
+    assert raw[mask].mean() > 2 * raw[~mask].mean()
+
+
+def test_predict_goes_on_after_a_bad_file(checkpoint, category, tmp_path, capsys):
+    (tmp_path / "note.png").write_text("not an image")
+    good = category / "test/good/000.png"
+    assert main(["predict", str(checkpoint), str(tmp_path / "note.png"), str(good)]) == 2
+    captured = capsys.readouterr()
+    assert f"{good}: " in captured.out and "threshold 0.5" in captured.out
+    assert "note.png" in captured.err and "1 of 2 images" in captured.err
+
+
+def test_folder_without_images(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert str(tmp_path / "empty") in fails(capsys, "train", "--data", tmp_path / "empty", "--output", tmp_path / "o")
+    assert not (tmp_path / "o").exists()
+
+
+def test_missing_folder(tmp_path, capsys):
+    assert "nowhere" in fails(capsys, "train", "--data", tmp_path / "nowhere", "--output", tmp_path / "o")
+
+
+def test_one_image(category, tmp_path, capsys):
+    (tmp_path / "one").mkdir()
+    shutil.copy(category / "train/good/000.png", tmp_path / "one")
+    assert "one image" in fails(capsys, "train", "--data", tmp_path / "one", "--output", tmp_path / "o")
+
+
+def test_truncated_image(category, resnet18_weights, tmp_path, capsys):
+    shutil.copytree(category / "train/good", tmp_path / "photos")
+    bad = tmp_path / "photos" / "003.png"
+    bad.write_bytes(bad.read_bytes()[:200])
+    arguments = ["--backbone", "resnet18", "--backbone-weights", resnet18_weights, "--steps", 1]
+    message = fails(capsys, "train", "--data", tmp_path / "photos", "--output", tmp_path / "o", *arguments)
+    assert str(bad) in message
+
+
+def test_masks_that_match_no_image(checkpoint, category, tmp_path, capsys):
+    shutil.copytree(category, tmp_path / "disc")
+    (tmp_path / "disc/ground_truth/spot/000_mask.png").rename(tmp_path / "disc/ground_truth/spot/other_mask.png")
+    assert "other_mask.png" in fails(capsys, "evaluate", checkpoint, "--data", tmp_path / "disc")
+
+
+def test_unknown_backbone(category, tmp_path, capsys):
+    message = fails(capsys, "train", "--data", category, "--output", tmp_path / "o", "--backbone", "resnet1888")
+    assert "resnet1888" in message and "timm" in message
+
+
+def test_weights_of_another_architecture(category, shared_dir, tmp_path, capsys):
+    other = shared_dir / "backbones" / "mobilenetv2_100_in1k_features.safetensors"
+    arguments = ["--backbone", "resnet18", "--backbone-weights", other]
+    message = fails(capsys, "train", "--data", category, "--output", tmp_path / "o", *arguments)
+    assert str(other) in message
+
+
+def test_unknown_config_field(category, tmp_path, capsys):
+    message = fails(capsys, "train", "--data", category, "--output", tmp_path / "o", "--set", "hiden_size=3")
+    assert "hiden_size" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("model.safetensors", lambda data: data[: len(data) // 2]),
+        ("model.safetensors", lambda data: b"\xff" * 64 + data[64:]),
+        ("config.json", lambda data: data[:40]),
+        ("config.json", lambda data: data.replace(b'"grid_size": 8', b'"grid_size": -8')),
+        ("preprocessor_config.json", lambda data: b"{"),
+    ],
+)
+def test_damaged_checkpoint(checkpoint, category, tmp_path, capsys, name, damage):
+    shutil.copytree(checkpoint, tmp_path / "broken")
+    path = tmp_path / "broken" / name
+    path.write_bytes(damage(path.read_bytes()))
+    message = fails(capsys, "evaluate", tmp_path / "broken", "--data", category)
+    assert str(tmp_path / "broken") in message
+
+
+def test_missing_weights_file(checkpoint, category, tmp_path, capsys):
+    shutil.copytree(checkpoint, tmp_path / "broken")
+    (tmp_path / "broken" / "model.safetensors").unlink()
+    assert str(tmp_path / "broken") in fails(capsys, "evaluate", tmp_path / "broken", "--data", category)
+
+
+def test_not_a_checkpoint(category, capsys):
+    assert "config.json" in fails(capsys, "evaluate", category, "--data", category)
+
+
+@pytest.mark.parametrize("name", [(), ("train",), ("evaluate",), ("predict",)])
+def test_help_reads_like_a_manual(name):
+    run = [sys.executable, "-m", "ura_hf", *name, "--help"]
+    result = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "usage: uranet" in result.stdout
+    if name:
+        assert "example:" in result.stdout and "--" in result.stdout

@@ -1,0 +1,207 @@
+"""The configuration: its ranges, its defaults and its round trip over a file."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from transformers import AutoConfig
+
+from ura_hf import URANetConfig, UserError
+
+
+def test_defaults_are_the_documented_ones():
+    config = URANetConfig()
+    assert config.model_type == "uranet"
+    assert (config.backbone, config.out_indices, config.image_size) == ("wide_resnet50_2.tv_in1k", [1, 2, 3], 256)
+    assert config.image_threshold is None and config.pixel_threshold is None and not config.is_calibrated
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("out_indices", []),
+        ("out_indices", [-1, 2]),
+        ("out_indices", [1, 8]),
+        ("out_indices", [1.0, 2]),
+        ("out_indices", [2, 1]),
+        ("out_indices", [1, 1, 2]),
+        ("image_size", 31),
+        ("image_size", 2049),
+        ("image_size", 256.0),
+        ("image_size", "256"),
+        ("image_size", True),
+        ("grid_size", 1),
+        ("grid_size", 257),
+        ("grid_size", None),
+        ("patch_size", 0),
+        ("patch_size", 3),
+        ("patch_size", 64),
+        ("hidden_size", 4),
+        ("hidden_size", -8),
+        ("num_hidden_layers", 0),
+        ("num_hidden_layers", 65),
+        ("num_attention_heads", 0),
+        ("num_attention_heads", 7),
+        ("mlp_ratio", 0),
+        ("mlp_ratio", 17),
+        ("bottleneck_dropout", 1.0),
+        ("bottleneck_dropout", -0.1),
+        ("memory_size", -1),
+        ("memory_size", 0.5),
+        ("perception_size", 0),
+        ("prior_std", 0),
+        ("prior_std", math.nan),
+        ("prior_std", math.inf),
+        ("num_samples", 0),
+        ("num_samples", True),
+        ("sample_seed", -1),
+        ("uncertainty_weight", -0.5),
+        ("uncertainty_weight", "0.5"),
+        ("source_weights", {"web": 1.0}),
+        ("source_weights", {"self": -1.0}),
+        ("source_weights", {"self": 0.0, "noise": 0.0}),
+        ("source_weights", {"self": math.nan}),
+        ("source_weights", ["self"]),
+        ("mask_weights", {"huge": 1.0}),
+        ("mask_weights", {"large": -0.1, "small": 1.0}),
+        ("mask_weights", {"large": 0}),
+        ("max_blend", 1.0),
+        ("max_blend", -0.1),
+        ("residual", "sum"),
+        ("smoothing_sigma", -1),
+        ("smoothing_sigma", 65),
+        ("image_score", "mean"),
+        ("topk_fraction", 0),
+        ("topk_fraction", 1.5),
+        ("cosine_weight", -1),
+        ("perception_weight", -1),
+        ("perception_weight", None),
+        ("hard_normal_power", -1),
+        ("hard_normal_power", 9),
+        ("false_positive_rate", 0),
+        ("false_positive_rate", 1),
+    ],
+)
+def test_a_value_out_of_range_is_named(field, value):
+    with pytest.raises(UserError, match=rf"^{field} must be ") as caught:
+        URANetConfig(**{field: value})
+    assert repr(value) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"out_indices": (0,)},
+        {"image_size": 32, "grid_size": 32},
+        {"image_size": 2048},
+        {"grid_size": 2, "patch_size": 2},
+        {"hidden_size": 8, "num_attention_heads": 8},
+        {"memory_size": 0},
+        {"num_samples": 1},
+        {"bottleneck_dropout": 0, "smoothing_sigma": 0, "max_blend": 0, "uncertainty_weight": 0},
+        {"topk_fraction": 1},
+        {"source_weights": {"noise": 1}},
+        {"mask_weights": {"empty": 1}},
+        {"cosine_weight": 0, "perception_weight": 0, "hard_normal_power": 0},
+    ],
+)
+def test_the_ends_of_the_ranges_are_allowed(fields):
+    config = URANetConfig(**fields)
+    for field, value in fields.items():
+        assert getattr(config, field) == (list(value) if isinstance(value, tuple) else value)
+
+
+def test_grid_must_fit_the_image():
+    with pytest.raises(UserError, match="grid_size must be at most image_size"):
+        URANetConfig(image_size=32, grid_size=64)
+
+
+@pytest.mark.parametrize(
+    ("image", "pixel", "expected"), [(None, None, False), (1.0, None, False), (None, 1.0, False), (1.0, 2.0, True)]
+)
+def test_calibrated_needs_both_thresholds(image, pixel, expected):
+    assert URANetConfig(image_threshold=image, pixel_threshold=pixel).is_calibrated is expected
+
+
+def test_round_trip_keeps_every_field(tmp_path):
+    changed = {
+        "backbone": "test_resnet",
+        "out_indices": [0, 2],
+        "image_size": 96,
+        "grid_size": 12,
+        "patch_size": 3,
+        "hidden_size": 40,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 5,
+        "mlp_ratio": 1.5,
+        "bottleneck_dropout": 0.2,
+        "memory_size": 7,
+        "perception_size": 9,
+        "prior_std": 0.3,
+        "num_samples": 3,
+        "sample_seed": 11,
+        "uncertainty_weight": 0.7,
+        "source_weights": {"self": 2.0, "noise": 0.25},
+        "mask_weights": {"thin": 1.0, "empty": 0.5},
+        "max_blend": 0.6,
+        "residual": "cosine",
+        "per_level": False,
+        "smoothing_sigma": 2.5,
+        "image_score": "topk",
+        "topk_fraction": 0.02,
+        "cosine_weight": 0.5,
+        "perception_weight": 2.0,
+        "hard_normal_power": 2.0,
+        "image_threshold": 0.1 + 0.2,  # not representable in fewer digits
+        "pixel_threshold": 1e-9,
+        "false_positive_rate": 0.01,
+    }
+    URANetConfig(**changed).save_pretrained(tmp_path)
+    stored = json.loads((tmp_path / "config.json").read_text())
+    assert stored["model_type"] == "uranet"
+    for loaded in (URANetConfig.from_pretrained(tmp_path), AutoConfig.from_pretrained(tmp_path)):
+        assert isinstance(loaded, URANetConfig)
+        assert {field: getattr(loaded, field) for field in changed} == changed
+    assert loaded.is_calibrated
+
+
+def test_a_file_with_a_wrong_value_is_named(tmp_path):
+    URANetConfig().save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"grid_size": 0}))
+    with pytest.raises(UserError, match="grid_size"):
+        URANetConfig.from_pretrained(tmp_path)
+
+
+def test_instances_share_no_weights():
+    first = URANetConfig()
+    first.source_weights["texture"] = 99.0
+    first.mask_weights["large"] = 99.0
+    first.out_indices.append(4)
+    second = URANetConfig()
+    assert second.source_weights["texture"] != 99.0 and second.mask_weights["large"] != 99.0
+    assert second.out_indices == [1, 2, 3]
+
+
+@pytest.mark.parametrize("field", ["image_threshold", "pixel_threshold"])
+@pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf, "0.5"])
+def test_thresholds_are_positive_numbers(field, value):
+    """The fixed scale raw / (raw + threshold) has no meaning for another threshold."""
+    with pytest.raises(UserError, match=field):
+        URANetConfig(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("out_indices", 3),
+        ("source_weights", {"self": "much"}),
+        ("backbone", 18),
+        ("source_weights", {"self": math.inf}),
+    ],
+)
+def test_a_value_of_another_type_is_named(field, value):
+    with pytest.raises(UserError, match=field):
+        URANetConfig(**{field: value})

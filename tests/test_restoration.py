@@ -1,0 +1,271 @@
+"""Restoration attention against the formula, what suspicion takes out, and the coreset of normal tokens."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional
+
+from ura_hf.restoration import FeatureRestoration, RestorationBlock, greedy_coreset, to_grid, to_tokens
+
+C, G, K, D, N = 6, 8, 2, 16, 5  # channels, grid, patch, width, memory
+
+
+def restoration(memory_size: int = N, dropout: float = 0.5) -> FeatureRestoration:
+    torch.manual_seed(0)
+    model = FeatureRestoration(C, G, K, D, 2, 4, 2.0, dropout, memory_size)
+    model.memory.normal_()
+    for parameter in (model.position, model.mask_token):
+        torch.nn.init.normal_(parameter)
+    return model.eval().requires_grad_(False)
+
+
+def restore(model: FeatureRestoration, features: torch.Tensor, suspicion: torch.Tensor) -> torch.Tensor:
+    out = model(features, suspicion)
+    return out[0] if isinstance(out, tuple) else out
+
+
+# Tokens
+
+
+@pytest.mark.parametrize("patch", [1, 2, 4])
+def test_tokens_and_grid_are_inverse(patch):
+    features = torch.randn(2, 3, 8, 8)
+    tokens = to_tokens(features, patch)
+    assert tokens.shape == (2, (8 // patch) ** 2, 3 * patch**2)
+    assert torch.equal(to_grid(tokens, patch), features)
+    assert torch.equal(to_tokens(to_grid(tokens, patch), patch), tokens)
+
+
+def test_a_token_holds_its_own_cells():
+    """Token 6 of a 4x4 token grid is row 1, column 2: cells (2..3, 4..5), whatever their order inside."""
+    features = torch.arange(3 * 64.0).view(1, 3, 8, 8)
+    token = to_tokens(features, 2)[0, 6]
+    assert sorted(token.tolist()) == sorted(features[0, :, 2:4, 4:6].flatten().tolist())
+
+
+# The block
+
+
+def attention_by_hand(block: RestorationBlock, x, memory, normality) -> torch.Tensor:
+    """softmax(Q K^T / sqrt(d) + log(1 - m)) V, head by head and query by query, then the feed-forward layer."""
+    width = x.shape[-1]
+    size = width // block.heads
+    rows = []
+    for image, weights in zip(x, normality, strict=True):
+        normed, known = block.norm(image), block.norm(memory[0])
+        content = torch.cat([normed, known])
+        query = block.query(normed)
+        key, value = block.key_value(content).split(width, -1)
+        heads = []
+        for head in range(block.heads):
+            part = slice(head * size, (head + 1) * size)
+            logits = query[:, part] @ key[:, part].T / math.sqrt(size)
+            share = logits.exp() * weights  # softmax(a + log w) is w e^a over its sum
+            heads.append(share / share.sum(-1, keepdim=True) @ value[:, part])
+        mixed = image + block.out(torch.cat(heads, -1))
+        rows.append(mixed + block.mlp(block.mlp_norm(mixed)))
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("memory_size", [0, 5])
+def test_block_by_hand(memory_size):
+    torch.manual_seed(0)
+    block = RestorationBlock(D, 4, 2.0).requires_grad_(False)
+    x, memory = torch.randn(3, 9, D), torch.randn(1, memory_size, D)
+    normality = torch.cat([torch.rand(3, 9), torch.ones(3, memory_size)], 1)
+    out = block(x, memory, normality.log())
+    assert out.shape == x.shape
+    torch.testing.assert_close(out, attention_by_hand(block, x, memory, normality), atol=1e-5, rtol=1e-4)
+
+
+def test_keys_of_no_normality_explain_nothing():
+    """With weight 0 on token 4, the other tokens come out as if it were not there."""
+    torch.manual_seed(0)
+    block = RestorationBlock(D, 4, 2.0).requires_grad_(False)
+    x, memory = torch.randn(1, 9, D), torch.randn(1, 3, D)
+    bias = torch.zeros(1, 12)
+    bias[0, 4] = -math.inf
+    rest = [i for i in range(9) if i != 4]
+    without = block(x[:, rest], memory, torch.zeros(1, 11))
+    torch.testing.assert_close(block(x, memory, bias)[:, rest], without, atol=1e-5, rtol=1e-4)
+
+
+# The whole restoration
+
+
+def test_key_weights_are_the_normality_of_tokens_and_one_for_the_memory():
+    model, seen = restoration(), []
+    for block in model.blocks:
+        block.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[2]))
+    suspicion = torch.rand(2, 1, G, G, generator=torch.Generator().manual_seed(0))
+    suspicion[0, 0, 0, 0] = 1.0
+    model(torch.randn(2, C, G, G), suspicion)
+    m = suspicion.view(2, G // K, K, G // K, K).amax((2, 4)).flatten(1)  # a token's most suspicious cell
+    assert len(seen) == 2
+    for bias in seen:
+        assert bias.shape == (2, (G // K) ** 2 + N)
+        torch.testing.assert_close(bias[:, :-N].exp(), 1 - m, atol=1e-3, rtol=0)
+        assert bias.isfinite().all() and bias[0, 0] < math.log(1e-3)
+        assert (bias[:, -N:] == 0).all()
+
+
+def test_restoration_by_hand():
+    """Embedding, masked query t' = (1-m) t + m t_mask + position, the blocks by the formula, decoder."""
+    model = restoration()
+    generator = torch.Generator().manual_seed(1)
+    features, suspicion = (torch.randn(2, C, G, G, generator=generator), torch.rand(2, 1, G, G, generator=generator))
+    m = suspicion.view(2, G // K, K, G // K, K).amax((2, 4)).flatten(1)
+    x = (1 - m)[..., None] * model.embed(to_tokens(features, K)) + m[..., None] * model.mask_token + model.position
+    normality = torch.cat([1 - m + 1e-4, torch.ones(2, N)], 1)
+    for block in model.blocks:
+        x = attention_by_hand(block, x, model.embed(model.memory)[None], normality)
+    expected = to_grid(model.decode(model.norm(x)), K)
+    torch.testing.assert_close(restore(model, features, suspicion), expected, atol=1e-4, rtol=1e-3)
+
+
+def test_shape_and_finiteness_at_the_ends_of_suspicion():
+    model, features = restoration(), torch.randn(3, C, G, G)
+    for value in (0.0, 1.0):
+        out = restore(model, features, torch.full((3, 1, G, G), value))
+        assert out.shape == features.shape and out.isfinite().all()
+
+
+def test_suspicious_content_reaches_no_output():
+    """One fully suspicious cell: whatever its token holds, the restored features are the same everywhere."""
+    model, features = restoration(), torch.randn(1, C, G, G)
+    suspicion = torch.zeros(1, 1, G, G)
+    suspicion[0, 0, 2, 5] = 1.0
+    changed = features.clone()
+    changed[:, :, 2:4, 4:6] += 10  # the cells of its token
+    assert torch.equal(restore(model, features, suspicion), restore(model, changed, suspicion))
+    changed[:, :, 4, 5] += 10  # a cell of its neighbour
+    assert not torch.equal(restore(model, features, suspicion), restore(model, changed, suspicion))
+
+
+def test_all_suspicious_leaves_the_memory_alone_to_restore():
+    model = restoration()
+    suspicion = torch.ones(1, 1, G, G)
+    first = restore(model, torch.randn(1, C, G, G), suspicion)
+    assert torch.equal(first, restore(model, torch.randn(1, C, G, G), suspicion))
+    model.memory.normal_()
+    assert (first - restore(model, torch.randn(1, C, G, G), suspicion)).abs().max() > 1e-3
+
+
+def test_normal_tokens_explain_suspicious_ones_from_afar():
+    model, features = restoration(), torch.randn(1, C, G, G)
+    suspicion = torch.zeros(1, 1, G, G)
+    suspicion[..., :2, :2] = 1.0
+    changed = features.clone()
+    changed[..., 6:, 6:] += 3
+    moved = (restore(model, features, suspicion) - restore(model, changed, suspicion)).abs()
+    assert moved[..., :2, :2].max() > 1e-4
+
+
+def test_tokens_know_their_place():
+    """Turning the image does not merely turn the restoration: positions are part of the query."""
+    model, features = restoration(), torch.randn(1, C, G, G)
+    suspicion = torch.ones(1, 1, G, G)
+    out = restore(model, features, suspicion)
+    assert (out[..., :2, :2] - out[..., 6:, 6:]).abs().max() > 1e-3
+
+
+def test_works_without_memory():
+    model = restoration(memory_size=0)
+    out = restore(model, torch.randn(2, C, G, G), torch.rand(2, 1, G, G))
+    assert out.shape == (2, C, G, G) and out.isfinite().all()
+
+
+def test_result_does_not_depend_on_the_batch():
+    model, features, suspicion = restoration(), torch.randn(4, C, G, G), torch.rand(4, 1, G, G)
+    together = restore(model, features, suspicion)
+    for index in range(4):
+        alone = restore(model, features[index : index + 1], suspicion[index : index + 1])
+        torch.testing.assert_close(together[index], alone[0], atol=1e-5, rtol=1e-4)
+
+
+def test_dropout_only_in_training():
+    model, features, suspicion = restoration(), torch.randn(1, C, G, G), torch.zeros(1, 1, G, G)
+    assert torch.equal(restore(model, features, suspicion), restore(model, features, suspicion))
+    model.train()
+    assert not torch.equal(restore(model, features, suspicion), restore(model, features, suspicion))
+
+
+def test_learns_to_restore():
+    """Two hundred steps on one image kind cut the error of a hidden corner to a fraction of the features' variance."""
+    torch.manual_seed(0)
+    model = FeatureRestoration(C, G, K, D, 1, 2, 2.0, 0.0, 0)
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    base = torch.randn(1, C, G, G)
+    suspicion = torch.zeros(8, 1, G, G)
+    suspicion[..., 4:, 4:] = 1
+
+    def error() -> torch.Tensor:
+        features = base + 0.1 * torch.randn(8, C, G, G)
+        altered = torch.where(suspicion > 0, torch.randn_like(features) * 3, features)
+        return (restore(model, altered, suspicion) - features).square().mean()
+
+    start = error().item()
+    for _ in range(200):
+        optimizer.zero_grad()
+        loss = error()
+        loss.backward()
+        optimizer.step()
+    assert error().item() < 0.3 * start
+
+
+# The coreset
+
+
+def cover(points: torch.Tensor, chosen: torch.Tensor) -> float:
+    """Largest distance from a point to its nearest chosen one."""
+    return torch.cdist(points, points[chosen]).amin(1).max().item()
+
+
+def test_coreset_covers_a_rare_cluster():
+    """3 of 3000 points lie apart: ten greedy picks hold one of them, a random ten holds none."""
+    generator = torch.Generator().manual_seed(0)
+    points = torch.randn(3000, 100, generator=generator) * 0.1
+    points[1500:1503] += 2
+    chosen = greedy_coreset(points.split(400), 10, generator)
+    assert len(chosen) == len(set(chosen.tolist())) == 10
+    assert set(chosen.tolist()) & {1500, 1501, 1502}
+    random = torch.randperm(3000, generator=torch.Generator().manual_seed(1))[:10]
+    assert not set(random.tolist()) & {1500, 1501, 1502}
+    assert cover(points, chosen) < 0.5 * cover(points, random)
+
+
+def test_coreset_takes_one_of_each_cluster():
+    generator = torch.Generator().manual_seed(0)
+    centres = functional.one_hot(torch.arange(8), 64).float() * 10
+    points = (centres[:, None] + 0.1 * torch.randn(8, 50, 64, generator=generator)).flatten(0, 1)
+    chosen = greedy_coreset([points], 8, generator)
+    assert sorted((chosen // 50).tolist()) == list(range(8))
+
+
+def test_coreset_does_not_depend_on_the_chunks():
+    points = torch.randn(200, 32, generator=torch.Generator().manual_seed(0))
+    picks = [
+        greedy_coreset(points.split(size), 20, torch.Generator().manual_seed(3)).tolist() for size in (200, 64, 7)
+    ]
+    assert picks[0] == picks[1] == picks[2]
+
+
+def test_coreset_seed():
+    points = torch.randn(200, 32, generator=torch.Generator().manual_seed(0))
+    first, again, other = (greedy_coreset([points], 20, torch.Generator().manual_seed(s)).tolist() for s in (1, 1, 2))
+    assert first == again != other
+
+
+@pytest.mark.parametrize("count", [5, 6, 100])
+def test_coreset_of_no_more_points_than_asked(count):
+    chosen = greedy_coreset([torch.randn(5, 3)], count, torch.Generator().manual_seed(0))
+    assert sorted(chosen.tolist()) == list(range(5))
+
+
+@pytest.mark.parametrize("count", [0, 1, 4])
+def test_coreset_has_the_asked_size(count):
+    chosen = greedy_coreset([torch.randn(9, 3)], count, torch.Generator().manual_seed(0))
+    assert len(chosen) == count

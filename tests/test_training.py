@@ -1,0 +1,221 @@
+"""Training: same seed, same weights; a killed run resumes to the same result; calibration sees held-out images only."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, tiny_config
+from PIL import Image
+from safetensors.torch import load_file
+
+from ura_hf import UserError
+from ura_hf import training as training_module
+from ura_hf.backbone import Backbone
+from ura_hf.feature_cache import channel_statistics
+from ura_hf.hub import load_checkpoint
+from ura_hf.training import TrainingOptions, train
+
+SETTINGS = ["--image-size", "64", "--grid-size", "8", "--batch-size", "4", "--backbone", "resnet18"] + [
+    f"--set={field}"
+    for field in (
+        "hidden_size=32",
+        "num_hidden_layers=1",
+        "num_attention_heads=2",
+        "memory_size=16",
+        "perception_size=16",
+    )
+]
+
+
+DECODER = "uranet.restoration.decode.weight"
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "ura_hf", "train", *SETTINGS, *map(str, arguments)]
+
+
+def weights(folder) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert first.keys() == second.keys()
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+
+
+@pytest.fixture(scope="module")
+def trained(category, resnet18_weights, tmp_path_factory):
+    """Options and folder of a finished run of 12 steps."""
+    output = tmp_path_factory.mktemp("run") / "disc"
+    options = TrainingOptions(
+        category, output, resnet18_weights, steps=12, batch_size=4, save_every=5, precision="fp32"
+    )
+    record = train(options, tiny_config())
+    return options, output, record
+
+
+def test_writes_a_calibrated_checkpoint_and_its_record(trained):
+    _, output, record = trained
+    model, processor = load_checkpoint(output)
+    assert model.config.is_calibrated
+    assert processor.size.height == 64
+    assert record["images"] == {"fitted": 10, "held_out": 2}
+    assert record == json.loads((output / "training.json").read_text())
+    assert not (output / "unfinished").exists()
+    first, last = record["losses"][0], record["losses"][-1]
+    assert last["restoration_loss"] < first["restoration_loss"]
+
+
+def test_backbone_is_the_given_one_and_never_moves(trained, resnet18_weights):
+    _, output, _ = trained
+    given, saved = load_file(resnet18_weights), weights(output)
+    for name, tensor in given.items():
+        assert torch.equal(saved[f"uranet.extractor.cnn.{name}"], tensor), name
+
+
+def test_same_seed_same_weights_other_seed_other_weights(trained, tmp_path):
+    options, output, _ = trained
+    again = TrainingOptions(**{**vars(options), "output": tmp_path / "again"})
+    train(again, tiny_config())
+    assert_same(weights(output), weights(again.output))
+    other = TrainingOptions(**{**vars(options), "output": tmp_path / "other", "seed": 1})
+    train(other, tiny_config())
+    assert not torch.equal(weights(output)[DECODER], weights(other.output)[DECODER])
+
+
+def test_killed_run_resumes_to_the_uninterrupted_result(trained, tmp_path):
+    options, output, _ = trained
+    resumed = tmp_path / "resumed"
+    arguments = ["--data", options.data, "--output", resumed, "--backbone-weights", options.backbone_weights]
+    arguments += ["--steps", 12, "--save-every", 5, "--precision", "fp32"]
+    process = subprocess.Popen(
+        command(*arguments), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    saved = resumed / "unfinished" / "checkpoint-5" / "trainer_state.json"
+    deadline = time.monotonic() + 300
+    while not saved.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert saved.exists()
+    assert not (resumed / "training.json").exists(), "the run finished before it could be killed"
+    record = train(TrainingOptions(**{**vars(options), "output": resumed}), tiny_config())
+    assert record["resumed"]
+    assert_same(weights(output), weights(resumed))
+
+
+def test_unfinished_run_with_other_options_is_not_continued(trained, tmp_path):
+    options, _, _ = trained
+    ticket = tmp_path / "out" / "unfinished" / "options.json"
+    ticket.parent.mkdir(parents=True)
+    ticket.write_text("{}")
+    with pytest.raises(UserError, match="other options"):
+        train(TrainingOptions(**{**vars(options), "output": tmp_path / "out"}), tiny_config())
+
+
+def test_finished_checkpoint_is_not_overwritten(trained):
+    options, _, _ = trained
+    with pytest.raises(UserError, match="already holds a trained checkpoint"):
+        train(options, tiny_config())
+
+
+def test_backbone_runs_once_an_image(category, resnet18_weights, tmp_path, monkeypatch):
+    seen, plain = [], Backbone.raw
+    monkeypatch.setattr(Backbone, "raw", lambda self, pixels: seen.append(len(pixels)) or plain(self, pixels))
+    train(TrainingOptions(category, tmp_path / "o", resnet18_weights, steps=8, batch_size=4), tiny_config())
+    assert sum(seen) == 12
+
+
+def test_thresholds_come_from_held_out_images_only(trained):
+    options, output, record = trained
+    held_out, fitted = training_module._split(12, options)
+    assert sorted(held_out + fitted) == list(range(12)) and len(held_out) == 2
+    model, processor = load_checkpoint(output)
+    paths = sorted((options.data / "train/good").iterdir())
+    pixels = processor([paths[i] for i in held_out], return_tensors="pt")["pixel_values"]
+    with torch.no_grad():
+        scores = model(pixels).image_score
+    # with two images and a rate of 5 % the threshold lies above both
+    assert record["thresholds"]["image"] > scores.max()
+    assert record["thresholds"]["image"] < 3 * scores.max()
+
+
+def test_channel_statistics_use_the_chosen_rows_only():
+    rng = np.random.default_rng(0)
+    features = rng.normal(3, 2, (6, 4, 5, 5)).astype(np.float16)
+    features[5] = 1000
+    mean, std = channel_statistics(features, [0, 1, 2, 3, 4])
+    chosen = features[:5].astype(np.float64)
+    np.testing.assert_allclose(mean, chosen.mean((0, 2, 3)), rtol=1e-5)
+    np.testing.assert_allclose(std, chosen.std((0, 2, 3)), rtol=1e-5)
+
+
+def test_two_processes_train_one_checkpoint(category, resnet18_weights, tmp_path):
+    output = tmp_path / "two"
+    # accelerate's CPU launcher needs MPI; --multi_gpu starts the same processes and ACCELERATE_USE_CPU keeps them on the CPU
+    launch = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--multi_gpu",
+        "--num_processes=2",
+        "--num_machines=1",
+    ]
+    launch += ["--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0", "-m", "ura_hf", "train"]
+    arguments = ["--data", category, "--output", output, "--backbone-weights", resnet18_weights, "--steps", 3]
+    result = subprocess.run(
+        [*launch, *SETTINGS, *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "ACCELERATE_USE_CPU": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    record = json.loads((output / "training.json").read_text())
+    assert record["processes"] == 2
+    assert load_checkpoint(output)[0].config.is_calibrated
+
+
+def test_few_images_still_train(category, resnet18_weights, tmp_path):
+    record = train(
+        TrainingOptions(category, tmp_path / "few", resnet18_weights, steps=2, batch_size=4, limit=2), tiny_config()
+    )
+    assert record["images"] == {"fitted": 1, "held_out": 1}
+
+
+def test_texture_folder_is_used(category, resnet18_weights, tmp_path):
+    (tmp_path / "photos" / "deep").mkdir(parents=True)
+    for index in range(3):
+        noise = np.random.default_rng(index).integers(0, 255, (40, 40, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / "photos" / "deep" / f"{index}.png")
+    options = TrainingOptions(
+        category, tmp_path / "o", resnet18_weights, textures=tmp_path / "photos", steps=2, batch_size=4
+    )
+    assert train(options, tiny_config())["options"]["textures"] == str(tmp_path / "photos")
+    empty = TrainingOptions(category, tmp_path / "p", resnet18_weights, textures=category / "train", steps=2)
+    with pytest.raises(UserError, match="not a folder"):
+        train(TrainingOptions(**{**vars(empty), "textures": tmp_path / "none"}), tiny_config())
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"steps": 0}, "steps"),
+        ({"held_out": 0.9}, "held_out"),
+        ({"learning_rate": -1.0}, "learning_rate"),
+        ({"precision": "fp8"}, "precision"),
+    ],
+)
+def test_options_are_checked(tmp_path, fields, message):
+    with pytest.raises(UserError, match=message):
+        TrainingOptions(tmp_path, tmp_path / "o", **fields)
