@@ -247,9 +247,7 @@ def test_coreset_takes_one_of_each_cluster():
 
 def test_coreset_does_not_depend_on_the_chunks():
     points = torch.randn(200, 32, generator=torch.Generator().manual_seed(0))
-    picks = [
-        greedy_coreset(points.split(size), 20, torch.Generator().manual_seed(3)).tolist() for size in (200, 64, 7)
-    ]
+    picks = [greedy_coreset(points.split(size), 20, torch.Generator().manual_seed(3)).tolist() for size in (200, 64, 7)]
     assert picks[0] == picks[1] == picks[2]
 
 

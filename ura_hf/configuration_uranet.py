@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from transformers import PreTrainedConfig
@@ -11,6 +12,11 @@ from .errors import UserError
 MASK_KINDS = ("large", "small", "thin", "subtle", "empty")
 SCORE_RULES = ("max", "std", "topk")
 RESIDUALS = ("product", "l2", "cosine")
+
+
+def _is_weight(value: Any) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and math.isfinite(value) and value >= 0
 
 
 class URANetConfig(PreTrainedConfig):
@@ -92,7 +98,7 @@ class URANetConfig(PreTrainedConfig):
         **kwargs: Any,
     ) -> None:
         self.backbone = backbone
-        self.out_indices = list(out_indices)
+        self.out_indices = list(out_indices) if isinstance(out_indices, (list, tuple)) else out_indices
         self.image_size = image_size
         self.grid_size = grid_size
         self.patch_size = patch_size
@@ -134,8 +140,13 @@ class URANetConfig(PreTrainedConfig):
             if not ok:
                 raise UserError(f"{field} must be {rule}, but got {getattr(self, field)!r}: correct it in the config.")
 
+        require(isinstance(self.backbone, str) and self.backbone != "", "backbone", "the name of a timm CNN")
         indices = self.out_indices
-        require(bool(indices) and all(isinstance(i, int) and 0 <= i < 8 for i in indices), "out_indices", "levels 0-7")
+        require(
+            isinstance(indices, list) and bool(indices) and all(isinstance(i, int) and 0 <= i < 8 for i in indices),
+            "out_indices",
+            "levels 0-7",
+        )
         require(sorted(set(indices)) == indices, "out_indices", "increasing levels without repetition")
         for field, low, high in (
             ("image_size", 32, 2048),
@@ -171,10 +182,13 @@ class URANetConfig(PreTrainedConfig):
             value = getattr(self, field)
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             require(number and low_f <= value <= high_f, field, f"a number from {low_f} to {high_f}")
+        for field in ("image_threshold", "pixel_threshold"):
+            value = getattr(self, field)
+            require(value is None or (_is_weight(value) and value > 0), field, "a positive, finite number or None")
         require(self.image_score in SCORE_RULES, "image_score", f"one of {SCORE_RULES}")
         require(self.residual in RESIDUALS, "residual", f"one of {RESIDUALS}")
         for field, names in (("source_weights", ("texture", "self", "noise")), ("mask_weights", MASK_KINDS)):
             weights = getattr(self, field)
             known = isinstance(weights, dict) and set(weights) <= set(names)
-            require(known and all(v >= 0 for v in weights.values()), field, f"weights >= 0 for some of {names}")
+            require(known and all(map(_is_weight, weights.values())), field, f"finite weights >= 0 for some of {names}")
             require(sum(weights.values()) > 0, field, "weights with a positive sum")

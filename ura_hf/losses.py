@@ -30,5 +30,5 @@ def weigh_hard_cells(error: Tensor, power: float) -> Tensor:
     if power == 0:
         return error.mean()
     fixed = error.detach()
-    weight = (fixed / fixed.mean()).pow(power).clamp_max(8)
-    return (weight * error).sum() / weight.sum()
+    weight = (fixed / fixed.mean().clamp_min(1e-12)).pow(power).clamp_max(8)
+    return (weight * error).sum() / weight.sum().clamp_min(1e-12)

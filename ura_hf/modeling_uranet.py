@@ -161,9 +161,9 @@ class URANetModel(URANetPreTrainedModel):
     def errors(self, features: Tensor, restored: Tensor) -> Tensor:
         """L2 and direction residual of every cell, two (B, C, G, G) -> (B, 2, G, G)."""
         l2 = scoring.l2_distance(features.float(), restored.float())
-        plain = (self.extractor.unstandardize(x.float()) for x in (features, restored))
+        plain, plain_restored = (self.extractor.unstandardize(x.float()) for x in (features, restored))
         levels = self.extractor.level_channels if self.config.per_level else None
-        return torch.cat([l2, scoring.direction_distance(*plain, levels)], 1)
+        return torch.cat([l2, scoring.direction_distance(plain, plain_restored, levels)], 1)
 
     def residuals(self, features: Tensor, restored: Tensor, log_error: Tensor) -> Tensor:
         """Map at the network input's geometry, (B, 1, S, S)."""

@@ -122,6 +122,8 @@ def greedy_coreset(chunks: Iterable[Tensor], count: int, generator: torch.Genera
     points = torch.cat(low)
     if count >= len(points):
         return torch.arange(len(points))
+    if count == 0:
+        return torch.empty(0, dtype=torch.long)
     norms = points.square().sum(1)
     chosen = [int(torch.randint(len(points), (1,), generator=generator))]
     nearest = torch.full((len(points),), float("inf"))

@@ -62,7 +62,7 @@ def calibrate(raw: Tensor, false_positive_rate: float) -> float:
     Where N is too small for the rate, the threshold lies above the largest score by a quarter of its distance to the median.
     """
     values = raw.flatten().double().sort().values
-    rank = math.ceil((1 - false_positive_rate) * (len(values) + 1))
+    rank = math.ceil(round((1 - false_positive_rate) * (len(values) + 1), 9))  # (1 - 0.45) 100 is 55.000...01
     if rank <= len(values):
         return max(float(values[rank - 1]), 1e-12)
     largest, median = float(values[-1]), float(values[len(values) // 2])

@@ -164,9 +164,10 @@ def synthesize(
         if name == "texture" and textures is not None:
             source[rows] = textures[rows].to(features.dtype)
         else:
-            source[rows] = (self_source if name == "self" else noise_source)(features)[rows]
+            source[rows] = (self_source if name == "self" else noise_source)(features)[rows].to(features.dtype)
     low = torch.where(subtle, max_blend, 0.0)
     high = torch.where(subtle, 0.5 + max_blend / 2, max_blend)
     keep = (low + (high - low) * torch.rand(batch, device=device))[:, None, None, None]
+    keep = keep.to(features.dtype)
     altered = torch.where(mask, keep * features + (1 - keep) * source, features)
     return altered, mask.to(features.dtype)

@@ -97,7 +97,7 @@ def train(options: TrainingOptions, config: URANetConfig, command: str | None = 
         UserError: Data, weights or the output folder can't be used.
     """
     began = time.monotonic()
-    state = PartialState()
+    state = PartialState(cpu=not torch.cuda.is_available())
     images = [sample.image for sample in read_dataset(options.data).train]
     _claim_output(options, config, state)
     set_seed(options.seed)
