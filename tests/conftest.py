@@ -37,7 +37,9 @@ TINY = {
     "hidden_size": 32,
     "num_hidden_layers": 1,
     "num_attention_heads": 2,
-    "memory_size": 16,
+    "memory_tokens": 16,
+    "memory_cells": 32,
+    "smoothing_sigma": 2.0,
     "perception_size": 16,
 }
 

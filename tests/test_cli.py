@@ -37,7 +37,8 @@ def fails(capsys, *arguments: object) -> str:
 def test_train_command_end_to_end(category, resnet18_weights, tmp_path, capsys):
     arguments = ["train", "--data", category, "--output", tmp_path / "o", "--backbone", "resnet18"]
     arguments += ["--backbone-weights", resnet18_weights, "--image-size", 64, "--grid-size", 8, "--steps", 2]
-    arguments += ["--set", "hidden_size=32", "--set", "num_hidden_layers=1", "--set", "memory_size=16"]
+    fields = ("hidden_size=32", "num_hidden_layers=1", "memory_tokens=16", "memory_cells=32")
+    arguments += [f"--set={field}" for field in fields]
     assert main([str(a) for a in arguments]) == 0
     assert "trained on 10 good images, calibrated on 2 others" in capsys.readouterr().out
     config = json.loads((tmp_path / "o" / "config.json").read_text())

@@ -1,4 +1,4 @@
-"""Restoration attention against the formula, what suspicion takes out, and the coreset of normal tokens."""
+"""Restoration attention against the formula and what suspicion takes out."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import math
 
 import pytest
 import torch
-from torch.nn import functional
 
-from ura_hf.restoration import FeatureRestoration, RestorationBlock, greedy_coreset, to_grid, to_tokens
+from ura_hf.restoration import FeatureRestoration, RestorationBlock, to_grid, to_tokens
 
 C, G, K, D, N = 6, 8, 2, 16, 5  # channels, grid, patch, width, memory
 
@@ -20,11 +19,6 @@ def restoration(memory_size: int = N, dropout: float = 0.5) -> FeatureRestoratio
     for parameter in (model.position, model.mask_token):
         torch.nn.init.normal_(parameter)
     return model.eval().requires_grad_(False)
-
-
-def restore(model: FeatureRestoration, features: torch.Tensor, suspicion: torch.Tensor) -> torch.Tensor:
-    out = model(features, suspicion)
-    return out[0] if isinstance(out, tuple) else out
 
 
 # Tokens
@@ -123,13 +117,13 @@ def test_restoration_by_hand():
     for block in model.blocks:
         x = attention_by_hand(block, x, model.embed(model.memory)[None], normality)
     expected = to_grid(model.decode(model.norm(x)), K)
-    torch.testing.assert_close(restore(model, features, suspicion), expected, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(model(features, suspicion), expected, atol=1e-4, rtol=1e-3)
 
 
 def test_shape_and_finiteness_at_the_ends_of_suspicion():
     model, features = restoration(), torch.randn(3, C, G, G)
     for value in (0.0, 1.0):
-        out = restore(model, features, torch.full((3, 1, G, G), value))
+        out = model(features, torch.full((3, 1, G, G), value))
         assert out.shape == features.shape and out.isfinite().all()
 
 
@@ -140,18 +134,18 @@ def test_suspicious_content_reaches_no_output():
     suspicion[0, 0, 2, 5] = 1.0
     changed = features.clone()
     changed[:, :, 2:4, 4:6] += 10  # the cells of its token
-    assert torch.equal(restore(model, features, suspicion), restore(model, changed, suspicion))
+    assert torch.equal(model(features, suspicion), model(changed, suspicion))
     changed[:, :, 4, 5] += 10  # a cell of its neighbour
-    assert not torch.equal(restore(model, features, suspicion), restore(model, changed, suspicion))
+    assert not torch.equal(model(features, suspicion), model(changed, suspicion))
 
 
 def test_all_suspicious_leaves_the_memory_alone_to_restore():
     model = restoration()
     suspicion = torch.ones(1, 1, G, G)
-    first = restore(model, torch.randn(1, C, G, G), suspicion)
-    assert torch.equal(first, restore(model, torch.randn(1, C, G, G), suspicion))
+    first = model(torch.randn(1, C, G, G), suspicion)
+    assert torch.equal(first, model(torch.randn(1, C, G, G), suspicion))
     model.memory.normal_()
-    assert (first - restore(model, torch.randn(1, C, G, G), suspicion)).abs().max() > 1e-3
+    assert (first - model(torch.randn(1, C, G, G), suspicion)).abs().max() > 1e-3
 
 
 def test_normal_tokens_explain_suspicious_ones_from_afar():
@@ -160,7 +154,7 @@ def test_normal_tokens_explain_suspicious_ones_from_afar():
     suspicion[..., :2, :2] = 1.0
     changed = features.clone()
     changed[..., 6:, 6:] += 3
-    moved = (restore(model, features, suspicion) - restore(model, changed, suspicion)).abs()
+    moved = (model(features, suspicion) - model(changed, suspicion)).abs()
     assert moved[..., :2, :2].max() > 1e-4
 
 
@@ -168,29 +162,29 @@ def test_tokens_know_their_place():
     """Turning the image does not merely turn the restoration: positions are part of the query."""
     model, features = restoration(), torch.randn(1, C, G, G)
     suspicion = torch.ones(1, 1, G, G)
-    out = restore(model, features, suspicion)
+    out = model(features, suspicion)
     assert (out[..., :2, :2] - out[..., 6:, 6:]).abs().max() > 1e-3
 
 
 def test_works_without_memory():
     model = restoration(memory_size=0)
-    out = restore(model, torch.randn(2, C, G, G), torch.rand(2, 1, G, G))
+    out = model(torch.randn(2, C, G, G), torch.rand(2, 1, G, G))
     assert out.shape == (2, C, G, G) and out.isfinite().all()
 
 
 def test_result_does_not_depend_on_the_batch():
     model, features, suspicion = restoration(), torch.randn(4, C, G, G), torch.rand(4, 1, G, G)
-    together = restore(model, features, suspicion)
+    together = model(features, suspicion)
     for index in range(4):
-        alone = restore(model, features[index : index + 1], suspicion[index : index + 1])
+        alone = model(features[index : index + 1], suspicion[index : index + 1])
         torch.testing.assert_close(together[index], alone[0], atol=1e-5, rtol=1e-4)
 
 
 def test_dropout_only_in_training():
     model, features, suspicion = restoration(), torch.randn(1, C, G, G), torch.zeros(1, 1, G, G)
-    assert torch.equal(restore(model, features, suspicion), restore(model, features, suspicion))
+    assert torch.equal(model(features, suspicion), model(features, suspicion))
     model.train()
-    assert not torch.equal(restore(model, features, suspicion), restore(model, features, suspicion))
+    assert not torch.equal(model(features, suspicion), model(features, suspicion))
 
 
 def test_learns_to_restore():
@@ -205,7 +199,7 @@ def test_learns_to_restore():
     def error() -> torch.Tensor:
         features = base + 0.1 * torch.randn(8, C, G, G)
         altered = torch.where(suspicion > 0, torch.randn_like(features) * 3, features)
-        return (restore(model, altered, suspicion) - features).square().mean()
+        return (model(altered, suspicion) - features).square().mean()
 
     start = error().item()
     for _ in range(200):
@@ -214,56 +208,3 @@ def test_learns_to_restore():
         loss.backward()
         optimizer.step()
     assert error().item() < 0.3 * start
-
-
-# The coreset
-
-
-def cover(points: torch.Tensor, chosen: torch.Tensor) -> float:
-    """Largest distance from a point to its nearest chosen one."""
-    return torch.cdist(points, points[chosen]).amin(1).max().item()
-
-
-def test_coreset_covers_a_rare_cluster():
-    """3 of 3000 points lie apart: ten greedy picks hold one of them, a random ten holds none."""
-    generator = torch.Generator().manual_seed(0)
-    points = torch.randn(3000, 100, generator=generator) * 0.1
-    points[1500:1503] += 2
-    chosen = greedy_coreset(points.split(400), 10, generator)
-    assert len(chosen) == len(set(chosen.tolist())) == 10
-    assert set(chosen.tolist()) & {1500, 1501, 1502}
-    random = torch.randperm(3000, generator=torch.Generator().manual_seed(1))[:10]
-    assert not set(random.tolist()) & {1500, 1501, 1502}
-    assert cover(points, chosen) < 0.5 * cover(points, random)
-
-
-def test_coreset_takes_one_of_each_cluster():
-    generator = torch.Generator().manual_seed(0)
-    centres = functional.one_hot(torch.arange(8), 64).float() * 10
-    points = (centres[:, None] + 0.1 * torch.randn(8, 50, 64, generator=generator)).flatten(0, 1)
-    chosen = greedy_coreset([points], 8, generator)
-    assert sorted((chosen // 50).tolist()) == list(range(8))
-
-
-def test_coreset_does_not_depend_on_the_chunks():
-    points = torch.randn(200, 32, generator=torch.Generator().manual_seed(0))
-    picks = [greedy_coreset(points.split(size), 20, torch.Generator().manual_seed(3)).tolist() for size in (200, 64, 7)]
-    assert picks[0] == picks[1] == picks[2]
-
-
-def test_coreset_seed():
-    points = torch.randn(200, 32, generator=torch.Generator().manual_seed(0))
-    first, again, other = (greedy_coreset([points], 20, torch.Generator().manual_seed(s)).tolist() for s in (1, 1, 2))
-    assert first == again != other
-
-
-@pytest.mark.parametrize("count", [5, 6, 100])
-def test_coreset_of_no_more_points_than_asked(count):
-    chosen = greedy_coreset([torch.randn(5, 3)], count, torch.Generator().manual_seed(0))
-    assert sorted(chosen.tolist()) == list(range(5))
-
-
-@pytest.mark.parametrize("count", [0, 1, 4])
-def test_coreset_has_the_asked_size(count):
-    chosen = greedy_coreset([torch.randn(9, 3)], count, torch.Generator().manual_seed(0))
-    assert len(chosen) == count

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from torch.nn import functional
 
 from ura_hf import scoring
 
@@ -21,13 +22,26 @@ def test_l2_distance_by_hand():
 
 
 def test_direction_distance_by_hand():
-    """Levels of 2 and 1 channels: a right angle (1 - 0) and an opposite (1 - -1), or one angle over all three."""
+    """Levels of 2 and 1 channels: a right angle (1 - 0) and an opposite (1 - -1)."""
     features = torch.tensor([3.0, 0.0, 2.0]).view(1, 3, 1, 1)
     restored = torch.tensor([0.0, 5.0, -1.0]).view(1, 3, 1, 1)
     per_level = scoring.direction_distance(features, restored, [2, 1])
     assert per_level.shape == (1, 1, 1, 1) and per_level.item() == pytest.approx((1 + 2) / 2)
-    whole = scoring.direction_distance(features, restored, None)
-    assert whole.item() == pytest.approx(1 - (-2) / (math.sqrt(13) * math.sqrt(26)))
+
+
+def test_geometric_mean_by_hand():
+    """Residuals 1 and 9 give 3; each counts as much in its root, and one zero is enough for (almost) zero."""
+    parts = torch.tensor([1.0, 9.0, 8.0]).view(1, 3, 1, 1).expand(1, 3, 2, 2)
+    torch.testing.assert_close(scoring.geometric_mean(parts[:, :2], 4), torch.full((1, 1, 4, 4), 3.0))
+    torch.testing.assert_close(scoring.geometric_mean(parts, 2), torch.full((1, 1, 2, 2), 72.0 ** (1 / 3)))
+    torch.testing.assert_close(scoring.geometric_mean(parts[:, :1], 2), parts[:, :1])
+    assert scoring.geometric_mean(torch.cat([parts[:, :1], torch.zeros(1, 1, 2, 2)], 1), 4).max() < 1e-5
+
+
+def test_geometric_mean_interpolates_before_it_multiplies():
+    parts = torch.rand(2, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    ups = functional.interpolate(parts, (16, 16), mode="bilinear")
+    torch.testing.assert_close(scoring.geometric_mean(parts, 16), (ups[:, :1] * ups[:, 1:]).sqrt())
 
 
 def test_direction_ignores_length_and_l2_does_not():

@@ -29,7 +29,8 @@ SETTINGS = ["--image-size", "64", "--grid-size", "8", "--batch-size", "4", "--ba
         "hidden_size=32",
         "num_hidden_layers=1",
         "num_attention_heads=2",
-        "memory_size=16",
+        "memory_tokens=16",
+        "memory_cells=32",
         "perception_size=16",
     )
 ]

@@ -11,7 +11,7 @@ from .errors import UserError
 
 MASK_KINDS = ("large", "small", "thin", "subtle", "empty")
 SCORE_RULES = ("max", "std", "topk")
-RESIDUALS = ("product", "l2", "cosine")
+RESIDUALS = ("restored_l2", "restored_direction", "memory_l2", "memory_direction", "probability")
 
 
 def _is_weight(value: Any) -> bool:
@@ -36,7 +36,8 @@ class URANetConfig(PreTrainedConfig):
         num_attention_heads: Heads of restoration attention.
         mlp_ratio: Width of a block's feed-forward layer over `hidden_size`.
         bottleneck_dropout: Dropout on the embedded tokens during training, in [0, 1).
-        memory_size: Normal tokens of the training set that every restoration attends to (0: only the image's own).
+        memory_tokens: Normal tokens of the training set that every restoration attends to (0: only the image's own).
+        memory_cells: Normal cells of the training set that every cell is compared with; 0 needs `residuals` without them.
         perception_size: Hidden channels of the Bayesian perception.
         prior_std: Standard deviation of the weights' Gaussian prior, > 0.
         num_samples: Weight samples drawn at inference for the predictive distribution, at least 1.
@@ -45,8 +46,9 @@ class URANetConfig(PreTrainedConfig):
         source_weights: Relative weights of the anomaly sources ``texture``, ``self`` and ``noise``.
         mask_weights: Relative weights of the mask families ``large``, ``small``, ``thin``, ``subtle`` and ``empty``.
         max_blend: Upper end of b ~ U(0, max_blend) in F~ = (1-M) F + M (b F + (1-b) A), in [0, 1).
-        residual: ``product`` (L2 x direction), ``l2`` or ``cosine``.
-        per_level: Average the direction map over feature levels instead of taking it over the concatenation.
+        residuals: Whose geometric mean is the map: L2 or direction, between the features and the restored ones or the nearest
+            normal ones of the memory (``restored_l2``, ``restored_direction``, ``memory_l2``, ``memory_direction``), or the
+            perception's ``probability``.
         smoothing_sigma: Standard deviation of the map's Gaussian filter, pixels of the network input, >= 0.
         image_score: ``max``, ``std`` or ``topk`` (mean of the largest `topk_fraction`) of the map.
         topk_fraction: Share of the pixels that ``topk`` averages, in (0, 1].
@@ -75,7 +77,8 @@ class URANetConfig(PreTrainedConfig):
         num_attention_heads: int = 8,
         mlp_ratio: float = 2.0,
         bottleneck_dropout: float = 0.1,
-        memory_size: int = 512,
+        memory_tokens: int = 512,
+        memory_cells: int = 4096,
         perception_size: int = 128,
         prior_std: float = 0.1,
         num_samples: int = 8,
@@ -84,14 +87,13 @@ class URANetConfig(PreTrainedConfig):
         source_weights: dict[str, float] | None = None,
         mask_weights: dict[str, float] | None = None,
         max_blend: float = 0.8,
-        residual: str = "product",
-        per_level: bool = True,
-        smoothing_sigma: float = 4.0,
-        image_score: str = "max",
+        residuals: tuple[str, ...] | list[str] = ("memory_l2", "memory_direction", "restored_direction"),
+        smoothing_sigma: float = 6.0,
+        image_score: str = "topk",
         topk_fraction: float = 0.01,
         cosine_weight: float = 1.0,
         perception_weight: float = 1.0,
-        hard_normal_power: float = 1.0,
+        hard_normal_power: float = 0.0,
         image_threshold: float | None = None,
         pixel_threshold: float | None = None,
         false_positive_rate: float = 0.05,
@@ -107,17 +109,17 @@ class URANetConfig(PreTrainedConfig):
         self.num_attention_heads = num_attention_heads
         self.mlp_ratio = mlp_ratio
         self.bottleneck_dropout = bottleneck_dropout
-        self.memory_size = memory_size
+        self.memory_tokens = memory_tokens
+        self.memory_cells = memory_cells
         self.perception_size = perception_size
         self.prior_std = prior_std
         self.num_samples = num_samples
         self.sample_seed = sample_seed
         self.uncertainty_weight = uncertainty_weight
         self.source_weights = source_weights or {"texture": 1.0, "self": 1.0, "noise": 0.5}
-        self.mask_weights = mask_weights or {"large": 1.0, "small": 1.0, "thin": 0.7, "subtle": 0.7, "empty": 0.3}
+        self.mask_weights = mask_weights or {"large": 2.0, "small": 0.5, "thin": 0.5, "subtle": 0.3, "empty": 0.2}
         self.max_blend = max_blend
-        self.residual = residual
-        self.per_level = per_level
+        self.residuals = list(residuals) if isinstance(residuals, (list, tuple)) else residuals
         self.smoothing_sigma = smoothing_sigma
         self.image_score = image_score
         self.topk_fraction = topk_fraction
@@ -155,7 +157,8 @@ class URANetConfig(PreTrainedConfig):
             ("hidden_size", 8, 4096),
             ("num_hidden_layers", 1, 64),
             ("num_attention_heads", 1, 64),
-            ("memory_size", 0, 65536),
+            ("memory_tokens", 0, 65536),
+            ("memory_cells", 0, 1048576),
             ("perception_size", 1, 4096),
             ("num_samples", 1, 1024),
             ("sample_seed", 0, 2**63 - 1),
@@ -186,7 +189,11 @@ class URANetConfig(PreTrainedConfig):
             value = getattr(self, field)
             require(value is None or (_is_weight(value) and value > 0), field, "a positive, finite number or None")
         require(self.image_score in SCORE_RULES, "image_score", f"one of {SCORE_RULES}")
-        require(self.residual in RESIDUALS, "residual", f"one of {RESIDUALS}")
+        wanted = self.residuals
+        known = isinstance(wanted, list) and bool(wanted) and all(residual in RESIDUALS for residual in wanted)
+        require(known and len(set(wanted)) == len(wanted), "residuals", f"some of {RESIDUALS}, each once")
+        compared = any(residual.startswith("memory") for residual in wanted)
+        require(self.memory_cells > 0 or not compared, "memory_cells", f"above 0 for the residuals {wanted}")
         for field, names in (("source_weights", ("texture", "self", "noise")), ("mask_weights", MASK_KINDS)):
             weights = getattr(self, field)
             known = isinstance(weights, dict) and set(weights) <= set(names)

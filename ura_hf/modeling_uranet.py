@@ -19,6 +19,7 @@ from .backbone import Backbone
 from .configuration_uranet import URANetConfig
 from .errors import UserError
 from .losses import dice_loss, focal_loss, weigh_hard_cells
+from .memory import NormalMemory
 from .perception import AnomalyPerception, VariationalLinear, binary_entropy
 from .restoration import FeatureRestoration
 from .synthesis import synthesize
@@ -135,8 +136,9 @@ class URANetModel(URANetPreTrainedModel):
             c.num_attention_heads,
             c.mlp_ratio,
             c.bottleneck_dropout,
-            c.memory_size,
+            c.memory_tokens,
         )
+        self.memory = NormalMemory(c.memory_cells, channels)
         self.post_init()
 
     @property
@@ -158,19 +160,23 @@ class URANetModel(URANetPreTrainedModel):
             )
         return self.extractor(pixel_values.to(self.dtype))
 
-    def errors(self, features: Tensor, restored: Tensor) -> Tensor:
-        """L2 and direction residual of every cell, two (B, C, G, G) -> (B, 2, G, G)."""
-        l2 = scoring.l2_distance(features.float(), restored.float())
-        plain, plain_restored = (self.extractor.unstandardize(x.float()) for x in (features, restored))
-        levels = self.extractor.level_channels if self.config.per_level else None
-        return torch.cat([l2, scoring.direction_distance(plain, plain_restored, levels)], 1)
+    def errors(self, features: Tensor, normal: Tensor) -> Tensor:
+        """L2 and direction residual of every cell between features and their normal version, two (B, C, G, G) -> (B, 2, G, G).
 
-    def residuals(self, features: Tensor, restored: Tensor, log_error: Tensor) -> Tensor:
-        """Map at the network input's geometry, (B, 1, S, S)."""
-        errors = self.errors(features, restored)
-        side = self.config.image_size
-        ups = functional.interpolate(errors, (side, side), mode="bilinear")
-        return ups[:, :1] * ups[:, 1:]
+        L2 compares standardised features, direction the features as the CNN gives them.
+        """
+        l2 = scoring.l2_distance(features.float(), normal.float())
+        plain, plain_normal = (self.extractor.unstandardize(x.float()) for x in (features, normal))
+        return torch.cat([l2, scoring.direction_distance(plain, plain_normal, self.extractor.level_channels)], 1)
+
+    def residuals(self, features: Tensor, restored: Tensor, probability: Tensor) -> dict[str, Tensor]:
+        """Every residual that the config asks for, by its name, (B, 1, G, G) each."""
+        wanted = self.config.residuals
+        parts = {"probability": probability}
+        for name, normal in (("restored", lambda: restored), ("memory", lambda: self.memory(features))):
+            if any(residual.startswith(name) for residual in wanted):
+                parts[f"{name}_l2"], parts[f"{name}_direction"] = self.errors(features, normal()).split(1, 1)
+        return {residual: parts[residual] for residual in wanted}
 
     def forward(
         self,
@@ -192,8 +198,9 @@ class URANetModel(URANetPreTrainedModel):
             features = self.extract(pixel_values)
         c = self.config
         belief = self.perception.predict(features, num_samples or c.num_samples, c.sample_seed)
-        restored, log_error = self.restoration(features, self.suspicion(belief.probability, belief.total))
-        raw = self.residuals(features, restored, log_error)
+        restored = self.restoration(features, self.suspicion(belief.probability, belief.total))
+        residuals = self.residuals(features, restored, belief.probability)
+        raw = scoring.geometric_mean(torch.cat(list(residuals.values()), 1), c.image_size)
 
         def to_image(cells: Tensor) -> Tensor:
             return functional.interpolate(cells, (c.image_size, c.image_size), mode="bilinear")[:, 0]
@@ -266,12 +273,11 @@ class URANetForAnomalyDetection(URANetPreTrainedModel):
         suspicion = self.uranet.suspicion(probability, binary_entropy(probability))
         doubt = torch.rand(len(features), 1, 1, 1, device=features.device)
         suspicion = suspicion * (2 * doubt).clamp_max(1)  # perception misses real anomalies: restore them all the same
-        restored, log_error = self.uranet.restoration(altered, suspicion)
+        restored = self.uranet.restoration(altered, suspicion)
         errors = self.uranet.errors(features, restored)
         restoration = weigh_hard_cells(errors[:, :1] + c.cosine_weight * errors[:, 1:], c.hard_normal_power)
-        expectation = (log_error - (errors.detach() + 1e-4).log()).square().mean()
         return URANetOutput(
-            loss=restoration + c.perception_weight * (perception + kl) + 0.1 * expectation,
+            loss=restoration + c.perception_weight * (perception + kl),
             restoration_loss=restoration.detach(),
             perception_loss=perception.detach(),
             kl_loss=kl.detach(),

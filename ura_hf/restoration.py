@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -54,7 +52,10 @@ class RestorationBlock(nn.Module):
 
 
 class FeatureRestoration(nn.Module):
-    """Tokens in, suspicious content taken out of the queries, blocks, decoder out: F~ and suspicion -> F^."""
+    """Tokens in, suspicious content taken out of the queries, blocks, decoder out: F~ and suspicion -> F^.
+
+    Every block attends to the image's own tokens and to `memory`, normal tokens of the training set (N, C k^2).
+    """
 
     memory: Tensor
 
@@ -81,7 +82,6 @@ class FeatureRestoration(nn.Module):
         self.blocks = nn.ModuleList(RestorationBlock(width, heads, mlp_ratio) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.decode = nn.Linear(width, token_width)
-        self.error = nn.Linear(width, 2 * patch_size**2)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -89,7 +89,7 @@ class FeatureRestoration(nn.Module):
         nn.init.normal_(self.position, std=0.02)
         nn.init.normal_(self.mask_token, std=0.02)
 
-    def forward(self, features: Tensor, suspicion: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, suspicion: Tensor) -> Tensor:
         """Restore: features (B, C, G, G), suspicion m (B, 1, G, G) in [0, 1] -> (B, C, G, G).
 
         t' = (1 - m) t + m t_mask + position; a token is as suspicious as its most suspicious cell.
@@ -102,33 +102,4 @@ class FeatureRestoration(nn.Module):
         bias = torch.cat([torch.log(1 - m + 1e-4), m.new_zeros(len(m), len(self.memory))], dim=1)
         for block in self.blocks:
             x = block(x, memory, bias)
-        x = self.norm(x)
-        return to_grid(self.decode(x), self.patch_size), to_grid(self.error(x.detach()), self.patch_size)
-
-
-@torch.no_grad()
-def greedy_coreset(chunks: Iterable[Tensor], count: int, generator: torch.Generator, projected: int = 64) -> Tensor:
-    """Indices of at most `count` points that cover the set: farthest-point selection (Sener and Savarese 2018; PatchCore 2022).
-
-    chunks of points (n, D), N in all -> (min(count, N),) indices. Distances are measured after a Gaussian random
-    projection to `projected` dimensions, so only the projections are held in memory.
-    """
-    low: list[Tensor] = []
-    projection: Tensor | None = None
-    for chunk in chunks:
-        if projection is None:
-            projection = torch.randn(chunk.shape[1], projected, generator=generator) / projected**0.5
-        low.append(chunk.float() @ projection)
-    points = torch.cat(low)
-    if count >= len(points):
-        return torch.arange(len(points))
-    if count == 0:
-        return torch.empty(0, dtype=torch.long)
-    norms = points.square().sum(1)
-    chosen = [int(torch.randint(len(points), (1,), generator=generator))]
-    nearest = torch.full((len(points),), float("inf"))
-    while len(chosen) < count:
-        last = chosen[-1]
-        nearest = torch.minimum(nearest, norms - 2 * (points @ points[last]) + norms[last])
-        chosen.append(int(nearest.argmax()))
-    return torch.tensor(chosen)
+        return to_grid(self.decode(self.norm(x)), self.patch_size)

@@ -15,15 +15,20 @@ def l2_distance(features: Tensor, restored: Tensor) -> Tensor:
     return (features - restored).square().mean(1, keepdim=True)
 
 
-def direction_distance(features: Tensor, restored: Tensor, levels: Sequence[int] | None) -> Tensor:
-    """1 - cos(F, F^), in [0, 2], two (B, C, G, G) -> (B, 1, G, G).
-
-    Averaged over `levels` (channels each), or over the concatenation where they are None.
-    """
-    parts = list(levels) if levels is not None else [features.shape[1]]
-    pairs = zip(features.split(parts, 1), restored.split(parts, 1), strict=True)
+def direction_distance(features: Tensor, restored: Tensor, levels: Sequence[int]) -> Tensor:
+    """1 - cos(F, F^), in [0, 2], averaged over the feature levels of `levels` channels each; two (B, C, G, G) -> (B, 1, G, G)."""
+    pairs = zip(features.split(list(levels), 1), restored.split(list(levels), 1), strict=True)
     cosines = torch.stack([functional.cosine_similarity(f, r, dim=1) for f, r in pairs])
     return (1 - cosines.mean(0))[:, None]
+
+
+def geometric_mean(residuals: Tensor, side: int) -> Tensor:
+    """prod_i up(R_i)^(1/n) of n residuals, (B, n, G, G) >= 0 -> (B, 1, side, side); up is bilinear.
+
+    A pixel stands out only where all residuals do, and no residual's scale outweighs another's.
+    """
+    ups = functional.interpolate(residuals, (side, side), mode="bilinear")
+    return ups.clamp_min(1e-12).log().mean(1, keepdim=True).exp()
 
 
 def gaussian_smooth(maps: Tensor, sigma: float) -> Tensor:

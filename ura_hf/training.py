@@ -28,14 +28,16 @@ from .data.folder import list_images, read_dataset
 from .errors import UserError
 from .feature_cache import cached_features, channel_statistics
 from .image_processing_uranet import URANetImageProcessor
+from .memory import greedy_coreset
 from .modeling_uranet import URANetForAnomalyDetection
-from .restoration import greedy_coreset, to_tokens
+from .restoration import to_tokens
 from .trainer import FeatureBatches, RestorationTrainer, SeedEveryProcess
 
 RECORD = "training.json"
 WORK = "unfinished"  # folder of the output that holds what a resumed run needs; removed at the end
 MAX_IMAGES = 4000  # largest number of images whose features are cached; more are sampled
 MIN_HELD_OUT = 2
+MAX_CANDIDATES = 1_000_000  # vectors that a coreset is chosen from; of larger sets, those of random images
 
 
 @dataclasses.dataclass
@@ -117,7 +119,7 @@ def train(options: TrainingOptions, config: URANetConfig, command: str | None = 
     held_out, fitted = _split(len(images), options)
     model.backbone.set_statistics(*channel_statistics(features, fitted))
     batches = FeatureBatches(features, fitted, textures, model)
-    _fill_memory(model, batches, options.seed)
+    fill_memories(model, batches, options.seed)
 
     arguments = TrainingArguments(
         output_dir=str(work),
@@ -217,22 +219,25 @@ def _split(count: int, options: TrainingOptions) -> tuple[list[int], list[int]]:
 
 
 @torch.no_grad()
-def _fill_memory(model: URANetForAnomalyDetection, batches: FeatureBatches, seed: int) -> None:
-    """Store the coreset of the training images' tokens as the normal memory."""
-    restoration = model.uranet.restoration
-    size = len(restoration.memory)
-    if size == 0:
-        return
-    per_image = to_tokens(torch.zeros(1, *batches.features.shape[1:]), restoration.patch_size).shape[1]
-    generator = torch.Generator().manual_seed(seed)
+def fill_memories(model: URANetForAnomalyDetection, batches: FeatureBatches, seed: int) -> None:
+    """Store coresets of the training images: k x k tokens for restoration attention, single cells for the residuals."""
+    uranet = model.uranet
+    rows = np.random.default_rng(seed).permutation(batches.rows)
+    for store, patch in ((uranet.restoration.memory, uranet.restoration.patch_size), (uranet.memory.cells, 1)):
+        if len(store) == 0:
+            continue
+        count = (model.config.grid_size // patch) ** 2  # vectors an image
+        used = sorted(rows[: max(1, MAX_CANDIDATES // count)].tolist())
 
-    def tokens(row: int) -> Tensor:
-        return to_tokens(batches.collate([row])["features"], restoration.patch_size)[0]
+        def vectors(row: int, patch: int = patch) -> Tensor:
+            return to_tokens(batches.collate([row])["features"], patch)[0]
 
-    chosen = greedy_coreset((tokens(row) for row in batches.rows), size, generator).tolist()
-    for slot in range(size):
-        index = chosen[slot % len(chosen)]
-        restoration.memory[slot] = tokens(batches.rows[index // per_image])[index % per_image]
+        chosen = greedy_coreset(map(vectors, used), len(store), torch.Generator().manual_seed(seed)).tolist()
+        by_image: dict[int, list[int]] = {}
+        for slot in range(len(store)):  # a set smaller than the memory is repeated
+            by_image.setdefault(chosen[slot % len(chosen)] // count, []).append(slot)
+        for image, slots in by_image.items():
+            store[slots] = vectors(used[image])[[chosen[slot % len(chosen)] % count for slot in slots]].to(store)
 
 
 def _use_bf16(precision: str) -> bool:

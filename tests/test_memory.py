@@ -1,0 +1,97 @@
+"""The normal memory against brute force, and the coreset that fills it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+
+from ura_hf import memory as memory_module
+from ura_hf.memory import NormalMemory, greedy_coreset
+
+# The look-up
+
+
+def filled(size: int = 30, channels: int = 5) -> NormalMemory:
+    memory = NormalMemory(size, channels)
+    memory.cells.copy_(torch.randn(size, channels, generator=torch.Generator().manual_seed(0)))
+    return memory
+
+
+def test_every_cell_gets_its_nearest(monkeypatch):
+    """Against torch.cdist, cell by cell, also where the cells come in several blocks."""
+    memory, features = filled(), torch.randn(3, 5, 4, 4, generator=torch.Generator().manual_seed(1))
+    out = memory(features)
+    for image, found in zip(features, out, strict=True):
+        for row in range(4):
+            for column in range(4):
+                nearest = torch.cdist(image[:, row, column][None], memory.cells).argmin()
+                assert torch.equal(found[:, row, column], memory.cells[nearest])
+    monkeypatch.setattr(memory_module, "CELLS_AT_ONCE", 7)
+    assert torch.equal(memory(features), out)
+
+
+def test_a_stored_cell_is_found_exactly():
+    memory = filled()
+    features = memory.cells[[3, 17, 29, 0]].T.reshape(1, 5, 2, 2)
+    assert torch.equal(memory(features), features)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_keeps_its_type(dtype):
+    memory = filled().to(dtype)
+    out = memory(torch.randn(1, 5, 2, 2).to(dtype))
+    assert out.dtype == dtype and all((cell == memory.cells).all(1).any() for cell in out[0].flatten(1).T)
+
+
+# The coreset
+
+
+def cover(points: torch.Tensor, chosen: torch.Tensor) -> float:
+    """Largest distance from a point to its nearest chosen one."""
+    return torch.cdist(points, points[chosen]).amin(1).max().item()
+
+
+def test_coreset_covers_a_rare_cluster():
+    """3 of 3000 points lie apart: ten greedy picks hold one of them, a random ten holds none."""
+    generator = torch.Generator().manual_seed(0)
+    points = torch.randn(3000, 100, generator=generator) * 0.1
+    points[1500:1503] += 2
+    chosen = greedy_coreset(points.split(400), 10, generator)
+    assert len(chosen) == len(set(chosen.tolist())) == 10
+    assert set(chosen.tolist()) & {1500, 1501, 1502}
+    random = torch.randperm(3000, generator=torch.Generator().manual_seed(1))[:10]
+    assert not set(random.tolist()) & {1500, 1501, 1502}
+    assert cover(points, chosen) < 0.5 * cover(points, random)
+
+
+def test_coreset_takes_one_of_each_cluster():
+    generator = torch.Generator().manual_seed(0)
+    centres = functional.one_hot(torch.arange(8), 64).float() * 10
+    points = (centres[:, None] + 0.1 * torch.randn(8, 50, 64, generator=generator)).flatten(0, 1)
+    chosen = greedy_coreset([points], 8, generator)
+    assert sorted((chosen // 50).tolist()) == list(range(8))
+
+
+def test_coreset_does_not_depend_on_the_chunks():
+    points = torch.randn(200, 32, generator=torch.Generator().manual_seed(0))
+    picks = [greedy_coreset(points.split(size), 20, torch.Generator().manual_seed(3)).tolist() for size in (200, 64, 7)]
+    assert picks[0] == picks[1] == picks[2]
+
+
+def test_coreset_seed():
+    points = torch.randn(200, 32, generator=torch.Generator().manual_seed(0))
+    first, again, other = (greedy_coreset([points], 20, torch.Generator().manual_seed(s)).tolist() for s in (1, 1, 2))
+    assert first == again != other
+
+
+@pytest.mark.parametrize("count", [5, 6, 100])
+def test_coreset_of_no_more_points_than_asked(count):
+    chosen = greedy_coreset([torch.randn(5, 3)], count, torch.Generator().manual_seed(0))
+    assert sorted(chosen.tolist()) == list(range(5))
+
+
+@pytest.mark.parametrize("count", [0, 1, 4])
+def test_coreset_has_the_asked_size(count):
+    chosen = greedy_coreset([torch.randn(9, 3)], count, torch.Generator().manual_seed(0))
+    assert len(chosen) == count
