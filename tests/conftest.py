@@ -11,6 +11,7 @@ from PIL import Image
 from scipy import ndimage
 
 from ura_hf import URANetConfig
+from ura_hf.training import TrainingOptions, train
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -77,3 +78,11 @@ def category(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 (root / "ground_truth/spot").mkdir(parents=True, exist_ok=True)
                 Image.fromarray(mask.astype(np.uint8) * 255).save(root / f"ground_truth/spot/{index:03d}_mask.png")
     return root
+
+
+@pytest.fixture(scope="session")
+def checkpoint(category: Path, resnet18_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A detector trained on `category` for a few seconds."""
+    output = tmp_path_factory.mktemp("checkpoint") / "disc"
+    train(TrainingOptions(category, output, resnet18_weights, steps=30, batch_size=4), tiny_config())
+    return output

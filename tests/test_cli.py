@@ -9,19 +9,11 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, tiny_config
+from conftest import ROOT
 from PIL import Image
 
 from ura_hf.cli import main
 from ura_hf.metrics import METRIC_KEYS
-from ura_hf.training import TrainingOptions, train
-
-
-@pytest.fixture(scope="module")
-def checkpoint(category, resnet18_weights, tmp_path_factory):
-    output = tmp_path_factory.mktemp("cli") / "disc"
-    train(TrainingOptions(category, output, resnet18_weights, steps=30, batch_size=4), tiny_config())
-    return output
 
 
 def fails(capsys, *arguments: object) -> str:

@@ -15,15 +15,21 @@ from torch.nn import functional
 
 from .errors import UserError
 
+SMALL = "uranet-small"
+WEIGHTS = Path(__file__).parent / "weights"  # what the package brings along
+OWN: dict[str, dict[str, Any]] = {SMALL: {"model_name": "resnet10t", "channels": (48, 96, 192, 384), "stem_width": 16}}
+"""Backbones of our own: timm's architecture and its arguments; their weights lie in the package."""
+
 
 def create_cnn(name: str, out_indices: Sequence[int]) -> nn.Module:
-    """Build a timm feature extractor with unset weights.
+    """Build a timm feature extractor, or one of our own from timm's blocks, with unset weights.
 
     Raises:
         UserError: timm has no such architecture, or it lacks the asked levels.
     """
     try:
-        return timm.create_model(name, pretrained=False, features_only=True, out_indices=tuple(out_indices))
+        arguments = OWN.get(name, {"model_name": name})
+        return timm.create_model(**arguments, pretrained=False, features_only=True, out_indices=tuple(out_indices))
     except (RuntimeError, ValueError, AssertionError, IndexError, KeyError) as error:
         near = timm.list_models(f"*{name.split('.')[0][:8]}*")[:5]
         hint = f" Near names: {', '.join(near)}." if near else ""
@@ -95,11 +101,13 @@ class Backbone(nn.Module):
         self.std.copy_(std.clamp_min(1e-5))
 
     def load_imagenet(self, weights: Path | None = None) -> None:
-        """Load ImageNet weights: from `weights` (safetensors, timm keys) or through timm from the Hub.
+        """Load pretrained weights: from `weights` (safetensors, timm keys), the package's own, or through timm from the Hub.
 
         Raises:
             UserError: The file is missing, unreadable or of another architecture, or the Hub can't be reached.
         """
+        if weights is None and self.name in OWN:
+            weights = WEIGHTS / f"{self.name}.safetensors"
         self.cnn.load_state_dict(_read_weights(weights, self.cnn.state_dict()) if weights else self._fetch())
         self.freeze()
 

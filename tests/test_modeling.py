@@ -1,0 +1,273 @@
+"""Round trips of a checkpoint, the traps of transformers' loading, and what the two models give."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, tiny_config
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, pipeline
+
+import ura_hf
+from ura_hf import URANetForAnomalyDetection, URANetModel, UserError
+from ura_hf.hub import load_detector
+
+TENSORS = "model.safetensors"
+
+FRESH = """
+import socket, sys
+def refuse(*arguments, **named): raise OSError("no network in this test")
+socket.socket.connect = refuse
+socket.getaddrinfo = refuse
+import numpy as np, torch, ura_hf
+from transformers import AutoImageProcessor, AutoModel, pipeline
+model = AutoModel.from_pretrained(sys.argv[1])
+batch = AutoImageProcessor.from_pretrained(sys.argv[1])([sys.argv[2]], return_tensors="pt")
+with torch.no_grad():
+    output = model(batch["pixel_values"])
+detector = pipeline("image-anomaly-detection", model=sys.argv[1])
+result = detector(sys.argv[2])
+np.savez(sys.argv[3], type=type(model).__name__, score=result["image_score"], anomaly_map=result["anomaly_map"],
+    restored=output.restored_features.detach().numpy(), uncertainty=result["total_uncertainty"])
+"""
+
+
+@pytest.fixture(scope="module")
+def model() -> URANetForAnomalyDetection:
+    """An untrained detector whose backbone, memories and statistics are all different from their initial values."""
+    torch.manual_seed(0)
+    detector = URANetForAnomalyDetection(tiny_config(image_threshold=0.7, pixel_threshold=1.5)).eval()
+    with torch.no_grad():
+        for name, tensor in detector.state_dict().items():
+            if tensor.is_floating_point() and ("memory" in name or name.endswith("mean") or "running" in name):
+                tensor.uniform_(0.5, 1.5)
+    return detector
+
+
+@pytest.fixture(scope="module")
+def saved(model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved")
+    model.save_pretrained(folder)
+    return folder
+
+
+def pixels(count: int = 2) -> torch.Tensor:
+    return torch.randn(count, 3, 64, 64, generator=torch.Generator().manual_seed(3))
+
+
+def test_bit_identical_in_a_fresh_process_without_network(checkpoint, category, tmp_path):
+    image = category / "test/spot/001.png"
+    subprocess.run(
+        [sys.executable, "-c", FRESH, checkpoint, image, tmp_path / "fresh.npz"], cwd=ROOT, check=True, timeout=200
+    )
+    fresh = np.load(tmp_path / "fresh.npz")
+    here = load_detector(checkpoint)(str(image), return_features=True)
+    assert fresh["type"] == "URANetModel"
+    assert fresh["score"] == here["image_score"]
+    np.testing.assert_array_equal(fresh["anomaly_map"], here["anomaly_map"])
+    np.testing.assert_array_equal(fresh["uncertainty"], here["total_uncertainty"])
+    np.testing.assert_array_equal(fresh["restored"][0], here["restored_features"])
+
+
+def test_every_tensor_comes_back(model, saved):
+    again = URANetForAnomalyDetection.from_pretrained(saved)
+    ours, theirs = model.state_dict(), again.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    assert any(key.startswith("uranet.extractor.cnn.") for key in load_file(saved / TENSORS))
+    assert again.config.image_threshold == 0.7 and again.config.is_calibrated
+    with torch.no_grad():
+        assert torch.equal(model(pixels()).anomaly_map, again(pixels()).anomaly_map)
+
+
+def test_save_load_save_is_byte_identical(saved, tmp_path):
+    URANetForAnomalyDetection.from_pretrained(saved).save_pretrained(tmp_path)
+    for name in (TENSORS, "config.json"):
+        assert (tmp_path / name).read_bytes() == (saved / name).read_bytes()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_loads_and_runs(model, saved, dtype):
+    half = URANetForAnomalyDetection.from_pretrained(saved, dtype=dtype)
+    assert {tensor.dtype for tensor in half.state_dict().values() if tensor.is_floating_point()} == {dtype}
+    with torch.no_grad():
+        out, exact = half(pixels()), model(pixels())
+    assert out.anomaly_map.isfinite().all() and out.image_score.isfinite().all()
+    close = torch.nn.functional.cosine_similarity(out.features.float().flatten(1), exact.features.flatten(1))
+    assert (close > 0.99).all()
+
+
+def test_loading_freezes_the_backbone_again(saved):
+    again = URANetForAnomalyDetection.from_pretrained(saved)
+    assert not any(p.requires_grad for p in again.backbone.parameters())
+    assert all(p.requires_grad for p in again.uranet.restoration.parameters())
+    again.train()
+    assert again.training and not any(module.training for module in again.backbone.modules())
+    before = {k: v.clone() for k, v in again.backbone.state_dict().items()}
+    again(pixels(), return_loss=True).loss.backward()
+    assert all(torch.equal(before[k], v) for k, v in again.backbone.state_dict().items())
+
+
+def test_initialisation_leaves_the_backbone_alone(resnet18_weights):
+    detector = URANetForAnomalyDetection(tiny_config())
+    detector.backbone.load_imagenet(resnet18_weights)
+    detector.init_weights()
+    stored = load_file(resnet18_weights)
+    found = detector.backbone.cnn.state_dict()
+    assert all(torch.equal(found[key], stored[key]) for key in found if key in stored)
+
+
+def test_no_buffer_is_left_out_of_the_file(model):
+    """Buffers that are not persistent come back from `from_pretrained` as garbage."""
+    assert {name for name, _ in model.named_buffers()} <= set(model.state_dict())
+
+
+def test_can_be_built_on_meta():
+    with torch.device("meta"):
+        detector = URANetForAnomalyDetection(tiny_config())
+    assert all(p.is_meta for p in detector.parameters())
+
+
+def damaged(saved, tmp_path, change):
+    shutil.copytree(saved, tmp_path / "damaged")
+    tensors = load_file(tmp_path / "damaged" / TENSORS)
+    change(tensors)
+    save_file(tensors, tmp_path / "damaged" / TENSORS, metadata={"format": "pt"})
+    return tmp_path / "damaged"
+
+
+DECODER = "uranet.restoration.decode.weight"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: t.pop(DECODER), "missing"),
+        (lambda t: t.pop("uranet.restoration.mask_token"), "missing"),
+        (lambda t: t.pop("uranet.memory.cells"), "missing"),
+        (lambda t: t.pop("uranet.extractor.cnn.conv1.weight"), "missing"),
+        (lambda t: t.update(extra=torch.zeros(2)), "unexpected"),
+        (lambda t: t.update({DECODER: torch.zeros(2, 2)}), "of another shape"),
+    ],
+)
+def test_tensors_that_do_not_fit_are_named(saved, tmp_path, change, words):
+    intact = load_file(saved / TENSORS)
+    folder = damaged(saved, tmp_path, change)
+    found = load_file(folder / TENSORS)
+    changed = [k for k in intact.keys() | found.keys() if k not in found or k not in intact] or [DECODER]
+    with pytest.raises(UserError, match=rf"1 {words} \(") as caught:
+        URANetForAnomalyDetection.from_pretrained(folder)
+    assert changed[0] in str(caught.value) and str(folder) in str(caught.value)
+
+
+def test_truncated_file(saved, tmp_path):
+    shutil.copytree(saved, tmp_path / "cut")
+    path = tmp_path / "cut" / TENSORS
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UserError, match="not a complete URA-Net checkpoint"):
+        URANetForAnomalyDetection.from_pretrained(tmp_path / "cut")
+
+
+def test_config_of_another_model(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(UserError):
+        URANetForAnomalyDetection.from_pretrained(tmp_path)
+
+
+def test_auto_classes_and_pipeline(checkpoint, category):
+    assert AutoConfig.from_pretrained(checkpoint).model_type == "uranet"
+    assert isinstance(AutoModel.from_pretrained(checkpoint), URANetModel)
+    assert isinstance(AutoImageProcessor.from_pretrained(checkpoint), ura_hf.URANetImageProcessor)
+    detector = pipeline("image-anomaly-detection", model=str(checkpoint))
+    one, two = detector([str(category / "test/good/000.png"), str(category / "test/spot/000.png")])
+    assert one["score"] < two["score"] and one["anomaly_map"].shape == (48, 64)
+
+
+# What the models give
+
+
+def test_shapes_and_ranges(model):
+    with torch.no_grad():
+        out = model(pixels(3))
+    channels, grid, side = model.backbone.channels, 8, 64
+    assert out.features.shape == out.restored_features.shape == (3, channels, grid, grid)
+    for name in ("anomaly_map", "score_map", "anomaly_probability", "total_uncertainty"):
+        assert out[name].shape == (3, side, side) and out[name].isfinite().all() and (out[name] >= 0).all()
+    assert out.image_score.shape == out.score.shape == (3,)
+    assert ((out.score > 0) & (out.score < 1)).all()
+    torch.testing.assert_close(out.score, out.image_score / (out.image_score + 0.7))
+    torch.testing.assert_close(out.total_uncertainty, out.aleatoric_uncertainty + out.epistemic_uncertainty)
+    assert out.loss is None
+
+
+def test_scores_do_not_depend_on_the_batch(model):
+    batch = pixels(3)
+    with torch.no_grad():
+        together = model(batch).anomaly_map
+        alone = torch.cat([model(image[None]).anomaly_map for image in batch])
+    torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-4)
+
+
+def test_same_image_same_maps(model):
+    torch.manual_seed(1)
+    with torch.no_grad():
+        first = model(pixels())
+        torch.randn(7)
+        second = model(pixels())
+        more = model(pixels(), num_samples=16)
+    assert torch.equal(first.anomaly_map, second.anomaly_map)
+    assert torch.equal(first.epistemic_uncertainty, second.epistemic_uncertainty)
+    assert not torch.equal(first.anomaly_probability, more.anomaly_probability)
+
+
+def test_map_is_the_geometric_mean_of_the_chosen_residuals(model):
+    """Recomputed from the output's own features and the memory, without smoothing."""
+    config = tiny_config(residuals=["memory_l2", "restored_direction"], smoothing_sigma=0)
+    plain = URANetModel(config).eval()
+    plain.load_state_dict(model.uranet.state_dict())
+    with torch.no_grad():
+        out = plain(pixels(1))
+        features, restored = out.features[0].flatten(1).T, out.restored_features[0].flatten(1).T
+        l2 = torch.cdist(features, plain.memory.cells).min(1).values.square() / features.shape[1]
+        mean, std = plain.extractor.mean, plain.extractor.std
+        levels = plain.extractor.level_channels
+        pairs = zip((features * std + mean).split(levels, 1), (restored * std + mean).split(levels, 1), strict=True)
+        cosines = torch.stack([torch.nn.functional.cosine_similarity(a, b) for a, b in pairs]).mean(0)
+        cells = torch.stack([l2, 1 - cosines]).view(1, 2, 8, 8)
+        ups = torch.nn.functional.interpolate(cells, (64, 64), mode="bilinear")[0]
+    torch.testing.assert_close(out.anomaly_map[0], (ups[0] * ups[1]).sqrt(), rtol=1e-3, atol=1e-4)
+
+
+def test_uncalibrated_model_gives_raw_scores_only():
+    detector = URANetForAnomalyDetection(tiny_config()).eval()
+    with torch.no_grad():
+        out = detector(pixels(1))
+    assert out.score is None and out.score_map is None and out.image_score is not None
+
+
+def test_training_forward_gives_the_loss_and_its_parts():
+    torch.manual_seed(0)
+    detector = URANetForAnomalyDetection(tiny_config(perception_weight=0.5)).train()
+    out = detector(pixels(4), num_images=100)
+    parts = out.restoration_loss + 0.5 * (out.perception_loss + out.kl_loss)
+    torch.testing.assert_close(out.loss.detach(), parts)
+    out.loss.backward()
+    without = [n for n, p in detector.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
+    assert not without
+
+
+@pytest.mark.parametrize("wrong", [torch.zeros(1, 3, 32, 64), torch.zeros(1, 1, 64, 64)])
+def test_wrong_pixel_shape(model, wrong):
+    with pytest.raises(UserError, match=r"pixel_values must be \(B, 3, 64, 64\), but got"):
+        model(wrong)
+
+
+def test_no_input(model):
+    with pytest.raises(UserError, match="pixel_values or features"):
+        model()
