@@ -16,7 +16,7 @@ from conftest import ROOT, tiny_config
 from PIL import Image
 from safetensors.torch import load_file
 
-from ura_hf import UserError
+from ura_hf import UserError, scoring
 from ura_hf import training as training_module
 from ura_hf.backbone import Backbone
 from ura_hf.feature_cache import channel_statistics
@@ -31,6 +31,7 @@ SETTINGS = ["--image-size", "64", "--grid-size", "8", "--batch-size", "4", "--ba
         "num_attention_heads=2",
         "memory_tokens=16",
         "memory_cells=32",
+        "smoothing_sigma=2.0",
         "perception_size=16",
     )
 ]
@@ -220,3 +221,21 @@ def test_texture_folder_is_used(category, resnet18_weights, tmp_path):
 def test_options_are_checked(tmp_path, fields, message):
     with pytest.raises(UserError, match=message):
         TrainingOptions(tmp_path, tmp_path / "o", **fields)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_thresholds_are_those_of_full_precision(category, resnet18_weights, tmp_path, precision):
+    """Recomputed from the saved checkpoint; a mixed-precision run must not calibrate in mixed precision."""
+    options = TrainingOptions(category, tmp_path / "o", resnet18_weights, steps=4, batch_size=4, precision=precision)
+    record = train(options, tiny_config())
+    model, processor = load_checkpoint(options.output)
+    paths = sorted((category / "train/good").iterdir())
+    held_out, _ = training_module._split(12, options)
+    scores = []
+    with torch.no_grad():
+        for row in held_out:
+            pixels = processor([paths[row]], return_tensors="pt")["pixel_values"]
+            cached = model.backbone.raw(pixels).half().float()
+            scores.append(model(features=model.backbone.standardize(cached)).image_score)
+    expected = scoring.calibrate(torch.cat(scores), 0.05)
+    assert record["thresholds"]["image"] == pytest.approx(expected, rel=1e-3)

@@ -150,6 +150,9 @@ def train(options: TrainingOptions, config: URANetConfig, command: str | None = 
     )
     last = get_last_checkpoint(str(work))
     trainer.train(resume_from_checkpoint=last)
+    trainer.accelerator.unwrap_model(
+        trainer.model_wrapped, keep_fp32_wrapper=False
+    )  # thresholds are for full precision
     if state.is_main_process:
         calibrate(model, batches, held_out)
         record = _record(options, trainer, began, len(fitted), len(held_out), last is not None, command)
