@@ -29,19 +29,28 @@ def test_direction_distance_by_hand():
     assert per_level.shape == (1, 1, 1, 1) and per_level.item() == pytest.approx((1 + 2) / 2)
 
 
+def test_l2_distance_weighs_levels_alike():
+    """Levels of 1 and 3 channels: squares 9 and (0, 3, 3) give (9 + 2) / 2."""
+    features = torch.tensor([3.0, 0.0, 3**0.5, 3**0.5]).view(1, 4, 1, 1)
+    assert scoring.l2_distance(features, torch.zeros_like(features), [1, 3]).item() == pytest.approx(5.5)
+
+
 def test_geometric_mean_by_hand():
-    """Residuals 1 and 9 give 3; each counts as much in its root, and one zero is enough for (almost) zero."""
+    """Residuals 1, 9 and 8: roots of their products, by weight; one zero is enough for (almost) zero."""
     parts = torch.tensor([1.0, 9.0, 8.0]).view(1, 3, 1, 1).expand(1, 3, 2, 2)
-    torch.testing.assert_close(scoring.geometric_mean(parts[:, :2], 4), torch.full((1, 1, 4, 4), 3.0))
-    torch.testing.assert_close(scoring.geometric_mean(parts, 2), torch.full((1, 1, 2, 2), 72.0 ** (1 / 3)))
-    torch.testing.assert_close(scoring.geometric_mean(parts[:, :1], 2), parts[:, :1])
-    assert scoring.geometric_mean(torch.cat([parts[:, :1], torch.zeros(1, 1, 2, 2)], 1), 4).max() < 1e-5
+    torch.testing.assert_close(scoring.geometric_mean(parts[:, :2], [1, 1], 4), torch.full((1, 1, 4, 4), 3.0))
+    torch.testing.assert_close(
+        scoring.geometric_mean(parts, [1, 2, 5], 2), torch.full((1, 1, 2, 2), (81 * 8**5) ** 0.125)
+    )
+    torch.testing.assert_close(scoring.geometric_mean(parts[:, 1:2], [3], 2), parts[:, 1:2])
+    zero = torch.cat([parts[:, :1], torch.zeros(1, 1, 2, 2)], 1)
+    assert scoring.geometric_mean(zero, [1, 1], 4).max() < 1e-5
 
 
 def test_geometric_mean_interpolates_before_it_multiplies():
     parts = torch.rand(2, 2, 4, 4, generator=torch.Generator().manual_seed(0))
     ups = functional.interpolate(parts, (16, 16), mode="bilinear")
-    torch.testing.assert_close(scoring.geometric_mean(parts, 16), (ups[:, :1] * ups[:, 1:]).sqrt())
+    torch.testing.assert_close(scoring.geometric_mean(parts, [1, 1], 16), (ups[:, :1] * ups[:, 1:]).sqrt())
 
 
 def test_direction_ignores_length_and_l2_does_not():

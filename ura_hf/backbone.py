@@ -65,6 +65,15 @@ class Backbone(nn.Module):
         """Channels C after concatenation."""
         return sum(self.level_channels)
 
+    @property
+    def deep_channels(self) -> list[int]:
+        """Channels of every level but the shallowest; of the only one where there is one."""
+        return self.level_channels[1:] or self.level_channels
+
+    def deep(self, features: Tensor) -> Tensor:
+        """The deep levels as the CNN gives them, from standardised features: (B, C, G, G) -> (B, sum(deep_channels), G, G)."""
+        return self.unstandardize(features)[:, -sum(self.deep_channels) :]
+
     def freeze(self) -> None:
         """Switch gradients off and stay in eval mode; needed again after a checkpoint was loaded."""
         self.requires_grad_(False)

@@ -9,9 +9,10 @@ from transformers import PreTrainedConfig
 
 from .errors import UserError
 
+SOURCES = ("texture", "self", "noise")
 MASK_KINDS = ("large", "small", "thin", "subtle", "empty")
 SCORE_RULES = ("max", "std", "topk")
-RESIDUALS = ("restored_l2", "restored_direction", "memory_l2", "memory_direction", "probability")
+RESIDUALS = ("restored_l2", "restored_direction", "memory_l2", "memory_direction", "deep_l2", "probability")
 
 
 def _is_weight(value: Any) -> bool:
@@ -46,9 +47,9 @@ class URANetConfig(PreTrainedConfig):
         source_weights: Relative weights of the anomaly sources ``texture``, ``self`` and ``noise``.
         mask_weights: Relative weights of the mask families ``large``, ``small``, ``thin``, ``subtle`` and ``empty``.
         max_blend: Upper end of b ~ U(0, max_blend) in F~ = (1-M) F + M (b F + (1-b) A), in [0, 1).
-        residuals: Whose geometric mean is the map: L2 or direction, between the features and the restored ones or the nearest
-            normal ones of the memory (``restored_l2``, ``restored_direction``, ``memory_l2``, ``memory_direction``), or the
-            perception's ``probability``.
+        residuals: Weights of the residuals whose geometric mean is the map. ``restored_l2``, ``restored_direction``: between the
+            features and the restored ones; ``memory_l2``, ``memory_direction``: the nearest normal ones of the memory;
+            ``deep_l2``: the nearest ones of the deep levels as the CNN gives them; ``probability``: the perception's.
         smoothing_sigma: Standard deviation of the map's Gaussian filter, pixels of the network input, >= 0.
         image_score: ``max``, ``std`` or ``topk`` (mean of the largest `topk_fraction`) of the map.
         topk_fraction: Share of the pixels that ``topk`` averages, in (0, 1].
@@ -87,7 +88,7 @@ class URANetConfig(PreTrainedConfig):
         source_weights: dict[str, float] | None = None,
         mask_weights: dict[str, float] | None = None,
         max_blend: float = 0.8,
-        residuals: tuple[str, ...] | list[str] = ("memory_l2", "memory_direction", "restored_direction"),
+        residuals: dict[str, float] | None = None,
         smoothing_sigma: float = 6.0,
         image_score: str = "topk",
         topk_fraction: float = 0.01,
@@ -119,7 +120,12 @@ class URANetConfig(PreTrainedConfig):
         self.source_weights = source_weights or {"texture": 1.0, "self": 1.0, "noise": 0.5}
         self.mask_weights = mask_weights or {"large": 2.0, "small": 0.5, "thin": 0.5, "subtle": 0.3, "empty": 0.2}
         self.max_blend = max_blend
-        self.residuals = list(residuals) if isinstance(residuals, (list, tuple)) else residuals
+        self.residuals = residuals or {
+            "deep_l2": 2.0,
+            "memory_l2": 1.0,
+            "memory_direction": 1.0,
+            "restored_direction": 1.0,
+        }
         self.smoothing_sigma = smoothing_sigma
         self.image_score = image_score
         self.topk_fraction = topk_fraction
@@ -189,13 +195,13 @@ class URANetConfig(PreTrainedConfig):
             value = getattr(self, field)
             require(value is None or (_is_weight(value) and value > 0), field, "a positive, finite number or None")
         require(self.image_score in SCORE_RULES, "image_score", f"one of {SCORE_RULES}")
-        wanted = self.residuals
-        known = isinstance(wanted, list) and bool(wanted) and all(residual in RESIDUALS for residual in wanted)
-        require(known and len(set(wanted)) == len(wanted), "residuals", f"some of {RESIDUALS}, each once")
-        compared = any(residual.startswith("memory") for residual in wanted)
-        require(self.memory_cells > 0 or not compared, "memory_cells", f"above 0 for the residuals {wanted}")
-        for field, names in (("source_weights", ("texture", "self", "noise")), ("mask_weights", MASK_KINDS)):
+        choices = {"source_weights": SOURCES, "mask_weights": MASK_KINDS, "residuals": RESIDUALS}
+        for field, names in choices.items():
             weights = getattr(self, field)
             known = isinstance(weights, dict) and set(weights) <= set(names)
             require(known and all(map(_is_weight, weights.values())), field, f"finite weights >= 0 for some of {names}")
             require(sum(weights.values()) > 0, field, "weights with a positive sum")
+        compared = [
+            name for name, weight in self.residuals.items() if weight > 0 and name.startswith(("memory", "deep"))
+        ]
+        require(self.memory_cells > 0 or not compared, "memory_cells", f"above 0 for the residuals {compared}")

@@ -16,7 +16,7 @@ from transformers.utils import ModelOutput
 
 from . import scoring
 from .backbone import Backbone
-from .configuration_uranet import URANetConfig
+from .configuration_uranet import RESIDUALS, URANetConfig
 from .errors import UserError
 from .losses import dice_loss, focal_loss, weigh_hard_cells
 from .memory import NormalMemory
@@ -139,6 +139,7 @@ class URANetModel(URANetPreTrainedModel):
             c.memory_tokens,
         )
         self.memory = NormalMemory(c.memory_cells, channels)
+        self.deep_memory = NormalMemory(c.memory_cells, sum(self.extractor.deep_channels))
         self.post_init()
 
     @property
@@ -160,22 +161,24 @@ class URANetModel(URANetPreTrainedModel):
             )
         return self.extractor(pixel_values.to(self.dtype))
 
-    def errors(self, features: Tensor, normal: Tensor) -> Tensor:
-        """L2 and direction residual of every cell between features and their normal version, two (B, C, G, G) -> (B, 2, G, G).
-
-        L2 compares standardised features, direction the features as the CNN gives them.
-        """
-        l2 = scoring.l2_distance(features.float(), normal.float())
+    def direction(self, features: Tensor, normal: Tensor) -> Tensor:
+        """Direction residual of the features as the CNN gives them, two standardised (B, C, G, G) -> (B, 1, G, G)."""
         plain, plain_normal = (self.extractor.unstandardize(x.float()) for x in (features, normal))
-        return torch.cat([l2, scoring.direction_distance(plain, plain_normal, self.extractor.level_channels)], 1)
+        return scoring.direction_distance(plain, plain_normal, self.extractor.level_channels)
 
     def residuals(self, features: Tensor, restored: Tensor, probability: Tensor) -> dict[str, Tensor]:
-        """Every residual that the config asks for, by its name, (B, 1, G, G) each."""
-        wanted = self.config.residuals
+        """Every residual that the config gives a weight, by its name, (B, 1, G, G) each."""
+        wanted = [name for name in RESIDUALS if self.config.residuals.get(name, 0) > 0]  # JSON sorts a dict's keys
+        levels = self.extractor.level_channels
         parts = {"probability": probability}
         for name, normal in (("restored", lambda: restored), ("memory", lambda: self.memory(features))):
             if any(residual.startswith(name) for residual in wanted):
-                parts[f"{name}_l2"], parts[f"{name}_direction"] = self.errors(features, normal()).split(1, 1)
+                other = normal()
+                parts[f"{name}_l2"] = scoring.l2_distance(features.float(), other.float(), levels)
+                parts[f"{name}_direction"] = self.direction(features, other)
+        if "deep_l2" in wanted:
+            deep = self.extractor.deep(features)
+            parts["deep_l2"] = scoring.l2_distance(deep.float(), self.deep_memory(deep).float())
         return {residual: parts[residual] for residual in wanted}
 
     def forward(
@@ -200,7 +203,8 @@ class URANetModel(URANetPreTrainedModel):
         belief = self.perception.predict(features, num_samples or c.num_samples, c.sample_seed)
         restored = self.restoration(features, self.suspicion(belief.probability, belief.total))
         residuals = self.residuals(features, restored, belief.probability)
-        raw = scoring.geometric_mean(torch.cat(list(residuals.values()), 1), c.image_size)
+        weights = [c.residuals[name] for name in residuals]
+        raw = scoring.geometric_mean(torch.cat(list(residuals.values()), 1), weights, c.image_size)
 
         def to_image(cells: Tensor) -> Tensor:
             return functional.interpolate(cells, (c.image_size, c.image_size), mode="bilinear")[:, 0]
@@ -274,8 +278,9 @@ class URANetForAnomalyDetection(URANetPreTrainedModel):
         doubt = torch.rand(len(features), 1, 1, 1, device=features.device)
         suspicion = suspicion * (2 * doubt).clamp_max(1)  # perception misses real anomalies: restore them all the same
         restored = self.uranet.restoration(altered, suspicion)
-        errors = self.uranet.errors(features, restored)
-        restoration = weigh_hard_cells(errors[:, :1] + c.cosine_weight * errors[:, 1:], c.hard_normal_power)
+        l2 = scoring.l2_distance(features.float(), restored.float())
+        error = l2 + c.cosine_weight * self.uranet.direction(features, restored)
+        restoration = weigh_hard_cells(error, c.hard_normal_power)
         return URANetOutput(
             loss=restoration + c.perception_weight * (perception + kl),
             restoration_loss=restoration.detach(),

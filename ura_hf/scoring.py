@@ -10,9 +10,14 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def l2_distance(features: Tensor, restored: Tensor) -> Tensor:
-    """mean_c (F - F^)^2 of standardised features, two (B, C, G, G) -> (B, 1, G, G)."""
-    return (features - restored).square().mean(1, keepdim=True)
+def l2_distance(features: Tensor, restored: Tensor, levels: Sequence[int] | None = None) -> Tensor:
+    """mean_c (F - F^)^2, two (B, C, G, G) -> (B, 1, G, G).
+
+    With `levels`, the channels of each feature level, it is averaged within each and then over them, so that all count alike.
+    """
+    square = (features - restored).square()
+    parts = square.split(list(levels), 1) if levels is not None else [square]
+    return torch.stack([part.mean(1, keepdim=True) for part in parts]).mean(0)
 
 
 def direction_distance(features: Tensor, restored: Tensor, levels: Sequence[int]) -> Tensor:
@@ -22,13 +27,14 @@ def direction_distance(features: Tensor, restored: Tensor, levels: Sequence[int]
     return (1 - cosines.mean(0))[:, None]
 
 
-def geometric_mean(residuals: Tensor, side: int) -> Tensor:
-    """prod_i up(R_i)^(1/n) of n residuals, (B, n, G, G) >= 0 -> (B, 1, side, side); up is bilinear.
+def geometric_mean(residuals: Tensor, weights: Sequence[float], side: int) -> Tensor:
+    """prod_i up(R_i)^(w_i / sum w) of n residuals, (B, n, G, G) >= 0 -> (B, 1, side, side); up is bilinear.
 
     A pixel stands out only where all residuals do, and no residual's scale outweighs another's.
     """
-    ups = functional.interpolate(residuals, (side, side), mode="bilinear")
-    return ups.clamp_min(1e-12).log().mean(1, keepdim=True).exp()
+    ups = functional.interpolate(residuals, (side, side), mode="bilinear").clamp_min(1e-12)
+    shares = torch.tensor(weights, device=ups.device, dtype=ups.dtype) / sum(weights)
+    return (ups.log() * shares[:, None, None]).sum(1, keepdim=True).exp()
 
 
 def gaussian_smooth(maps: Tensor, sigma: float) -> Tensor:

@@ -33,9 +33,13 @@ class FeatureBatches(torch.utils.data.Dataset[int]):
     def _standardize(self, raw: np.ndarray) -> Tensor:
         return (torch.from_numpy(raw.astype(np.float32)) - self.mean[:, None, None]) / self.std[:, None, None]
 
+    def features_of(self, rows: list[int]) -> Tensor:
+        """Standardised features of some rows, (B, C, G, G)."""
+        return self._standardize(self.features[np.asarray(rows)])
+
     def collate(self, rows: list[int]) -> dict[str, Any]:
         """Batch of `URANetForAnomalyDetection.forward`: features and textures, each (B, C, G, G)."""
-        batch: dict[str, Any] = {"features": self._standardize(self.features[np.asarray(rows)])}
+        batch: dict[str, Any] = {"features": self.features_of(rows)}
         if self.textures is not None:
             drawn = torch.randint(len(self.textures), (len(rows),)).numpy()
             batch["textures"] = self._standardize(self.textures[drawn])

@@ -150,9 +150,8 @@ def train(options: TrainingOptions, config: URANetConfig, command: str | None = 
     )
     last = get_last_checkpoint(str(work))
     trainer.train(resume_from_checkpoint=last)
-    trainer.accelerator.unwrap_model(
-        trainer.model_wrapped, keep_fp32_wrapper=False
-    )  # thresholds are for full precision
+    # thresholds are for full precision
+    trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
     if state.is_main_process:
         calibrate(model, batches, held_out)
         record = _record(options, trainer, began, len(fitted), len(held_out), last is not None, command)
@@ -226,21 +225,33 @@ def fill_memories(model: URANetForAnomalyDetection, batches: FeatureBatches, see
     """Store coresets of the training images: k x k tokens for restoration attention, single cells for the residuals."""
     uranet = model.uranet
     rows = np.random.default_rng(seed).permutation(batches.rows)
-    for store, patch in ((uranet.restoration.memory, uranet.restoration.patch_size), (uranet.memory.cells, 1)):
+    patch = uranet.restoration.patch_size
+
+    def tokens(features: Tensor) -> Tensor:
+        return to_tokens(features, patch)[0]
+
+    def cells(features: Tensor) -> Tensor:
+        return features[0].flatten(1).T
+
+    def deep_cells(features: Tensor) -> Tensor:
+        return cells(model.backbone.deep(features.to(model.backbone.mean.device)).cpu())
+
+    for store, vectors, count in (
+        (uranet.restoration.memory, tokens, (model.config.grid_size // patch) ** 2),
+        (uranet.memory.cells, cells, model.config.grid_size**2),
+        (uranet.deep_memory.cells, deep_cells, model.config.grid_size**2),
+    ):
         if len(store) == 0:
             continue
-        count = (model.config.grid_size // patch) ** 2  # vectors an image
         used = sorted(rows[: max(1, MAX_CANDIDATES // count)].tolist())
-
-        def vectors(row: int, patch: int = patch) -> Tensor:
-            return to_tokens(batches.collate([row])["features"], patch)[0]
-
-        chosen = greedy_coreset(map(vectors, used), len(store), torch.Generator().manual_seed(seed)).tolist()
+        candidates = (vectors(batches.features_of([row])) for row in used)
+        chosen = greedy_coreset(candidates, len(store), torch.Generator().manual_seed(seed)).tolist()
         by_image: dict[int, list[int]] = {}
         for slot in range(len(store)):  # a set smaller than the memory is repeated
             by_image.setdefault(chosen[slot % len(chosen)] // count, []).append(slot)
         for image, slots in by_image.items():
-            store[slots] = vectors(used[image])[[chosen[slot % len(chosen)] % count for slot in slots]].to(store)
+            found = vectors(batches.features_of([used[image]]))
+            store[slots] = found[[chosen[slot % len(chosen)] % count for slot in slots]].to(store)
 
 
 def _use_bf16(precision: str) -> bool:
