@@ -76,7 +76,7 @@ A tenth of the images is kept from training to calibrate the thresholds. The che
 
 Killed or interrupted runs go on from the last saved step when the same command is repeated. Several processes or
 GPUs: accelerate launch -m ura_hf train ...""",
-        "uranet train --data photos/ring --output runs/ring --steps 1000 --seed 0",
+        "uranet train --data photos/ring --output runs/ring --steps 800 --seed 0",
     )
     data = parser.add_argument_group("data")
     data.add_argument("--data", type=Path, required=True, metavar="DIR", help="category or folder of good images")
@@ -100,7 +100,7 @@ GPUs: accelerate launch -m ura_hf train ...""",
         "--set", action="append", default=[], metavar="FIELD=JSON", help="any other field of URANetConfig"
     )
     run = parser.add_argument_group("training")
-    run.add_argument("--steps", type=int, default=1000, help="optimiser steps (default: %(default)s)")
+    run.add_argument("--steps", type=int, default=800, help="optimiser steps (default: %(default)s)")
     run.add_argument("--batch-size", type=int, default=8, help="images a step and process (default: %(default)s)")
     run.add_argument("--learning-rate", type=float, default=1e-3, help="peak of the schedule (default: %(default)s)")
     run.add_argument(

@@ -75,7 +75,7 @@ class URANetConfig(PreTrainedConfig):
         patch_size: int = 2,
         hidden_size: int = 256,
         num_hidden_layers: int = 4,
-        num_attention_heads: int = 8,
+        num_attention_heads: int = 4,
         mlp_ratio: float = 2.0,
         bottleneck_dropout: float = 0.1,
         memory_tokens: int = 512,

@@ -69,7 +69,6 @@ class URANetPreTrainedModel(PreTrainedModel):
     config_class = URANetConfig
     base_model_prefix = "uranet"
     main_input_name = "pixel_values"
-    _supports_sdpa = True
 
     @property
     def backbone(self) -> Backbone:

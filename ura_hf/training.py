@@ -65,7 +65,7 @@ class TrainingOptions:
     output: Path
     backbone_weights: Path | None = None
     textures: Path | None = None
-    steps: int = 1000
+    steps: int = 800
     batch_size: int = 8
     learning_rate: float = 1e-3
     held_out: float = 0.1
