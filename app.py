@@ -1,26 +1,38 @@
-"""Open the page: `python app.py --checkpoint DIR`."""
+"""Open the page: `python app.py`, or `python app.py --checkpoint DIR` for a detector of your own."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
+from ura_hf.demo.examples import example_images
 from ura_hf.demo.page import build_demo, launch_options
 from ura_hf.hub import load_detector
+
+DEFAULT = "uranet-demo-ring"
 
 
 def main() -> int:
     """Parse the arguments, build the demo and launch it; 0 when it is stopped, 2 with one sentence when it cannot start."""
     parser = argparse.ArgumentParser(description="Open the URA-Net page for one trained checkpoint.")
-    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="folder that `uranet train` wrote")
+    parser.add_argument(
+        "--checkpoint",
+        default=DEFAULT,
+        metavar="DIR",
+        help="folder that `uranet train` wrote, or a bundled name (default: %(default)s)",
+    )
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine only)"
     )
     parser.add_argument("--port", type=int, default=7860, help="port to listen on (default: %(default)s)")
+    parser.add_argument("--open", action="store_true", help="open the page in the browser")
     arguments = parser.parse_args()
     try:
         detector = load_detector(arguments.checkpoint)
-        build_demo(detector).launch(server_name=arguments.host, server_port=arguments.port, **launch_options())
+        demo = build_demo(detector, example_images(arguments.checkpoint))
+        demo.launch(
+            server_name=arguments.host, server_port=arguments.port, inbrowser=arguments.open, **launch_options()
+        )
     except (ValueError, OSError) as error:
         print(f"app.py: {error}", file=sys.stderr)
         return 2

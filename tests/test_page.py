@@ -150,8 +150,8 @@ def test_the_next_image_replaces_the_first(page, pill, pill_checkpoint):
 def test_an_unreadable_file_is_one_sentence(page, tmp_path):
     (tmp_path / "photo.png").write_bytes(b"no image at all")
     upload(page, tmp_path / "photo.png")
-    toast = page.get_by_text("This did not work")
-    expect(toast).to_be_visible(timeout=30_000)
+    toast = page.get_by_text("not an image that can be read: photo.png")
+    expect(toast).to_be_visible(timeout=60_000)
     text = page.locator("body").inner_text()
     assert "photo.png" in text and "Traceback" not in text and "/tmp" not in text
 

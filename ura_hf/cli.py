@@ -118,6 +118,7 @@ GPUs: accelerate launch -m ura_hf train ...""",
     run.add_argument(
         "--save-every", type=int, default=200, metavar="STEPS", help="between resume points (default: 200)"
     )
+    run.add_argument("--half", action="store_true", help="store the weights as float16, half the size")
 
 
 def _add_evaluate(commands: Any) -> None:
@@ -132,7 +133,7 @@ Prints image AUROC, AP and F1-max, pixel AUROC, AP and F1-max, and AUPRO up to a
 and per defect type, and how the calibrated threshold did. Maps are compared with the masks at the size of the images.""",
         "uranet evaluate runs/bottle --data mvtec/bottle --json bottle.json",
     )
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="folder that `uranet train` wrote")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder that `uranet train` wrote, or a bundled name")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="category with test/ and ground_truth/")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     parser.add_argument("--batch-size", type=int, default=8, help="images at once (default: %(default)s)")
@@ -151,7 +152,7 @@ float32, at the image's size). Scores run from 0 to 1; 0.5 is the calibrated thr
 reported and the others go on; the exit code is then 2.""",
         "uranet predict runs/ring new/*.png --output results",
     )
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="folder that `uranet train` wrote")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder that `uranet train` wrote, or a bundled name")
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="files, or folders of images")
     parser.add_argument("--output", type=Path, metavar="DIR", help="write heatmaps and raw maps there")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line instead of words")
@@ -176,7 +177,7 @@ safetensors) and its card, FILE with the suffix .json.""",
         "--photos", type=Path, required=True, metavar="DIR", help="ordinary photos, searched recursively"
     )
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="a .safetensors file")
-    parser.add_argument("--steps", type=int, default=4000, help="optimiser steps (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=1500, help="optimiser steps (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=16, help="pictures a step (default: %(default)s)")
     parser.add_argument("--side", type=int, default=128, help="of the crops, pixels (default: %(default)s)")
     parser.add_argument("--learning-rate", type=float, default=2e-3, help="peak (default: %(default)s)")

@@ -27,6 +27,7 @@ from .backbone import SMALL, Backbone
 from .data.folder import list_images
 from .data.images import load_image
 from .errors import UserError
+from .trainer import use_bf16
 
 MIN_PHOTOS = 20
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -54,7 +55,7 @@ class DistillationOptions:
     photos: Path
     output: Path
     teacher_weights: Path | None = None
-    steps: int = 4000
+    steps: int = 1500
     batch_size: int = 16
     side: int = 128
     learning_rate: float = 2e-3
@@ -141,11 +142,12 @@ class Distiller(nn.Module):
 
     def forward(self, pictures: Tensor) -> dict[str, Tensor]:
         """Mean over levels of the squared error of standardised features plus 1 - cosine of plain ones."""
+        pictures = pictures.contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
-            wanted = self.teacher.cnn(pictures)
+            wanted = [level.float() for level in self.teacher.cnn(pictures)]
         losses = []
         for level, head, scale, target in zip(self.student(pictures), self.heads, self.scales, wanted, strict=True):
-            guess = head(level)
+            guess = head(level).float()
             scaled = scale(target)  # running statistics of the teacher
             deviation = (target.var((0, 2, 3)) + 1e-5).sqrt()[:, None, None]
             mean = target.mean((0, 2, 3))[:, None, None]
@@ -178,7 +180,7 @@ def distill(options: DistillationOptions, command: str | None = None) -> dict[st
     set_seed(options.seed)
     teacher = Backbone(options.teacher, (1, 2, 3), 8)
     teacher.load_imagenet(options.teacher_weights)
-    model = Distiller(teacher)
+    model: Distiller = Distiller(teacher).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with tempfile.TemporaryDirectory() as work:
         arguments = TrainingArguments(
             output_dir=work,
@@ -195,7 +197,7 @@ def distill(options: DistillationOptions, command: str | None = None) -> dict[st
             report_to="none",
             seed=options.seed,
             use_cpu=not torch.cuda.is_available(),
-            bf16=torch.cuda.is_available(),
+            bf16=use_bf16("auto"),
         )
         pictures = Pictures(photos, options.side, options.steps * options.batch_size)
         trainer = Trainer(model=model, args=arguments, train_dataset=pictures)

@@ -10,20 +10,17 @@ from .configuration_uranet import URANetConfig
 from .errors import UserError
 from .image_processing_uranet import URANetImageProcessor
 from .modeling_uranet import URANetForAnomalyDetection
+from .names import resolve
 from .pipeline import URANetPipeline
 
 
 def load_checkpoint(folder: str | Path) -> tuple[URANetForAnomalyDetection, URANetImageProcessor]:
-    """Model, on the GPU where there is one, and processor of a local checkpoint folder.
+    """Model, on the GPU where there is one, and processor of a checkpoint: a local folder or a bundled name.
 
     Raises:
         UserError: The folder is missing or is not a complete checkpoint.
     """
-    folder = Path(folder)
-    if not (folder / "config.json").is_file():
-        raise UserError(
-            f"{folder} is not a checkpoint folder (no config.json): pass a folder that `uranet train` wrote."
-        )
+    folder = resolve(folder)
     try:
         config = URANetConfig.from_pretrained(folder)
         processor = URANetImageProcessor.from_pretrained(folder)
@@ -39,6 +36,6 @@ def load_checkpoint(folder: str | Path) -> tuple[URANetForAnomalyDetection, URAN
 
 
 def load_detector(folder: str | Path) -> URANetPipeline:
-    """The `image-anomaly-detection` pipeline of a local checkpoint folder; errors as in `load_checkpoint`."""
+    """The `image-anomaly-detection` pipeline of a checkpoint; arguments and errors as in `load_checkpoint`."""
     model, processor = load_checkpoint(folder)
     return URANetPipeline(model=model, image_processor=processor, device=model.device)

@@ -20,6 +20,7 @@ from .configuration_uranet import RESIDUALS, URANetConfig
 from .errors import UserError
 from .losses import dice_loss, focal_loss, weigh_hard_cells
 from .memory import NormalMemory
+from .names import resolve
 from .perception import AnomalyPerception, VariationalLinear, binary_entropy
 from .restoration import FeatureRestoration
 from .synthesis import synthesize
@@ -92,7 +93,8 @@ class URANetPreTrainedModel(PreTrainedModel):
         """
         with_info = kwargs.pop("output_loading_info", False)
         kwargs["ignore_mismatched_sizes"] = True  # they are reported below, all at once
-        name = pretrained_model_name_or_path
+        kwargs.setdefault("dtype", torch.float32)  # bundled weights are stored as float16
+        name = resolve(pretrained_model_name_or_path)
         try:
             model, info = super().from_pretrained(name, *args, output_loading_info=True, **kwargs)
         except UserError:

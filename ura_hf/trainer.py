@@ -82,3 +82,12 @@ class SeedEveryProcess(TrainerCallback):
 
     def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         torch.manual_seed(args.seed + args.process_index)
+
+
+def use_bf16(precision: str) -> bool:
+    """Whether to compute in bfloat16: as asked, or where `precision` is ``auto`` if the processor or GPU has it."""
+    if precision != "auto":
+        return precision == "bf16"
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()

@@ -31,7 +31,7 @@ from .image_processing_uranet import URANetImageProcessor
 from .memory import greedy_coreset
 from .modeling_uranet import URANetForAnomalyDetection
 from .restoration import to_tokens
-from .trainer import FeatureBatches, RestorationTrainer, SeedEveryProcess
+from .trainer import FeatureBatches, RestorationTrainer, SeedEveryProcess, use_bf16
 
 RECORD = "training.json"
 WORK = "unfinished"  # folder of the output that holds what a resumed run needs; removed at the end
@@ -59,6 +59,7 @@ class TrainingOptions:
         max_value: Value of white in 16-bit images; None: 65535.
         resize_mode: ``stretch`` or ``pad``, as in URANetImageProcessor.
         limit: Use only this many good images, drawn by the seed; None: all.
+        half: Round the weights to float16 before calibration and store them so, for half the size.
     """
 
     data: Path
@@ -75,6 +76,7 @@ class TrainingOptions:
     max_value: float | None = None
     resize_mode: str = "stretch"
     limit: int | None = None
+    half: bool = False
 
     def __post_init__(self) -> None:
         for name, low in (("steps", 1), ("batch_size", 1), ("save_every", 1), ("seed", 0)):
@@ -130,7 +132,7 @@ def train(options: TrainingOptions, config: URANetConfig, command: str | None = 
         max_grad_norm=1.0,
         lr_scheduler_type="cosine",
         warmup_steps=max(1, options.steps // 10),
-        bf16=_use_bf16(options.precision),
+        bf16=use_bf16(options.precision),
         use_cpu=device.type == "cpu",
         logging_steps=max(1, min(50, options.steps // 10)),
         save_steps=options.save_every,
@@ -153,9 +155,11 @@ def train(options: TrainingOptions, config: URANetConfig, command: str | None = 
     # thresholds are for full precision
     trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
     if state.is_main_process:
+        if options.half:
+            model.half().float()
         calibrate(model, batches, held_out)
         record = _record(options, trainer, began, len(fitted), len(held_out), last is not None, command)
-        _save(model, processor, record, options.output)
+        _save(model.half() if options.half else model, processor, record, options.output)
     state.wait_for_everyone()
     return json.loads((options.output / RECORD).read_text())
 
@@ -252,14 +256,6 @@ def fill_memories(model: URANetForAnomalyDetection, batches: FeatureBatches, see
         for image, slots in by_image.items():
             found = vectors(batches.features_of([used[image]]))
             store[slots] = found[[chosen[slot % len(chosen)] % count for slot in slots]].to(store)
-
-
-def _use_bf16(precision: str) -> bool:
-    if precision != "auto":
-        return precision == "bf16"
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
-    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def _record(

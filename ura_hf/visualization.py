@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 import matplotlib
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from scipy import linalg
 
 Float = NDArray[np.floating[Any]]
@@ -88,18 +88,6 @@ def pca_colors(features: Float, restored: Float) -> tuple[Pixels, Pixels]:
             shares[:, index] = (projection - low) / (high - low)
     first, second = to_pixels(shares).reshape(2, height, width, 3)
     return first, second
-
-
-def legend(cmap: ColorMap, vmin: float, vmax: float, label: str) -> Image.Image:
-    """A horizontal colour bar with its two ends, its middle and a label: RGB image of 360 x 64 pixels on white."""
-    bar = colorize(np.linspace(vmin, vmax, 320)[None].repeat(18, axis=0), vmin, vmax, cmap)
-    picture = Image.new("RGB", (360, 64), "white")
-    picture.paste(Image.fromarray(bar), (20, 22))
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=12)
-    draw.text((180, 18), label, fill="black", font=font, anchor="ms")
-    for x, value in ((20, vmin), (180, (vmin + vmax) / 2), (340, vmax)):
-        draw.text((x, 56), f"{value:.3g}", fill="black", font=font, anchor="ms")
-    return picture
 
 
 def fit_within(picture: Float, max_side: int) -> Float:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -27,15 +28,15 @@ CACHE_SECONDS = 3600  # uploads and pictures are deleted after this time
 logger = logging.getLogger(__name__)
 
 
-def build_demo(detector: Detector) -> gr.Blocks:
-    """The page for one detector; start it with `build_demo(detector).launch(**launch_options())`."""
+def build_demo(detector: Detector, examples: Sequence[Path] = ()) -> gr.Blocks:
+    """The page for one detector, with images to try; start it with `build_demo(detector).launch(**launch_options())`."""
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(CACHE_SECONDS, CACHE_SECONDS)) as demo:
         gr.HTML(
             f"<header><h1>{TITLE}</h1><p>The model has only ever seen good parts. It marks what differs from them, "
             "and restores what it expected to see instead.</p></header>",
             padding=False,
         )
-        _detect_section(detector)
+        _detect_section(detector, examples)
     return demo
 
 
@@ -51,7 +52,7 @@ def launch_options() -> dict[str, Any]:
     }
 
 
-def _detect_section(detector: Detector) -> None:
+def _detect_section(detector: Detector, examples: Sequence[Path]) -> None:
     """Upload, verdict, heatmap and the pictures behind them, wired to the endpoint `detect`."""
     with gr.Row(equal_height=False):
         with gr.Column(min_width=320):
@@ -68,6 +69,17 @@ def _detect_section(detector: Detector) -> None:
                 )
             )
             button = gr.Button("Check again", variant="primary", elem_id="check")
+            starts: list[Callable[..., Any]] = [partial(gr.on, [image.upload, button.click])]
+            if examples:
+                gallery = gr.Dataset(
+                    components=[gr.Image(type="filepath", render=False)],
+                    samples=[[str(path)] for path in examples],
+                    sample_labels=[path.stem.replace("_", " ") for path in examples],
+                    label="No photo at hand? Try one of these drawn parts.",
+                    elem_id="examples",
+                )
+                chosen = gallery.click(lambda row: row[0], gallery, image, queue=False, api_visibility="private")
+                starts.append(chosen.then)
         with gr.Column(min_width=320):
             verdict = gr.HTML(render.empty_html(), elem_id="verdict", padding=False)
             heatmap = _picture("heatmap", "Heatmap over the image", "The image with anomalous places glowing")
@@ -98,7 +110,7 @@ def _detect_section(detector: Detector) -> None:
             residual = _figure(
                 "residual",
                 "Residual map",
-                "How far the input features lie from the restored ones.",
+                "How far the input features lie from normal ones, restored and remembered.",
                 render.residual_legend(),
             )
             uncertainty = _figure(
@@ -127,15 +139,17 @@ def _detect_section(detector: Detector) -> None:
 
     quiet: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
     image.clear(clear, outputs=[*outputs, details], **quiet)
-    gr.on([image.upload, button.click], clear, outputs=[*outputs, details], **quiet).then(
-        detect,
-        inputs=image,
-        outputs=outputs,
-        api_name="detect",
-        concurrency_id=MODEL_QUEUE,
-        concurrency_limit=1,
-        show_progress_on=[verdict, heatmap],
-    ).success(lambda: gr.Column(visible=True), outputs=details, **quiet)
+    for index, start in enumerate(starts):
+        start(clear, outputs=[*outputs, details], **quiet).then(
+            detect,
+            inputs=image,
+            outputs=outputs,
+            api_name="detect" if index == 0 else None,
+            api_visibility="public" if index == 0 else "private",
+            concurrency_id=MODEL_QUEUE,
+            concurrency_limit=1,
+            show_progress_on=[verdict, heatmap],
+        ).success(lambda: gr.Column(visible=True), outputs=details, **quiet)
 
 
 def _run(detector: Detector, path: str | None) -> render.Report:

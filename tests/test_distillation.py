@@ -1,0 +1,85 @@
+"""The small backbone: what the package ships, and the command that makes it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from ura_hf.backbone import SMALL, WEIGHTS, Backbone
+from ura_hf.cli import main
+from ura_hf.data.demo_parts import demo_image
+from ura_hf.distillation import generated_texture
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for index in range(20):
+        Image.fromarray(demo_image("board", index, side=96)[0]).save(folder / f"{index}.png")
+    return folder
+
+
+def arguments(resnet18_weights, photos, output, *more: object) -> list[str]:
+    given = ["distill", "--teacher", "resnet18", "--teacher-weights", resnet18_weights, "--photos", photos]
+    return [str(a) for a in (*given, "--output", output, "--side", 64, "--batch-size", 4, *more)]
+
+
+def test_command_writes_weights_and_card(resnet18_weights, photos, tmp_path, capsys):
+    """More steps come closer to the teacher, and the file is one that `--backbone-weights` takes."""
+    output = tmp_path / "out" / "small.safetensors"
+    assert main(arguments(resnet18_weights, photos, output, "--steps", 30)) == 0
+    card = json.loads(output.with_suffix(".json").read_text())
+    assert card["losses"][-1] < 0.7 * card["losses"][0]
+    assert card["photos"] == 20 and card["options"]["seed"] == 0 and card["options"]["teacher"] == "resnet18"
+    assert {tensor.dtype for tensor in load_file(output).values()} <= {torch.float16, torch.int64}
+    Backbone(SMALL, (1, 2, 3), 8).load_imagenet(output)
+    assert "parameters" in capsys.readouterr().out
+
+
+def test_too_few_photos(resnet18_weights, photos, tmp_path, capsys):
+    (photos / "0.png").unlink()
+    assert main(arguments(resnet18_weights, photos, tmp_path / "s.safetensors")) == 2
+    assert "at least 20 photos, but got 19" in capsys.readouterr().err
+    assert not list(tmp_path.glob("s.*"))
+
+
+def test_teacher_weights_of_another_architecture(resnet18_weights, photos, tmp_path, capsys):
+    given = arguments(resnet18_weights, photos, tmp_path / "s.safetensors")
+    given[given.index("resnet18")] = "mobilenetv2_100"
+    assert main(given) == 2
+    assert "does not fit the backbone" in capsys.readouterr().err
+    assert not list(tmp_path.glob("s.*"))
+
+
+def test_output_that_can_not_be_written(resnet18_weights, photos, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(arguments(resnet18_weights, photos, tmp_path / "file" / "s.safetensors")) == 2
+    assert "can't be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_generated_textures(seed):
+    first, second = (generated_texture(np.random.default_rng(seed), 64) for _ in range(2))
+    assert first.shape == (3, 64, 64) and first.dtype == torch.uint8
+    assert torch.equal(first, second) and first.float().std() > 1
+
+
+def test_shipped_backbone_is_trained_and_small():
+    """It tells pictures apart where the same network untrained does not, and its file stays below 4 MB."""
+    backbone = Backbone(SMALL, (1, 2, 3), 16)
+    backbone.load_imagenet()
+    path = WEIGHTS / f"{SMALL}.safetensors"
+    assert path.stat().st_size < 4e6
+    card = json.loads(path.with_suffix(".json").read_text())
+    assert card["losses"][-1] < 0.5 * card["losses"][0]
+    images = torch.stack(
+        [torch.from_numpy(demo_image(kind, 0, side=128)[0]).permute(2, 0, 1) / 255 for kind in ("ring", "cloth")]
+    )
+    ring, cloth = backbone.raw((images - 0.45) / 0.225).flatten(1)
+    assert torch.nn.functional.cosine_similarity(ring, cloth, dim=0) < 0.9

@@ -1,0 +1,77 @@
+"""Bundled checkpoints by name, the page without arguments, and what the README promises about the figures."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, tiny_config
+from PIL import Image
+from safetensors.torch import load_file
+
+from ura_hf import URANetForAnomalyDetection, UserError
+from ura_hf.backbone import WEIGHTS
+from ura_hf.data.demo_parts import demo_image
+from ura_hf.demo.examples import example_images
+from ura_hf.hub import load_detector
+from ura_hf.names import bundled, resolve
+from ura_hf.training import TrainingOptions, train
+
+RING = "uranet-demo-ring"
+
+
+def test_bundled_names_and_folders(tmp_path):
+    assert RING in bundled()
+    assert resolve(RING) == WEIGHTS / RING
+    with pytest.raises(UserError, match="bundled name"):
+        resolve("uranet-demo-gear")
+    with pytest.raises(UserError, match=str(tmp_path)):
+        resolve(tmp_path)
+
+
+def test_bundled_weights_stay_small():
+    assert sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) < 12e6
+
+
+def test_bundled_detector_finds_unseen_defects():
+    """Seeds that neither training nor the published evaluation used."""
+    detector = load_detector(RING)
+    assert detector.model.dtype == torch.float32
+    good = [detector(Image.fromarray(demo_image("ring", 70_000 + i)[0])) for i in range(4)]
+    assert sum(result["label"] == "normal" for result in good) >= 3
+    for index, defect in enumerate(("stain", "crack", "blocked_hole", "chip")):
+        pixels, mask = demo_image("ring", 70_100 + index, defect)
+        result = detector(Image.fromarray(pixels))
+        assert result["label"] == "anomalous", defect
+        y, x = np.unravel_index(result["anomaly_map"].argmax(), mask.shape)
+        rows, columns = np.nonzero(mask)
+        assert np.hypot(rows - y, columns - x).min() < 16, defect
+
+
+def test_loads_by_name():
+    assert URANetForAnomalyDetection.from_pretrained(RING).config.is_calibrated
+
+
+def test_half_stores_float16_and_calibrates_what_it_stored(category, resnet18_weights, tmp_path):
+    options = TrainingOptions(category, tmp_path / "o", resnet18_weights, steps=3, batch_size=4, half=True)
+    record = train(options, tiny_config())
+    stored = load_file(tmp_path / "o" / "model.safetensors")
+    assert {tensor.dtype for tensor in stored.values()} <= {torch.float16, torch.int64}
+    loaded = URANetForAnomalyDetection.from_pretrained(tmp_path / "o")
+    assert loaded.dtype == torch.float32
+    assert loaded.config.image_threshold == record["thresholds"]["image"]
+
+
+def test_examples_are_a_good_part_and_every_defect():
+    paths = example_images(RING)
+    assert [path.stem for path in paths][0] == "good" and len(paths) == 8
+    assert Image.open(paths[1]).size == (256, 256)
+    assert example_images("runs/ring") == []
+
+
+def test_readme_tables_are_those_of_the_results():
+    done = subprocess.run([sys.executable, "benchmarks/render.py", "--check"], cwd=ROOT, check=False)
+    assert done.returncode == 0, "run python benchmarks/render.py"

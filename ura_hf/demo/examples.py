@@ -1,0 +1,33 @@
+"""Pictures to try a bundled demo checkpoint with; drawn when the page starts, so that none is shipped."""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+from ura_hf.data.demo_parts import KINDS, LOGICAL, demo_image
+
+FIRST_SEED = 50_000  # far from the seeds of training and test images
+
+
+def example_images(checkpoint: str) -> list[Path]:
+    """A good part and one of every defect type of the kind that `uranet-demo-KIND` was trained on; none for other checkpoints.
+
+    The files live until the process ends.
+    """
+    kind = checkpoint.removeprefix("uranet-demo-")
+    if kind == checkpoint or kind not in KINDS:
+        return []
+    folder = Path(tempfile.mkdtemp(prefix="uranet-examples-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    paths = []
+    defects = [None, *(defect for defect in KINDS[kind][2] if defect not in LOGICAL), *LOGICAL]
+    for index, defect in enumerate(defect for defect in defects if defect is None or defect in KINDS[kind][2]):
+        path = folder / f"{defect or 'good'}.png"
+        Image.fromarray(demo_image(kind, FIRST_SEED + index, defect)[0]).save(path)
+        paths.append(path)
+    return paths
