@@ -67,7 +67,7 @@ def test_half_stores_float16_and_calibrates_what_it_stored(category, resnet18_we
 
 def test_examples_are_a_good_part_and_every_defect():
     paths = example_images(RING)
-    assert [path.stem for path in paths][0] == "good" and len(paths) == 8
+    assert paths[0].stem == "good" and len(paths) == 8
     assert Image.open(paths[1]).size == (256, 256)
     assert example_images("runs/ring") == []
 

@@ -89,7 +89,11 @@ def test_wrong_shapes_are_named(call):
     ("score", "shown"),
     [
         (0.1234, "0.123"),
-        (0.49996, "0.49996"), (0.5, "0.500"), (0.50004, "0.50004"), (1e-5, "below 0.001"), (0.99999, "above 0.999"),
+        (0.49996, "0.49996"),
+        (0.5, "0.500"),
+        (0.50004, "0.50004"),
+        (1e-5, "below 0.001"),
+        (0.99999, "above 0.999"),
     ],
 )
 def test_a_score_never_rounds_onto_the_threshold(score, shown):

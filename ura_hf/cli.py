@@ -192,7 +192,7 @@ def _add_demo_data(commands: Any) -> None:
         "draw inspection images to try things on",
         """Draw inspection images with exact defect masks and write them in the MVTec AD layout.
 
-Kinds: ring (a machined part in any rotation), cloth (a weave), board (an assembly; its types missing_part and
+Kinds: ring (a machined part), cloth (a weave), board (an assembly; its types missing_part and
 misplaced_part are logical anomalies, which the method is known to miss). The same command draws the same images.""",
         "uranet demo-data --kind ring --output demo/ring",
     )

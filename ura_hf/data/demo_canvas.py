@@ -92,8 +92,8 @@ class Camera:
             shift=(float(x), float(y)),
             angle=float(rng.uniform(-turn, turn)),
             zoom=float(rng.uniform(0.98, 1.02)),
-            light=(float(rng.normal(-0.15, 0.06)), float(rng.normal(-0.15, 0.06))),
-            gain=float(rng.uniform(0.93, 1.05)),
+            light=(float(rng.normal(-0.15, 0.03)), float(rng.normal(-0.15, 0.03))),
+            gain=float(rng.uniform(0.94, 1.02)),
             blur=float(rng.uniform(0.4, 0.8)),
             noise=float(rng.uniform(0.008, 0.014)),
         )

@@ -29,9 +29,9 @@ def _surface_flaw(canvas: Field, u: Field, v: Field, flaw: Flaw, where: tuple[fl
     name, rng = flaw
     spot = _spot(rng, *where)
     if name == "scratch":
-        corners = walk(rng, spot, rng.uniform(0, 2 * np.pi), rng.uniform(0.08, 0.2), 0.12)
-        shade = float(rng.choice([-0.3, 0.3]))
-        return paint(canvas, soft(line(u, v, corners, rng.uniform(0.006, 0.012))), np.clip(canvas + shade, 0, 1))
+        corners = walk(rng, spot, rng.uniform(0, 2 * np.pi), rng.uniform(0.1, 0.22), 0.12)
+        shade = float(rng.choice([-0.35, 0.35]))
+        return paint(canvas, soft(line(u, v, corners, rng.uniform(0.008, 0.014))), np.clip(canvas + shade, 0, 1))
     if name == "stain":
         cover = 0.75 * soft(blob(u, v, rng, spot, rng.uniform(0.025, 0.06)), 0.012)
         return paint(canvas, cover, tuple(np.array([0.3, 0.2, 0.08]) * rng.uniform(0.5, 1.2)))
@@ -44,27 +44,27 @@ def _surface_flaw(canvas: Field, u: Field, v: Field, flaw: Flaw, where: tuple[fl
 
 
 def _ring(u: Field, v: Field, rng: np.random.Generator, flaw: Flaw) -> Field:
-    """A turned metal ring with six bolt holes on a dark belt."""
+    """A turned metal ring with six bolt holes in a fixture on a dark belt."""
     name, draw = flaw if flaw is not None else ("", rng)
     radius, angle = np.hypot(u, v), np.arctan2(v, u)
     belt = 0.14 + 0.012 * texture(u, v, rng, 0.012) + 0.01 * texture(u, v, rng, 0.08)
     canvas = np.repeat(belt[..., None], 3, 2)
     marks = texture(radius, np.zeros_like(u), rng, 0.006)  # concentric, from turning
     gleam = 0.09 * np.cos(2 * (angle - rng.normal(0.8, 0.15)))
-    metal = rng.uniform(0.56, 0.62) + 0.03 * marks + gleam + 0.012 * texture(u, v, rng, 0.01)
+    metal = rng.uniform(0.5, 0.54) + 0.03 * marks + gleam + 0.012 * texture(u, v, rng, 0.01)
     edge = np.minimum(np.abs(radius - 0.2), np.abs(radius - 0.4))
-    metal = metal + 0.2 * np.exp(-((edge / 0.008) ** 2))  # chamfers
+    metal = metal + 0.15 * np.exp(-((edge / 0.008) ** 2))  # chamfers
     steel = metal[..., None] * np.array([0.97, 1.0, 1.04])
     steel = _surface_flaw(steel, u, v, flaw, (0.25, 0.36))
     if name == "crack":
         way = draw.uniform(0, 2 * np.pi)
         start = (0.21 * np.cos(way), 0.21 * np.sin(way))
-        steel = paint(steel, soft(line(u, v, walk(draw, start, way, 0.18, 0.5), 0.007)), (0.1, 0.1, 0.1))
+        steel = paint(steel, soft(line(u, v, walk(draw, start, way, 0.18, 0.5), 0.01)), (0.08, 0.08, 0.08))
     body = np.maximum(radius - 0.4, 0.2 - radius)
     if name == "burr":
-        body = np.minimum(body, blob(u, v, draw, _spot(draw, 0.4, 0.405), draw.uniform(0.018, 0.03)))
+        body = np.minimum(body, blob(u, v, draw, _spot(draw, 0.4, 0.405), draw.uniform(0.025, 0.04)))
     if name == "chip":
-        body = np.maximum(body, -blob(u, v, draw, _spot(draw, 0.4, 0.405), draw.uniform(0.02, 0.035)))
+        body = np.maximum(body, -blob(u, v, draw, _spot(draw, 0.4, 0.405), draw.uniform(0.025, 0.04)))
     canvas = paint(canvas * (1 - 0.5 * soft(body - 0.012, 0.03)[..., None]), soft(body), steel)
     blocked = int(draw.integers(6)) if name == "blocked_hole" else -1
     for hole in range(6):
@@ -193,7 +193,7 @@ def _board(u: Field, v: Field, rng: np.random.Generator, flaw: Flaw) -> Field:
 
 Scene = Callable[[Field, Field, np.random.Generator, Flaw], Field]
 KINDS: dict[str, tuple[Scene, float, tuple[str, ...]]] = {
-    "ring": (_ring, np.pi, ("scratch", "stain", "dent", "crack", "burr", "chip", "blocked_hole")),
+    "ring": (_ring, 0.15, ("scratch", "stain", "dent", "crack", "burr", "chip", "blocked_hole")),
     "cloth": (_cloth, 0.04, ("stain", "hole", "thick_yarn", "missing_yarn", "foreign_fibre", "fold")),
     "board": (
         _board,
