@@ -16,6 +16,7 @@ FIELDS = (
     "num_hidden_layers=2",
     "memory_tokens=64",
     "memory_cells=2048",
+    "std_floor=0.25",
     "perception_size=64",
     "smoothing_sigma=4",
     "image_score=max",
@@ -32,8 +33,18 @@ def main() -> None:
     def uranet(*arguments: str) -> None:
         subprocess.run([sys.executable, "-m", "ura_hf", *arguments], cwd=ROOT, check=True)
 
-    uranet("demo-data", "--kind", kind, "--output", data, "--train", "200", "--good", "40", "--each", "15")
-    settings = ["--backbone", "uranet-small", "--steps", "400", "--held-out", "0.15", "--half"]
+    uranet("demo-data", "--kind", kind, "--output", data, "--train", "320", "--good", "40", "--each", "15")
+    settings = [
+        "--backbone",
+        "uranet-small",
+        "--steps",
+        "400",
+        "--held-out",
+        "0.4",
+        "--false-positive-rate",
+        "0.02",
+        "--half",
+    ]
     checkpoint = str(output.relative_to(ROOT))
     uranet("train", "--data", data, "--output", checkpoint, *settings, *(f"--set={field}" for field in FIELDS))
     uranet("evaluate", checkpoint, "--data", data, "--json", f"docs/results/demo-{kind}.json")

@@ -80,6 +80,13 @@ def test_a_dead_channel_stays_finite(backbone):
     assert backbone.standardize(torch.randn(1, channels, 8, 8)).isfinite().all()
 
 
+def test_floor_lifts_only_nearly_dead_channels(backbone):
+    std = torch.ones(backbone.channels)
+    std[3] = 1e-4
+    backbone.set_statistics(torch.zeros_like(std), std, floor=0.25)
+    assert backbone.std[3] == 0.25 and backbone.std.sum() == backbone.channels - 0.75
+
+
 def test_always_in_eval_mode(backbone):
     outer = torch.nn.Sequential(backbone).train()
     assert outer.training and not any(module.training for module in backbone.modules())

@@ -33,6 +33,8 @@ def test_defaults_are_the_documented_ones():
         ("image_size", "256"),
         ("image_size", True),
         ("grid_size", 1),
+        ("std_floor", -0.1),
+        ("std_floor", 1.5),
         ("grid_size", 257),
         ("grid_size", None),
         ("patch_size", 0),

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from ura_hf import URANetForAnomalyDetection, UserError
 from ura_hf.backbone import WEIGHTS
-from ura_hf.data.demo_parts import demo_image
+from ura_hf.data.demo_parts import KINDS, demo_image
 from ura_hf.demo.examples import example_images
 from ura_hf.hub import load_detector
 from ura_hf.names import bundled, resolve
@@ -40,15 +40,16 @@ def test_bundled_detector_finds_unseen_defects():
     """Seeds that neither training nor the published evaluation used."""
     detector = load_detector(RING)
     assert detector.model.dtype == torch.float32
-    good = [detector(Image.fromarray(demo_image("ring", 70_000 + i)[0])) for i in range(4)]
-    assert sum(result["label"] == "normal" for result in good) >= 3
-    for index, defect in enumerate(("stain", "crack", "blocked_hole", "chip")):
+    good = [detector(Image.fromarray(demo_image("ring", 70_000 + i)[0])) for i in range(6)]
+    assert sum(result["label"] == "normal" for result in good) >= 5
+    found = []
+    for index, defect in enumerate(KINDS["ring"][2] * 2):
         pixels, mask = demo_image("ring", 70_100 + index, defect)
         result = detector(Image.fromarray(pixels))
-        assert result["label"] == "anomalous", defect
         y, x = np.unravel_index(result["anomaly_map"].argmax(), mask.shape)
         rows, columns = np.nonzero(mask)
-        assert np.hypot(rows - y, columns - x).min() < 16, defect
+        found.append(result["label"] == "anomalous" and np.hypot(rows - y, columns - x).min() < 16)
+    assert sum(found) >= 0.85 * len(found)
 
 
 def test_loads_by_name():

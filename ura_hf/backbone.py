@@ -104,10 +104,14 @@ class Backbone(nn.Module):
         return self.standardize(self.raw(pixel_values))
 
     @torch.no_grad()
-    def set_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Store the training normals' per-channel mean and standard deviation, each (C,)."""
+    def set_statistics(self, mean: Tensor, std: Tensor, floor: float = 0.0) -> None:
+        """Store the training normals' per-channel mean and standard deviation, each (C,).
+
+        No deviation is stored below `floor` times its level's median one.
+        """
         self.mean.copy_(mean)
-        self.std.copy_(std.clamp_min(1e-5))
+        floored = [part.clamp_min(floor * float(part.median())) for part in std.split(self.level_channels)]
+        self.std.copy_(torch.cat(floored).clamp_min(1e-5))
 
     def load_imagenet(self, weights: Path | None = None) -> None:
         """Load pretrained weights: from `weights` (safetensors, timm keys), the package's own, or through timm from the Hub.

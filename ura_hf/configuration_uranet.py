@@ -31,6 +31,8 @@ class URANetConfig(PreTrainedConfig):
         out_indices: timm feature levels that are concatenated; at least one.
         image_size: Side S of the square network input, pixels; 32 to 2048.
         grid_size: Side G of the feature grid; divisible by `patch_size`.
+        std_floor: Least standard deviation a channel is divided by, as a share of its level's median one, in [0, 1]. Above 0 it
+            keeps channels that hardly ever fire on normal images from swamping all others.
         patch_size: Side k of a token, in grid cells.
         hidden_size: Token width d; divisible by `num_attention_heads`.
         num_hidden_layers: Restoration blocks, at least 1.
@@ -72,6 +74,7 @@ class URANetConfig(PreTrainedConfig):
         out_indices: tuple[int, ...] | list[int] = (1, 2, 3),
         image_size: int = 256,
         grid_size: int = 32,
+        std_floor: float = 0.0,
         patch_size: int = 2,
         hidden_size: int = 256,
         num_hidden_layers: int = 4,
@@ -104,6 +107,7 @@ class URANetConfig(PreTrainedConfig):
         self.out_indices = list(out_indices) if isinstance(out_indices, (list, tuple)) else out_indices
         self.image_size = image_size
         self.grid_size = grid_size
+        self.std_floor = std_floor
         self.patch_size = patch_size
         self.hidden_size = hidden_size
         self.num_hidden_layers = num_hidden_layers
@@ -176,6 +180,7 @@ class URANetConfig(PreTrainedConfig):
         require(self.hidden_size % self.num_attention_heads == 0, "num_attention_heads", "a divisor of hidden_size")
         require(self.grid_size <= self.image_size, "grid_size", f"at most image_size ({self.image_size})")
         for field, low_f, high_f in (
+            ("std_floor", 0.0, 1.0),
             ("mlp_ratio", 0.25, 16.0),
             ("bottleneck_dropout", 0.0, 0.95),
             ("prior_std", 1e-4, 100.0),

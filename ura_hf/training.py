@@ -119,7 +119,7 @@ def train(options: TrainingOptions, config: URANetConfig, command: str | None = 
         features = cached_features(images, model.backbone, processor, work, "training")
         textures = _texture_features(options, model, processor, work)
     held_out, fitted = _split(len(images), options)
-    model.backbone.set_statistics(*channel_statistics(features, fitted))
+    model.backbone.set_statistics(*channel_statistics(features, fitted), config.std_floor)
     batches = FeatureBatches(features, fitted, textures, model)
     fill_memories(model, batches, options.seed)
 
