@@ -32,6 +32,8 @@ from .trainer import use_bf16
 MIN_PHOTOS = 20
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PHOTO_SIDE = 320  # photos are held in memory with this short side
+MEASURED = 128  # pictures that the teacher's statistics come from
+STD_FLOOR = 0.25  # of a level's median deviation
 PROCEDURAL = 0.2  # share of pictures that are generated textures
 
 
@@ -137,22 +139,25 @@ class Distiller(nn.Module):
         channels = self.student.feature_info.channels()
         pairs = zip(channels, teacher.level_channels, strict=True)
         self.heads = nn.ModuleList(nn.Conv2d(own, other, 1) for own, other in pairs)
-        self.scales = nn.ModuleList(nn.BatchNorm2d(other, affine=False) for other in teacher.level_channels)
         self.apply(_initialise)
 
+    @torch.no_grad()
+    def measure(self, pictures: Tensor) -> None:
+        """Store the deviation of the teacher's channels on some pictures (N, 3, side, side)."""
+        raw = self.teacher.raw(pictures)
+        self.teacher.set_statistics(raw.mean((0, 2, 3)), raw.std((0, 2, 3)), STD_FLOOR)
+
     def forward(self, pictures: Tensor) -> dict[str, Tensor]:
-        """Mean over levels of the squared error of standardised features plus 1 - cosine of plain ones."""
+        """Mean over levels of the squared error in deviations of the teacher's channels plus 1 - cosine."""
         pictures = pictures.contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
             wanted = [level.float() for level in self.teacher.cnn(pictures)]
+        deviations = self.teacher.std.split(self.teacher.level_channels)
         losses = []
-        for level, head, scale, target in zip(self.student(pictures), self.heads, self.scales, wanted, strict=True):
+        for level, head, deviation, target in zip(self.student(pictures), self.heads, deviations, wanted, strict=True):
             guess = head(level).float()
-            scaled = scale(target)  # running statistics of the teacher
-            deviation = (target.var((0, 2, 3)) + 1e-5).sqrt()[:, None, None]
-            mean = target.mean((0, 2, 3))[:, None, None]
-            direction = 1 - functional.cosine_similarity(guess, target, dim=1).mean()
-            losses.append(functional.mse_loss((guess - mean) / deviation, scaled) + direction)
+            error = ((guess - target) / deviation[:, None, None]).square().mean()
+            losses.append(error + 1 - functional.cosine_similarity(guess, target, dim=1).mean())
         return {"loss": torch.stack(losses).mean()}
 
 
@@ -181,6 +186,8 @@ def distill(options: DistillationOptions, command: str | None = None) -> dict[st
     teacher = Backbone(options.teacher, (1, 2, 3), 8)
     teacher.load_imagenet(options.teacher_weights)
     model: Distiller = Distiller(teacher).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    pictures = Pictures(photos, options.side, options.steps * options.batch_size)
+    model.measure(torch.stack([pictures[i]["pictures"] for i in range(MEASURED)]))
     with tempfile.TemporaryDirectory() as work:
         arguments = TrainingArguments(
             output_dir=work,
@@ -199,7 +206,6 @@ def distill(options: DistillationOptions, command: str | None = None) -> dict[st
             use_cpu=not torch.cuda.is_available(),
             bf16=use_bf16("auto"),
         )
-        pictures = Pictures(photos, options.side, options.steps * options.batch_size)
         trainer = Trainer(model=model, args=arguments, train_dataset=pictures)
         trainer.train()
     weights = {key: value.half().cpu().contiguous() for key, value in model.student.state_dict().items()}
