@@ -12,6 +12,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -79,8 +81,9 @@ def address(pill_checkpoint):
     process.wait(20)
 
 
-@pytest.fixture
-def page(address):
+@contextmanager
+def browse(address: str) -> Iterator[Page]:
+    """A tab of a real Chromium on the page; fails if it asks another host or a script of it fails."""
     if not Path(CHROMIUM).exists():
         pytest.skip("no Chromium: apt-get install chromium")
     with sync_playwright() as playwright:
@@ -98,6 +101,12 @@ def page(address):
         browser.close()
 
 
+@pytest.fixture
+def page(address):
+    with browse(address) as tab:
+        yield tab
+
+
 def upload(page: Page, path: Path) -> None:
     page.locator("#image input[type=file]").set_input_files(path)
 
@@ -110,7 +119,7 @@ def picture(page: Page, name: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
-def test_a_real_defect_is_shown(page, pill, pill_checkpoint, tmp_path):
+def test_a_real_defect_is_shown(page, pill, pill_checkpoint):
     image, mask_file = pill / f"test/{DEFECT}.png", pill / f"ground_truth/{DEFECT}_mask.png"
     expected = load_detector(pill_checkpoint)(str(image))
     assert expected["label"] == "anomalous"
@@ -129,7 +138,6 @@ def test_a_real_defect_is_shown(page, pill, pill_checkpoint, tmp_path):
     assert shown["features"].shape == shown["restored"].shape
     assert all(pixels.std() > 1 for pixels in shown.values())
     assert shown["residual"].shape == shown["uncertainty"].shape == original.shape
-    page.screenshot(path=os.environ.get("URA_HF_SCREENSHOT", tmp_path / "page.png"), full_page=True)
 
 
 def test_the_next_image_replaces_the_first(page, pill, pill_checkpoint):
@@ -180,6 +188,22 @@ def test_the_endpoint(address, pill, pill_checkpoint):
     assert summary["image_size"] == [320, 320]
     assert len(pictures) == 5 and all(Image.open(p["path"] if isinstance(p, dict) else p).size[0] for p in pictures)
     assert "Anomalous" in verdict
+
+
+def test_the_page_of_make_demo(tmp_path):
+    """No argument, no network: a click on a drawn defect shows it. The picture in the README is made here."""
+    port = free_port()
+    process = start(port)
+    try:
+        with browse(f"http://127.0.0.1:{port}/") as page:
+            for example, kind in (("dent", "anomalous"), ("good", "normal"), ("crack", "anomalous")):
+                page.locator("#examples").get_by_text(example, exact=True).click()
+                expect(page.locator(f"#verdict .verdict.is-{kind}")).to_be_visible(timeout=60_000)
+            assert picture(page, "heatmap").std() > 1 and picture(page, "uncertainty").std() > 1
+            page.screenshot(path=os.environ.get("URA_HF_SCREENSHOT", tmp_path / "page.png"), full_page=True)
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 def test_a_wrong_checkpoint_is_one_sentence(tmp_path):
