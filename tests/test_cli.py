@@ -60,6 +60,32 @@ def test_predict_writes_heatmap_and_raw_map(checkpoint, category, tmp_path, caps
     assert raw[mask].mean() > 2 * raw[~mask].mean()
 
 
+def test_predict_keeps_images_of_one_name_apart(checkpoint, category, tmp_path, capsys):
+    images = [category / "test/spot/000.png", category / "test/good/000.png", category / "test/good/001.png"]
+    shutil.copy(images[0], tmp_path / "a.png")
+    shutil.copy(images[1], tmp_path / "a.bmp")
+    out = tmp_path / "out"
+    assert main(["predict", str(checkpoint), *map(str, images), "--output", str(out)]) == 0
+    assert {str(path.relative_to(out)) for path in out.rglob("*.npy")} == {
+        "spot/000_map.npy",
+        "good/000_map.npy",
+        "good/001_map.npy",
+    }
+    assert not np.array_equal(np.load(out / "spot/000_map.npy"), np.load(out / "good/000_map.npy"))
+    assert (
+        main(["predict", str(checkpoint), str(tmp_path / "a.png"), str(tmp_path / "a.bmp"), "--output", str(out)]) == 0
+    )
+    assert (out / "a.png_map.npy").exists() and (out / "a.bmp_map.npy").exists()
+
+
+def test_evaluate_needs_no_training_images(checkpoint, category, tmp_path):
+    shutil.copytree(category, tmp_path / "disc")
+    shutil.rmtree(tmp_path / "disc/train")
+    result = tmp_path / "result.json"
+    assert main(["evaluate", str(checkpoint), "--data", str(tmp_path / "disc"), "--json", str(result)]) == 0
+    assert json.loads(result.read_text())["n_images"] == 8
+
+
 def test_predict_goes_on_after_a_bad_file(checkpoint, category, tmp_path, capsys):
     (tmp_path / "note.png").write_text("not an image")
     good = category / "test/good/000.png"
@@ -115,6 +141,15 @@ def test_weights_of_another_architecture(category, shared_dir, tmp_path, capsys)
 def test_unknown_config_field(category, tmp_path, capsys):
     message = fails(capsys, "train", "--data", category, "--output", tmp_path / "o", "--set", "hiden_size=3")
     assert "hiden_size" in message
+    message = fails(capsys, "train", "--data", category, "--output", tmp_path / "o", "--set", "is_calibrated=1")
+    assert "is_calibrated" in message
+
+
+def test_numbers_out_of_range(checkpoint, category, tmp_path, capsys):
+    assert "batch_size" in fails(capsys, "evaluate", checkpoint, "--data", category, "--batch-size", 0)
+    assert "good" in fails(capsys, "demo-data", "--kind", "ring", "--output", tmp_path / "d", "--good", -1)
+    image = category / "test/good/000.png"
+    assert "threshold" in fails(capsys, "predict", checkpoint, image, "--threshold", "nan")
 
 
 @pytest.mark.parametrize(

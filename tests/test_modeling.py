@@ -117,7 +117,7 @@ def test_loading_freezes_the_backbone_again(saved):
 def test_initialisation_leaves_the_backbone_alone(resnet18_weights):
     detector = URANetForAnomalyDetection(tiny_config())
     detector.backbone.load_imagenet(resnet18_weights)
-    detector.init_weights()
+    detector.apply(detector._init_weights)  # `init_weights` would pass over what it has already set
     stored = load_file(resnet18_weights)
     found = detector.backbone.cnn.state_dict()
     assert all(torch.equal(found[key], stored[key]) for key in found if key in stored)
@@ -188,6 +188,25 @@ def test_auto_classes_and_pipeline(checkpoint, category):
     detector = pipeline("image-anomaly-detection", model=str(checkpoint))
     one, two = detector([str(category / "test/good/000.png"), str(category / "test/spot/000.png")])
     assert one["score"] < two["score"] and one["anomaly_map"].shape == (48, 64)
+    together = detector([str(category / "test/good/000.png"), str(category / "test/spot/000.png")], batch_size=2)
+    assert [result["score"] for result in together] == pytest.approx([one["score"], two["score"]], rel=1e-4)
+
+
+def test_the_pipeline_refuses_what_it_can_not_use(checkpoint, category):
+    detector = load_detector(checkpoint)
+    image = str(category / "test/good/000.png")
+    for name, value in (("threshold", float("nan")), ("threshold", -1.0), ("num_samples", 0), ("num_samples", -1)):
+        with pytest.raises(UserError, match=name):
+            detector(image, **{name: value})
+
+
+def test_maps_are_float32_unless_asked_otherwise(checkpoint, tmp_path):
+    """Thresholds are calibrated in float32, so a checkpoint stored as float16 runs in it, also in a pipeline."""
+    URANetForAnomalyDetection.from_pretrained(checkpoint, dtype=torch.float16).save_pretrained(tmp_path)
+    shutil.copy(checkpoint / "preprocessor_config.json", tmp_path)
+    assert pipeline("image-anomaly-detection", model=str(tmp_path)).model.dtype == torch.float32
+    assert URANetForAnomalyDetection.from_pretrained(tmp_path, dtype="auto").dtype == torch.float32
+    assert URANetForAnomalyDetection.from_pretrained(checkpoint, torch_dtype=torch.float16).dtype == torch.float16
 
 
 # What the models give

@@ -12,10 +12,11 @@ from conftest import ROOT, tiny_config
 from PIL import Image
 from safetensors.torch import load_file
 
-from ura_hf import URANetForAnomalyDetection, UserError
+from ura_hf import URANetConfig, URANetForAnomalyDetection, URANetImageProcessor, UserError
 from ura_hf.backbone import WEIGHTS
 from ura_hf.data.demo_parts import KINDS, demo_image
 from ura_hf.demo.examples import example_images
+from ura_hf.demo.page import _run
 from ura_hf.hub import load_detector
 from ura_hf.names import bundled, resolve
 from ura_hf.training import TrainingOptions, train
@@ -54,6 +55,20 @@ def test_bundled_detector_finds_unseen_defects():
 
 def test_loads_by_name():
     assert URANetForAnomalyDetection.from_pretrained(RING).config.is_calibrated
+    assert URANetConfig.from_pretrained(RING).backbone == "uranet-small"
+    assert URANetImageProcessor.from_pretrained(RING).size.height == 256
+
+
+def test_the_page_shows_images_of_twelve_bits_as_bright_as_they_are(tmp_path):
+    detector = load_detector(RING)
+    grey = demo_image("ring", 70_000)[0][..., 0]
+    Image.fromarray(grey).save(tmp_path / "8.png")
+    Image.fromarray(grey.astype(np.uint16) * 16).save(tmp_path / "12.png")
+    plain = _run(detector, str(tmp_path / "8.png"))
+    detector.image_processor.max_value = 255 * 16
+    deep = _run(detector, str(tmp_path / "12.png"))
+    assert deep.summary["score"] == pytest.approx(plain.summary["score"], rel=1e-3)
+    assert np.abs(deep.heatmap.astype(int) - plain.heatmap.astype(int)).mean() < 2
 
 
 def test_half_stores_float16_and_calibrates_what_it_stored(category, resnet18_weights, tmp_path):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,11 +18,12 @@ from conftest import ROOT, tiny_config
 from PIL import Image
 from safetensors.torch import load_file
 
-from ura_hf import UserError, scoring
+from ura_hf import URANetForAnomalyDetection, UserError, scoring
 from ura_hf import training as training_module
 from ura_hf.backbone import Backbone
 from ura_hf.feature_cache import channel_statistics
 from ura_hf.hub import load_checkpoint
+from ura_hf.trainer import SeedEveryProcess
 from ura_hf.training import TrainingOptions, train
 
 SETTINGS = ["--image-size", "64", "--grid-size", "8", "--batch-size", "4", "--backbone", "resnet18"] + [
@@ -54,11 +57,22 @@ def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor])
 
 
 @pytest.fixture(scope="module")
-def trained(category, resnet18_weights, tmp_path_factory):
+def photos(tmp_path_factory):
+    """Folder of texture photos, in a subfolder."""
+    folder = tmp_path_factory.mktemp("photos")
+    (folder / "deep").mkdir()
+    for index in range(3):
+        noise = np.random.default_rng(index).integers(0, 255, (40, 40, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(folder / "deep" / f"{index}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(category, photos, resnet18_weights, tmp_path_factory):
     """Options and folder of a finished run of 12 steps."""
     output = tmp_path_factory.mktemp("run") / "disc"
     options = TrainingOptions(
-        category, output, resnet18_weights, steps=12, batch_size=4, save_every=5, precision="fp32"
+        category, output, resnet18_weights, photos, steps=12, batch_size=4, save_every=5, precision="fp32"
     )
     record = train(options, tiny_config())
     return options, output, record
@@ -97,7 +111,7 @@ def test_killed_run_resumes_to_the_uninterrupted_result(trained, tmp_path):
     options, output, _ = trained
     resumed = tmp_path / "resumed"
     arguments = ["--data", options.data, "--output", resumed, "--backbone-weights", options.backbone_weights]
-    arguments += ["--steps", 12, "--save-every", 5, "--precision", "fp32"]
+    arguments += ["--steps", 12, "--save-every", 5, "--precision", "fp32", "--textures", options.textures]
     process = subprocess.Popen(
         command(*arguments), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
@@ -109,6 +123,9 @@ def test_killed_run_resumes_to_the_uninterrupted_result(trained, tmp_path):
     process.wait()
     assert saved.exists()
     assert not (resumed / "training.json").exists(), "the run finished before it could be killed"
+    torn = resumed / "unfinished" / "checkpoint-11"  # as a kill in the middle of a save leaves it
+    torn.mkdir()
+    (torn / "model.safetensors").write_bytes(b"torn")
     record = train(TrainingOptions(**{**vars(options), "output": resumed}), tiny_config())
     assert record["resumed"]
     assert_same(weights(output), weights(resumed))
@@ -121,6 +138,19 @@ def test_unfinished_run_with_other_options_is_not_continued(trained, tmp_path):
     ticket.write_text("{}")
     with pytest.raises(UserError, match="other options"):
         train(TrainingOptions(**{**vars(options), "output": tmp_path / "out"}), tiny_config())
+
+
+def test_unfinished_run_on_other_images_is_not_continued(trained, tmp_path, monkeypatch):
+    options, _, _ = trained
+    data = tmp_path / "data"
+    shutil.copytree(options.data / "train/good", data)
+    options = TrainingOptions(**{**vars(options), "data": data, "output": tmp_path / "out"})
+    monkeypatch.setattr(training_module, "fill_memories", lambda *_: 1 / 0)  # the run dies early
+    with pytest.raises(ZeroDivisionError):
+        train(options, tiny_config())
+    shutil.copy(data / "000.png", data / "new.png")
+    with pytest.raises(UserError, match="other options or images"):
+        train(options, tiny_config())
 
 
 def test_finished_checkpoint_is_not_overwritten(trained):
@@ -195,18 +225,38 @@ def test_few_images_still_train(category, resnet18_weights, tmp_path):
     assert record["images"] == {"fitted": 1, "held_out": 1}
 
 
-def test_texture_folder_is_used(category, resnet18_weights, tmp_path):
-    (tmp_path / "photos" / "deep").mkdir(parents=True)
-    for index in range(3):
-        noise = np.random.default_rng(index).integers(0, 255, (40, 40, 3), dtype=np.uint8)
-        Image.fromarray(noise).save(tmp_path / "photos" / "deep" / f"{index}.png")
-    options = TrainingOptions(
-        category, tmp_path / "o", resnet18_weights, textures=tmp_path / "photos", steps=2, batch_size=4
-    )
-    assert train(options, tiny_config())["options"]["textures"] == str(tmp_path / "photos")
-    empty = TrainingOptions(category, tmp_path / "p", resnet18_weights, textures=category / "train", steps=2)
+def test_texture_photos_reach_the_model(category, photos, resnet18_weights, tmp_path, monkeypatch):
+    seen, plain = [], URANetForAnomalyDetection.learn
+
+    def spy(self, features, textures, num_images):
+        seen.append(textures)
+        return plain(self, features, textures, num_images)
+
+    monkeypatch.setattr(URANetForAnomalyDetection, "learn", spy)
+    options = TrainingOptions(category, tmp_path / "o", resnet18_weights, photos, steps=2, batch_size=4)
+    train(options, tiny_config())
+    model, processor = load_checkpoint(tmp_path / "o")
+    pixels = processor(sorted((photos / "deep").iterdir()), return_tensors="pt")["pixel_values"]
+    wanted = model.uranet.extract(pixels)
+    assert len(seen) == 2
+    for drawn in (texture for textures in seen for texture in textures):
+        gaps = [float(((drawn - one) * model.backbone.std[:, None, None]).abs().mean()) for one in wanted]
+        assert min(gaps) < 1e-3 < 0.1 * max(gaps)  # one of the photos, rounded to float16
+
+
+def test_texture_folder_must_be_there(category, resnet18_weights, tmp_path):
+    options = TrainingOptions(category, tmp_path / "o", resnet18_weights, tmp_path / "none", steps=2)
     with pytest.raises(UserError, match="not a folder"):
-        train(TrainingOptions(**{**vars(empty), "textures": tmp_path / "none"}), tiny_config())
+        train(options, tiny_config())
+
+
+def test_every_process_draws_other_anomalies():
+    draws = []
+    for index in (0, 1):
+        callback = SeedEveryProcess()
+        callback.on_train_begin(SimpleNamespace(seed=3, process_index=index), None, None)
+        draws.append(torch.rand(4))
+    assert not torch.equal(*draws)
 
 
 @pytest.mark.parametrize(
@@ -223,10 +273,12 @@ def test_options_are_checked(tmp_path, fields, message):
         TrainingOptions(tmp_path, tmp_path / "o", **fields)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_thresholds_are_those_of_full_precision(category, resnet18_weights, tmp_path, precision):
-    """Recomputed from the saved checkpoint; a mixed-precision run must not calibrate in mixed precision."""
-    options = TrainingOptions(category, tmp_path / "o", resnet18_weights, steps=4, batch_size=4, precision=precision)
+@pytest.mark.parametrize(("precision", "half"), [("fp32", False), ("bf16", False), ("fp32", True)])
+def test_thresholds_are_those_of_the_checkpoint(category, resnet18_weights, tmp_path, precision, half):
+    """Recomputed from what was saved: neither mixed precision nor weights that are rounded later may set them."""
+    options = TrainingOptions(
+        category, tmp_path / "o", resnet18_weights, steps=4, batch_size=4, precision=precision, half=half
+    )
     record = train(options, tiny_config())
     model, processor = load_checkpoint(options.output)
     paths = sorted((category / "train/good").iterdir())
@@ -238,4 +290,4 @@ def test_thresholds_are_those_of_full_precision(category, resnet18_weights, tmp_
             cached = model.backbone.raw(pixels).half().float()
             scores.append(model(features=model.backbone.standardize(cached)).image_score)
     expected = scoring.calibrate(torch.cat(scores), 0.05)
-    assert record["thresholds"]["image"] == pytest.approx(expected, rel=1e-3)
+    assert record["thresholds"]["image"] == pytest.approx(expected, rel=2e-4)

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .errors import UserError
+from .names import WEIGHTS
 
 SMALL = "uranet-small"
-WEIGHTS = Path(__file__).parent / "weights"  # what the package brings along
 OWN: dict[str, dict[str, Any]] = {SMALL: {"model_name": "resnet10t", "channels": (48, 96, 192, 384), "stem_width": 16}}
 """Backbones of our own: timm's architecture and its arguments; their weights lie in the package."""
 

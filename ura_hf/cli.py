@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -70,9 +72,10 @@ def _add_train(commands: Any) -> None:
         "train a detector on good images",
         """Train a detector on good images only and write a checkpoint folder.
 
-DIR is a category in the MVTec AD layout (train/good is used, nothing else is looked at) or a plain folder of good
-images. The frozen backbone sees every image once; its features are cached in the output folder while training runs.
-A tenth of the images is kept from training to calibrate the thresholds. The checkpoint is that of the last step.
+DIR is a category in the MVTec AD layout (train/good is used; masks in ground_truth
+must belong to test images) or a plain folder of good images. The frozen backbone sees every image once; its features
+are cached in the output folder while training runs. A tenth of the images is kept from training to calibrate the
+thresholds. The checkpoint is that of the last step.
 
 Killed or interrupted runs go on from the last saved step when the same command is repeated. Several processes or
 GPUs: accelerate launch -m ura_hf train ...""",
@@ -134,7 +137,9 @@ and per defect type, and how the calibrated threshold did. Maps are compared wit
         "uranet evaluate runs/bottle --data mvtec/bottle --json bottle.json",
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder that `uranet train` wrote, or a bundled name")
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="category with test/ and ground_truth/")
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="category: test/, and ground_truth/ for masks"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     parser.add_argument("--batch-size", type=int, default=8, help="images at once (default: %(default)s)")
 
@@ -148,8 +153,8 @@ def _add_predict(commands: Any) -> None:
         """Check images: print verdict and score of each, and write its heatmap and raw map.
 
 With --output, IMAGE gives STEM_heatmap.png (the image with its anomalies glowing) and STEM_map.npy (raw anomaly map,
-float32, at the image's size). Scores run from 0 to 1; 0.5 is the calibrated threshold. An unreadable image is
-reported and the others go on; the exit code is then 2.""",
+float32, at the image's size); images of several folders keep their subfolders. Scores run from 0 to 1; 0.5 is the
+calibrated threshold. An unreadable image is reported and the others go on; the exit code is then 2.""",
         "uranet predict runs/ring new/*.png --output results",
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder that `uranet train` wrote, or a bundled name")
@@ -232,8 +237,8 @@ def _train(options: argparse.Namespace) -> None:
             fields[name] = json.loads(value)
         except json.JSONDecodeError:
             fields[name] = value
-    known = URANetConfig()
-    if unknown := [name for name in fields if not hasattr(known, name)]:
+    known = inspect.signature(URANetConfig).parameters
+    if unknown := [name for name in fields if name not in known or name == "kwargs"]:
         raise UserError(
             f"--set must name a field of URANetConfig, but got {unknown[0]!r}: see help(ura_hf.URANetConfig)."
         )
@@ -270,14 +275,19 @@ def _predict(options: argparse.Namespace) -> None:
     from .data.folder import list_images
     from .data.images import load_image
     from .hub import load_detector
+    from .pipeline import check_threshold
     from .visualization import overlay
 
+    if options.threshold is not None:
+        check_threshold(options.threshold)
     detector = load_detector(options.checkpoint)
     images: list[Path] = []
     for path in options.images:
         images += list_images(path) if path.is_dir() else [path]
     if not images:
         raise UserError(f"{options.images[0]} holds no images: pass image files or a folder of them.")
+    images = list(dict.fromkeys(images))
+    names = _output_names(images)
     failures = []
     for path in images:
         try:
@@ -289,7 +299,7 @@ def _predict(options: argparse.Namespace) -> None:
             continue
         shown = {"image": str(path), **{k: v for k, v in result.items() if not isinstance(v, np.ndarray)}}
         if options.output:
-            heatmap, raw = (options.output / f"{path.stem}{end}" for end in ("_heatmap.png", "_map.npy"))
+            heatmap, raw = (options.output / f"{names[path]}{end}" for end in ("_heatmap.png", "_map.npy"))
             _write(heatmap, lambda target, i=image, r=result: _save_png(overlay(i, r["score_map"]), target))
             _write(raw, lambda target, r=result: np.save(target, r["anomaly_map"]))
             shown |= {"heatmap": str(heatmap), "map": str(raw)}
@@ -302,6 +312,15 @@ def _predict(options: argparse.Namespace) -> None:
         raise UserError(
             f"{len(failures)} of {len(images)} images could not be checked, see above: replace or leave them out."
         )
+
+
+def _output_names(images: Sequence[Path]) -> dict[Path, str]:
+    """A different name for each image: its path below the folder that all share, without suffix where that is unique."""
+    full = {path: Path(os.path.abspath(path)) for path in images}
+    shared = os.path.commonpath([path.parent for path in full.values()])
+    plain = {path: str(place.relative_to(shared).with_suffix("")) for path, place in full.items()}
+    taken = Counter(plain.values())
+    return {path: name if taken[name] == 1 else name + path.suffix for path, name in plain.items()}
 
 
 def _save_png(pixels: np.ndarray, path: Path) -> None:

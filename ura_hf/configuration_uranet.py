@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedConfig
 
 from .errors import UserError
+from .names import locate
 
 SOURCES = ("texture", "self", "noise")
 MASK_KINDS = ("large", "small", "thin", "subtle", "empty")
@@ -141,6 +143,11 @@ class URANetConfig(PreTrainedConfig):
         self.false_positive_rate = false_positive_rate
         self._check()
         super().__init__(**kwargs)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> URANetConfig:  # type: ignore[override]
+        """As in transformers; a bundled name stands for its folder."""
+        return super().from_pretrained(locate(pretrained_model_name_or_path), **kwargs)
 
     @property
     def is_calibrated(self) -> bool:

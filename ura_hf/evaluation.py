@@ -45,10 +45,12 @@ def evaluate(
     Raises:
         UserError: There is nothing to test on, or an image or mask is unreadable.
     """
-    dataset = read_dataset(data)
+    if batch_size < 1:
+        raise UserError(f"batch_size must be at least 1, but got {batch_size}.")
+    dataset = read_dataset(data, for_training=False)
     samples = dataset.test
     if not samples:
-        raise UserError(f"{data} has no test images: expected test/good and test/<defect type> beside train/good.")
+        raise UserError(f"{data} has no test images: expected test/good and test/<defect type>.")
     metrics = AnomalyMetrics()
     scores: list[float] = []
     paths = [sample.image for sample in samples]

@@ -16,11 +16,15 @@ from .backbone import Backbone
 from .image_processing_uranet import URANetImageProcessor
 
 
-def _fingerprint(images: Sequence[Path], backbone: Backbone, processor: URANetImageProcessor) -> str:
+def files_fingerprint(images: Sequence[Path]) -> str:
+    """Changes with the names, sizes and times of the files and their order."""
     files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in images]
-    key = hashlib.sha256(
-        json.dumps([files, backbone.name, backbone.grid_size, processor.to_dict()], default=str).encode()
-    )
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:20]
+
+
+def _fingerprint(images: Sequence[Path], backbone: Backbone, processor: URANetImageProcessor) -> str:
+    parts = [files_fingerprint(images), backbone.name, backbone.grid_size, processor.to_dict()]
+    key = hashlib.sha256(json.dumps(parts, default=str).encode())
     for name, tensor in backbone.cnn.state_dict().items():
         key.update(name.encode() + tensor.float().cpu().numpy().tobytes())
     return key.hexdigest()[:20]

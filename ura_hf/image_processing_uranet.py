@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from transformers.processing_utils import ImagesKwargs
 
 from ura_hf.data.images import load_image
 from ura_hf.errors import UserError
+from ura_hf.names import locate
 
 RESIZE_MODES = ("stretch", "pad")
 
@@ -53,6 +55,11 @@ class URANetImageProcessor(TorchvisionBackend):
     def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
         _check_fields(self.resize_mode, self.max_value, self.size)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> URANetImageProcessor:  # type: ignore[override]
+        """As in transformers; a bundled name stands for its folder."""
+        return super().from_pretrained(locate(pretrained_model_name_or_path), **kwargs)
 
     def restore_geometry(
         self, maps: torch.Tensor, original_sizes: torch.Tensor | Sequence[tuple[int, int]]

@@ -93,7 +93,10 @@ class URANetPreTrainedModel(PreTrainedModel):
         """
         with_info = kwargs.pop("output_loading_info", False)
         kwargs["ignore_mismatched_sizes"] = True  # they are reported below, all at once
-        kwargs.setdefault("dtype", torch.float32)  # bundled weights are stored as float16
+        asked = kwargs.pop("dtype", None) or kwargs.pop("torch_dtype", None)
+        kwargs["dtype"] = (
+            torch.float32 if asked in (None, "auto") else asked
+        )  # thresholds are for float32, whatever is stored
         name = resolve(pretrained_model_name_or_path)
         try:
             model, info = super().from_pretrained(name, *args, output_loading_info=True, **kwargs)
@@ -201,7 +204,7 @@ class URANetModel(URANetPreTrainedModel):
                 raise UserError("pixel_values or features must be given, but got neither.")
             features = self.extract(pixel_values)
         c = self.config
-        belief = self.perception.predict(features, num_samples or c.num_samples, c.sample_seed)
+        belief = self.perception.predict(features, c.num_samples if num_samples is None else num_samples, c.sample_seed)
         restored = self.restoration(features, self.suspicion(belief.probability, belief.total))
         residuals = self.residuals(features, restored, belief.probability)
         weights = [c.residuals[name] for name in residuals]

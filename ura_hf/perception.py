@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .errors import UserError
+
 
 class VariationalLinear(nn.Module):
     """Linear layer over channels with a mean-field Gaussian over its weights, prior N(0, prior_std^2).
@@ -93,6 +95,8 @@ class AnomalyPerception(nn.Module):
 
         Weights, not activations, are sampled, so that an image's maps do not depend on its batch.
         """
+        if num_samples < 1:
+            raise UserError(f"num_samples must be at least 1, but got {num_samples}.")
         generator = torch.Generator().manual_seed(seed)
         embedded = self._embed(features)
         mean_p, mean_entropy = embedded.new_zeros(()), embedded.new_zeros(())

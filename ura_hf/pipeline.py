@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -18,6 +19,12 @@ MAPS = (
     "aleatoric_uncertainty",
     "epistemic_uncertainty",
 )
+
+
+def check_threshold(value: float) -> None:
+    """Raise UserError unless `value` can be the threshold of a raw score."""
+    if not 0 < value < math.inf:
+        raise UserError(f"threshold must be a finite number above 0, but got {value}.")
 
 
 class URANetPipeline(Pipeline):
@@ -55,14 +62,13 @@ class URANetPipeline(Pipeline):
         return dict(self.image_processor(input_, return_tensors="pt"))
 
     def _forward(self, input_tensors: dict[str, Any], **parameters: Any) -> dict[str, Any]:
-        sizes = input_tensors["original_sizes"]
-        return {"output": self.model(input_tensors["pixel_values"], **parameters), "original_sizes": sizes}
+        found = self.model(input_tensors["pixel_values"], **parameters)
+        return {**found, "original_sizes": torch.as_tensor(input_tensors["original_sizes"])}
 
     def postprocess(
         self, model_outputs: dict[str, Any], return_features: bool = False, threshold: float | None = None
     ) -> dict[str, Any]:
-        output = model_outputs["output"]
-        sizes = torch.as_tensor(model_outputs["original_sizes"]).cpu()
+        output, sizes = model_outputs, model_outputs["original_sizes"].cpu()
         config = self.model.config
         limit = config.image_threshold if threshold is None else threshold
         if limit is None or config.pixel_threshold is None:
@@ -70,9 +76,8 @@ class URANetPipeline(Pipeline):
                 "the checkpoint has no calibrated thresholds, so there is no verdict: train it with `uranet train`, "
                 "or call the model itself for raw scores."
             )
-        if limit <= 0:
-            raise UserError(f"threshold must be above 0, but got {limit}.")
-        raw = float(output.image_score[0])
+        check_threshold(limit)
+        raw = float(output["image_score"][0])
         result: dict[str, Any] = {
             "label": "anomalous" if raw > limit else "normal",
             "score": raw / (raw + limit),

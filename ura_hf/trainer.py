@@ -16,7 +16,7 @@ LOSS_PARTS = ("restoration_loss", "perception_loss", "kl_loss")
 
 
 class FeatureBatches(torch.utils.data.Dataset[int]):
-    """Row numbers; `collate` turns a batch of them into standardised features and randomly drawn textures."""
+    """Row numbers; `collate` turns a batch of them into standardised features."""
 
     def __init__(
         self, features: np.ndarray, rows: list[int], textures: np.ndarray | None, model: URANetForAnomalyDetection
@@ -38,12 +38,17 @@ class FeatureBatches(torch.utils.data.Dataset[int]):
         return self._standardize(self.features[np.asarray(rows)])
 
     def collate(self, rows: list[int]) -> dict[str, Any]:
-        """Batch of `URANetForAnomalyDetection.forward`: features and textures, each (B, C, G, G)."""
-        batch: dict[str, Any] = {"features": self.features_of(rows)}
-        if self.textures is not None:
-            drawn = torch.randint(len(self.textures), (len(rows),)).numpy()
-            batch["textures"] = self._standardize(self.textures[drawn])
-        return batch
+        """Batch of `URANetForAnomalyDetection.forward`: features (B, C, G, G)."""
+        return {"features": self.features_of(rows)}
+
+    def draw_textures(self, count: int) -> Tensor | None:
+        """Standardised features of randomly drawn texture photos, (count, C, G, G); None without any.
+
+        Not part of `collate`, which runs ahead of the step it is for: a resumed run would draw others.
+        """
+        if self.textures is None:
+            return None
+        return self._standardize(self.textures[torch.randint(len(self.textures), (count,)).numpy()])
 
 
 class RestorationTrainer(Trainer):
@@ -55,9 +60,13 @@ class RestorationTrainer(Trainer):
         self.num_images = self.args.max_steps * self.args.train_batch_size * self.args.world_size
         self.remove_callback(ProgressCallback)
         self.add_callback(LossProgress())
+        self.add_callback(SeedEveryProcess())
 
     def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
-        output = model(**inputs, num_images=self.num_images)
+        features = inputs["features"]
+        textures = self.train_dataset.draw_textures(len(features))  # type: ignore[union-attr]
+        textures = None if textures is None else textures.to(features.device)
+        output = model(**inputs, textures=textures, num_images=self.num_images)
         for name in LOSS_PARTS:
             self.parts.setdefault(name, []).append(output[name].mean().item())
         return (output.loss, output) if return_outputs else output.loss

@@ -20,21 +20,19 @@ import transformers
 from accelerate import PartialState
 from torch import Tensor
 from transformers import Trainer, TrainingArguments, set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from . import scoring
 from .configuration_uranet import URANetConfig
 from .data.folder import list_images, read_dataset
 from .errors import UserError
-from .feature_cache import cached_features, channel_statistics
+from .feature_cache import cached_features, channel_statistics, files_fingerprint
 from .image_processing_uranet import URANetImageProcessor
 from .memory import greedy_coreset
 from .modeling_uranet import URANetForAnomalyDetection
 from .restoration import to_tokens
-from .trainer import FeatureBatches, RestorationTrainer, SeedEveryProcess, use_bf16
+from .run_folder import RECORD, WORK, claim_output, resume_point
+from .trainer import FeatureBatches, RestorationTrainer, use_bf16
 
-RECORD = "training.json"
-WORK = "unfinished"  # folder of the output that holds what a resumed run needs; removed at the end
 MAX_IMAGES = 4000  # largest number of images whose features are cached; more are sampled
 MIN_HELD_OUT = 2
 MAX_CANDIDATES = 1_000_000  # vectors that a coreset is chosen from; of larger sets, those of random images
@@ -103,7 +101,11 @@ def train(options: TrainingOptions, config: URANetConfig, command: str | None = 
     began = time.monotonic()
     state = PartialState(cpu=not torch.cuda.is_available())
     images = [sample.image for sample in read_dataset(options.data).train]
-    _claim_output(options, config, state)
+    images = _some(images, min(options.limit or MAX_IMAGES, MAX_IMAGES), options.seed)
+    photos = _texture_photos(options, config)
+    choices = {k: v for k, v in dataclasses.asdict(options).items() if k != "output"}
+    files = {"images": files_fingerprint(images), "textures": files_fingerprint(photos)}
+    work = claim_output(options.output, choices | files | {"config": config.to_diff_dict()}, state)
     set_seed(options.seed)
     model = URANetForAnomalyDetection(config)
     model.backbone.load_imagenet(options.backbone_weights)
@@ -112,14 +114,15 @@ def train(options: TrainingOptions, config: URANetConfig, command: str | None = 
     size = {"height": config.image_size, "width": config.image_size}
     processor = URANetImageProcessor(size=size, max_value=options.max_value, resize_mode=options.resize_mode)
 
-    order = np.random.default_rng(options.seed).permutation(len(images))[: options.limit][:MAX_IMAGES].tolist()
-    images = [images[i] for i in sorted(order)]
-    work = options.output / WORK
+    if options.half:
+        model.backbone.half().float()
     with state.main_process_first():
         features = cached_features(images, model.backbone, processor, work, "training")
-        textures = _texture_features(options, model, processor, work)
+        textures = cached_features(photos, model.backbone, processor, work, "texture") if photos else None
     held_out, fitted = _split(len(images), options)
     model.backbone.set_statistics(*channel_statistics(features, fitted), config.std_floor)
+    if options.half:
+        model.backbone.half().float()
     batches = FeatureBatches(features, fitted, textures, model)
     fill_memories(model, batches, options.seed)
 
@@ -148,9 +151,8 @@ def train(options: TrainingOptions, config: URANetConfig, command: str | None = 
         args=arguments,
         train_dataset=batches,
         data_collator=batches.collate,
-        callbacks=[SeedEveryProcess()],
     )
-    last = get_last_checkpoint(str(work))
+    last = resume_point(work)
     trainer.train(resume_from_checkpoint=last)
     # thresholds are for full precision
     trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
@@ -181,40 +183,21 @@ def calibrate(model: URANetForAnomalyDetection, batches: FeatureBatches, rows: l
     config.pixel_threshold = scoring.calibrate(torch.cat(peaks), config.false_positive_rate)
 
 
-def _claim_output(options: TrainingOptions, config: URANetConfig, state: PartialState) -> None:
-    """Make the output folder, or check that what it holds belongs to this very run."""
-    ticket = options.output / WORK / "options.json"
-    choices = dataclasses.asdict(options) | {"config": config.to_diff_dict()}
-    wanted = json.loads(json.dumps({k: v for k, v in choices.items() if k != "output"}, default=str))
-    if (options.output / RECORD).exists():
-        raise UserError(f"{options.output} already holds a trained checkpoint: choose another --output or remove it.")
-    if ticket.exists() and json.loads(ticket.read_text()) != wanted:
-        raise UserError(
-            f"{options.output} holds an unfinished run with other options: repeat its command to go on, or remove the folder."
-        )
-    state.wait_for_everyone()
-    if state.is_main_process:
-        try:
-            ticket.parent.mkdir(parents=True, exist_ok=True)
-            ticket.write_text(json.dumps(wanted, indent=2))
-        except OSError as error:
-            raise UserError(
-                f"{options.output} can't be written ({error.strerror}): choose another --output."
-            ) from error
-    state.wait_for_everyone()
-
-
-def _texture_features(
-    options: TrainingOptions, model: URANetForAnomalyDetection, processor: URANetImageProcessor, work: Path
-) -> np.ndarray | None:
-    if options.textures is None or not model.config.source_weights.get("texture"):
-        return None
+def _texture_photos(options: TrainingOptions, config: URANetConfig) -> list[Path]:
+    if options.textures is None or not config.source_weights.get("texture"):
+        return []
     if not options.textures.is_dir():
         raise UserError(f"{options.textures} is not a folder of texture photos: correct --textures or leave it out.")
-    photos = list_images(options.textures, recursive=True)[:MAX_IMAGES]
+    photos = list_images(options.textures, recursive=True)
     if not photos:
         raise UserError(f"{options.textures} holds no images: correct --textures or leave it out.")
-    return cached_features(photos, model.backbone, processor, work, "texture")
+    return _some(photos, MAX_IMAGES, options.seed)
+
+
+def _some(images: list[Path], count: int | None, seed: int) -> list[Path]:
+    """At most `count` images, drawn by the seed, in their order."""
+    order = np.random.default_rng(seed).permutation(len(images))[:count].tolist()
+    return [images[i] for i in sorted(order)]
 
 
 def _split(count: int, options: TrainingOptions) -> tuple[list[int], list[int]]:

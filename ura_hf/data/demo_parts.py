@@ -242,6 +242,9 @@ def write_demo_data(kind: str, output: Path, train: int = 60, good: int = 20, ea
     """
     if kind not in KINDS:
         raise UserError(f"kind must be one of {', '.join(KINDS)}, but got {kind!r}.")
+    for name, count, low in (("train", train, 1), ("good", good, 0), ("each", each, 0)):
+        if count < low:
+            raise UserError(f"{name} must be at least {low}, but got {count}.")
     jobs: list[tuple[str, int, str | None, int]] = [("train/good", i, None, i) for i in range(train)]
     jobs += [("test/good", i, None, 10_000 + i) for i in range(good)]
     for row, defect in enumerate(KINDS[kind][2]):

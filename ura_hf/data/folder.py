@@ -50,13 +50,13 @@ def list_images(folder: str | Path, recursive: bool = False) -> list[Path]:
     return sorted(images, key=_natural_key)
 
 
-def read_dataset(root: str | Path) -> Dataset:
+def read_dataset(root: str | Path, for_training: bool = True) -> Dataset:
     """Read a dataset folder in whichever of three layouts it has.
 
     With `train/`: the MVTec AD layout, `train/good/*`, `test/<type>/*` and `ground_truth/<type>/<stem>_mask.png` (or
     `<stem>.png`, any image suffix). With `good/`: its images are for training, every other subfolder is a defect type
     for testing, with masks in `ground_truth/` as above. Otherwise: the images directly in the folder, for training.
-    Masks may be missing, altogether or for single images.
+    Masks may be missing, altogether or for single images. `for_training=False` lets good training images be missing.
 
     Raises:
         UserError: no such folder, fewer than two good training images, test images outside a type's folder, or
@@ -68,7 +68,7 @@ def read_dataset(root: str | Path) -> Dataset:
     if not root.is_dir():
         raise UserError(f"dataset must be a folder, but got a file: {root}; {_LAYOUTS}")
 
-    if (root / "train").is_dir():
+    if (root / "train").is_dir() or (root / "test").is_dir():
         train_folder, type_folders = root / "train" / GOOD, _mvtec_test_folders(root)
     elif (root / GOOD).is_dir():
         train_folder = root / GOOD
@@ -77,7 +77,8 @@ def read_dataset(root: str | Path) -> Dataset:
         train_folder, type_folders = root, []
 
     train = [Sample(path, 0, GOOD) for path in list_images(train_folder)] if train_folder.is_dir() else []
-    _check_train(train, train_folder, root)
+    if for_training:
+        _check_train(train, train_folder, root)
     return Dataset(root.resolve().name, root, train, _read_test(type_folders, root / GROUND_TRUTH))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -16,9 +16,7 @@ from ura_hf.data.images import load_image
 from ura_hf.demo import render
 from ura_hf.demo.style import CSS, theme
 from ura_hf.errors import UserError
-
-Detector = Callable[..., Mapping[str, Any]]
-"""Called as `detector(path, return_features=True)`, returns the dict of the `image-anomaly-detection` pipeline."""
+from ura_hf.pipeline import URANetPipeline
 
 TITLE = "URA-Net: find what is wrong, and what normal would look like"
 MAX_FILE_SIZE = "50mb"
@@ -28,7 +26,7 @@ CACHE_SECONDS = 3600  # uploads and pictures are deleted after this time
 logger = logging.getLogger(__name__)
 
 
-def build_demo(detector: Detector, examples: Sequence[Path] = ()) -> gr.Blocks:
+def build_demo(detector: URANetPipeline, examples: Sequence[Path] = ()) -> gr.Blocks:
     """The page for one detector, with images to try; start it with `build_demo(detector).launch(**launch_options())`."""
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(CACHE_SECONDS, CACHE_SECONDS)) as demo:
         gr.HTML(
@@ -52,7 +50,7 @@ def launch_options() -> dict[str, Any]:
     }
 
 
-def _detect_section(detector: Detector, examples: Sequence[Path]) -> None:
+def _detect_section(detector: URANetPipeline, examples: Sequence[Path]) -> None:
     """Upload, verdict, heatmap and the pictures behind them, wired to the endpoint `detect`."""
     with gr.Row(equal_height=False):
         with gr.Column(min_width=320):
@@ -152,12 +150,14 @@ def _detect_section(detector: Detector, examples: Sequence[Path]) -> None:
         ).success(lambda: gr.Column(visible=True), outputs=details, **quiet)
 
 
-def _run(detector: Detector, path: str | None) -> render.Report:
+def _run(detector: URANetPipeline, path: str | None) -> render.Report:
     """The report on an uploaded file; every failure becomes a `gr.Error` that names no server path."""
     try:
         if path is None:
             raise UserError("There is no image yet. Upload one first.")
-        return render.report(load_image(path), detector(path, return_features=True))
+        return render.report(
+            load_image(path, max_value=detector.image_processor.max_value), detector(path, return_features=True)
+        )
     except UserError as error:
         message = str(error)
         if path is not None:
