@@ -17,7 +17,6 @@ import numpy as np
 import torch
 import transformers
 from safetensors.torch import save_file
-from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.transforms import InterpolationMode, v2
@@ -26,6 +25,7 @@ from transformers import Trainer, TrainingArguments, set_seed
 from .backbone import SMALL, Backbone
 from .data.folder import list_images
 from .data.images import load_image
+from .data.textures import generated_texture
 from .errors import UserError
 from .trainer import use_bf16
 
@@ -110,23 +110,6 @@ class Pictures(torch.utils.data.Dataset[dict[str, Tensor]]):
         else:
             picture = self.photos[int(torch.randint(len(self.photos), ()))]
         return {"pictures": self.augment(picture)}
-
-
-def generated_texture(rng: np.random.Generator, side: int) -> Tensor:
-    """Coloured noise, stripes or patches between two random colours, uint8 (3, side, side)."""
-    kind = rng.integers(3)
-    sigma = np.exp(rng.uniform(np.log(0.5), np.log(12), 2))
-    field = ndimage.gaussian_filter(rng.standard_normal((side, side)), sigma, mode="wrap")
-    field /= field.std() + 1e-6
-    if kind == 1:
-        y, x = np.mgrid[:side, :side] / side
-        angle, count = rng.uniform(0, np.pi), np.exp(rng.uniform(np.log(2), np.log(40)))
-        field = np.sin(2 * np.pi * count * (np.cos(angle) * x + np.sin(angle) * y) + rng.uniform(0, 2) * field)
-    if kind == 2:
-        field = np.round(field * rng.uniform(0.5, 2))
-    share = np.clip(0.5 + rng.uniform(0.1, 0.4) * field, 0, 1)[..., None]
-    first, second = rng.uniform(0, 255, (2, 3))
-    return torch.from_numpy((share * first + (1 - share) * second).astype(np.uint8)).permute(2, 0, 1).contiguous()
 
 
 class Distiller(nn.Module):

@@ -78,12 +78,14 @@ class AnomalyPerception(nn.Module):
     def __init__(self, channels: int, width: int, prior_std: float) -> None:
         super().__init__()
         self.project = nn.Linear(channels, width)
+        self.context = nn.Conv2d(width, width, 5, padding=2, groups=width)
         self.norm = nn.LayerNorm(width)
         self.hidden = VariationalLinear(width, width, prior_std)
         self.head = VariationalLinear(width, 1, prior_std)
 
     def _embed(self, features: Tensor) -> Tensor:
-        return self.norm(functional.gelu(self.project(features.movedim(1, -1))))  # (B, G, G, width)
+        own = functional.gelu(self.project(features.movedim(1, -1)))  # (B, G, G, width)
+        return self.norm(own + self.context(own.movedim(-1, 1)).movedim(1, -1))
 
     def forward(self, features: Tensor) -> Tensor:
         """One training draw of the logits, (B, C, G, G) -> (B, 1, G, G)."""

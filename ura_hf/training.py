@@ -18,12 +18,14 @@ import numpy as np
 import torch
 import transformers
 from accelerate import PartialState
+from PIL import Image
 from torch import Tensor
 from transformers import Trainer, TrainingArguments, set_seed
 
 from . import scoring
 from .configuration_uranet import URANetConfig
 from .data.folder import list_images, read_dataset
+from .data.textures import generated_texture
 from .errors import UserError
 from .feature_cache import cached_features, channel_statistics, files_fingerprint
 from .image_processing_uranet import URANetImageProcessor
@@ -35,6 +37,7 @@ from .trainer import FeatureBatches, RestorationTrainer, use_bf16
 
 MAX_IMAGES = 4000  # largest number of images whose features are cached; more are sampled
 MIN_HELD_OUT = 2
+GENERATED_TEXTURES = 100  # pictures that stand in for texture photos
 MAX_CANDIDATES = 1_000_000  # vectors that a coreset is chosen from; of larger sets, those of random images
 
 
@@ -118,6 +121,8 @@ def train(options: TrainingOptions, config: URANetConfig, command: str | None = 
         model.backbone.half().float()
     with state.main_process_first():
         features = cached_features(images, model.backbone, processor, work, "training")
+        if not photos and config.source_weights.get("texture"):
+            photos = _generated_textures(work, config.image_size, options.seed)
         textures = cached_features(photos, model.backbone, processor, work, "texture") if photos else None
     held_out, fitted = _split(len(images), options)
     model.backbone.set_statistics(*channel_statistics(features, fitted), config.std_floor)
@@ -198,6 +203,18 @@ def _some(images: list[Path], count: int | None, seed: int) -> list[Path]:
     """At most `count` images, drawn by the seed, in their order."""
     order = np.random.default_rng(seed).permutation(len(images))[:count].tolist()
     return [images[i] for i in sorted(order)]
+
+
+def _generated_textures(work: Path, side: int, seed: int) -> list[Path]:
+    """Generated textures as files, in place of a folder of photos."""
+    folder = work / "textures"
+    folder.mkdir(exist_ok=True)
+    paths = [folder / f"{index}.png" for index in range(GENERATED_TEXTURES)]
+    for index, path in enumerate(paths):
+        if not path.exists():
+            pixels = generated_texture(np.random.default_rng((seed, index)), side)
+            Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(path)
+    return paths
 
 
 def _split(count: int, options: TrainingOptions) -> tuple[list[int], list[int]]:
