@@ -1,4 +1,4 @@
-"""Put the tables of docs/results/ into the README: `python benchmarks/render.py`; with --check, only say whether they are in."""
+"""Put the tables of docs/results/ into the documents: `python benchmarks/render.py`; with --check, only say whether they are in."""
 
 from __future__ import annotations
 
@@ -37,23 +37,48 @@ def detection(report: dict) -> str:
     return "\n".join([*lines, "", note])
 
 
-TABLES = {"detection": detection}
+def peers(report: dict) -> str:
+    """Markdown tables of `benchmarks/peers.py`: the mean over the data sets, then each of them."""
+    head = [*COLUMNS.values(), "train s", "ms/image", "GiB"]
+    keys = [*COLUMNS, "train_seconds", "ms_per_image", "peak_memory_gib"]
+    lines = []
+    places = ["mean", *(name for name in dict.fromkeys(run["dataset"] for run in report["runs"]))]
+    for place in places:
+        rows = {model: table[place] for model, table in report["summary"].items() if place in table}
+        if not rows:
+            continue
+        title = "Mean over the data sets" if place == "mean" else place
+        lines += [f"**{title}**", "", "| model | seeds | " + " | ".join(head) + " |", "|---" * (len(head) + 2) + "|"]
+        for model, row in rows.items():
+            cells = [f"{row[k]['mean']:.3f} ± {row[k]['spread'] / 2:.3f}" for k in COLUMNS]
+            cells += [f"{row[k]['mean']:.{1 if k == 'peak_memory_gib' else 0}f}" for k in keys[len(COLUMNS) :]]
+            lines.append(f"| {model} | {row['image_auroc']['seeds']} | " + " | ".join(cells) + " |")
+        lines.append("")
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    lines += [f"± is half of largest minus smallest over seeds. {report['hardware']}, {versions}, {report['date']}."]
+    lines += ["Settings that could favour one side:", "", *(f"- {note}" for note in report["notes"])]
+    return "\n".join(lines)
+
+
+TABLES = {"detection": (detection, "README.md"), "peers": (peers, "docs/comparison.md")}
+"""Result file -> how it is rendered, and the document with its markers."""
 
 
 def main() -> int:
-    """Write, or with --check compare; 1 where the README is behind."""
-    readme = ROOT / "README.md"
-    text = readme.read_text()
-    for name, render in TABLES.items():
-        source = ROOT / "docs/results" / f"{name}.json"
+    """Write, or with --check compare; 1 where a document is behind."""
+    behind = 0
+    for name, (render, document) in TABLES.items():
+        source, target = ROOT / "docs/results" / f"{name}.json", ROOT / document
+        if not source.exists():
+            continue
+        text = target.read_text()
         begin, end = f"<!-- {name} -->\n", f"\n<!-- end {name} -->"
-        if source.exists() and begin in text:
-            head, rest = text.split(begin, 1)
-            text = head + begin + render(json.loads(source.read_text())) + end + rest.split(end, 1)[1]
-    if "--check" in sys.argv:
-        return int(text != readme.read_text())
-    readme.write_text(text)
-    return 0
+        head, rest = text.split(begin, 1)
+        wanted = head + begin + render(json.loads(source.read_text())) + end + rest.split(end, 1)[1]
+        behind |= int(wanted != text)
+        if "--check" not in sys.argv:
+            target.write_text(wanted)
+    return behind if "--check" in sys.argv else 0
 
 
 if __name__ == "__main__":
