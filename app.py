@@ -27,6 +27,8 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=7860, help="port to listen on (default: %(default)s)")
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
     arguments = parser.parse_args()
+    if not 0 < arguments.port < 65536:
+        parser.error(f"--port must be from 1 to 65535, but got {arguments.port}")
     try:
         detector = load_detector(arguments.checkpoint)
         demo = build_demo(detector, example_images(arguments.checkpoint))
@@ -34,7 +36,9 @@ def main() -> int:
             server_name=arguments.host, server_port=arguments.port, inbrowser=arguments.open, **launch_options()
         )
     except (ValueError, OSError) as error:
-        print(f"app.py: {error}", file=sys.stderr)
+        taken = "empty port" in str(error)
+        message = f"port {arguments.port} is taken: stop what runs there, or pass another --port" if taken else error
+        print(f"app.py: {message}", file=sys.stderr)
         return 2
     return 0
 

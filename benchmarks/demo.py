@@ -16,10 +16,8 @@ FIELDS = (
     "num_hidden_layers=2",
     "memory_tokens=64",
     "memory_cells=2048",
-    "std_floor=0.25",
     "perception_size=64",
     "smoothing_sigma=4",
-    "image_score=max",
 )
 
 
@@ -38,7 +36,7 @@ def main() -> None:
         "--backbone",
         "uranet-small",
         "--steps",
-        "400",
+        "1600",
         "--held-out",
         "0.4",
         "--false-positive-rate",

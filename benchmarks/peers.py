@@ -1,6 +1,7 @@
-"""URA-Net and anomalib's models on the same images, weights and evaluator: `python benchmarks/peers.py`. Goes on where it stopped.
+"""URA-Net and anomalib's models on the same images, weights and evaluator: `python benchmarks/peers.py`.
 
-Every run is a process of its own. Writes docs/results/peers.json after each; `python benchmarks/render.py` renders the table.
+Goes on where it stopped; every run is a process of its own. Writes docs/results/peers.json after
+each; `python benchmarks/render.py` renders the table.
 Needs `pip install -e .[benchmarks]`.
 """
 
@@ -31,7 +32,7 @@ from ura_hf.metrics import METRIC_KEYS
 OURS = "uranet"
 NAMES = (OURS, "patchcore_0.01", "patchcore_0.1", "padim", "stfpm", "reverse_distillation", "supersimplenet")
 NOTES = [
-    "Same ResNet-18 ImageNet weights, 256x256 bilinear input without crop, ImageNet normalisation, and the same evaluator for all.",
+    "Same ResNet-18 ImageNet weights, 256x256 bilinear input without crop, ImageNet normalisation, one evaluator for all.",
     "URA-Net holds a tenth of the good images out for its thresholds; the others train on all of them (favours the others).",
     "URA-Net's map rule and image-score rule were chosen on test images of pill and magnetic_tile, see docs/method.md "
     "(favours URA-Net); the others run at their documented settings, which their authors chose on MVTec AD.",

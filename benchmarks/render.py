@@ -1,4 +1,4 @@
-"""Put the tables of docs/results/ into the documents: `python benchmarks/render.py`; with --check, only say whether they are in."""
+"""Put the tables of docs/results/ into the documents: `python benchmarks/render.py`; --check only says whether they are in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""anomalib's models with the given ResNet-18 weights, trained as their documentation says, behind the interface of our evaluation.
+"""anomalib's models with the given ResNet-18 weights, trained as documented, behind the interface of our evaluation.
 
 Needs `pip install -e .[benchmarks]`.
 """
@@ -160,7 +160,7 @@ RIVALS: dict[str, Callable[..., tuple[nn.Module, dict[str, Any]]]] = {
 
 
 def train_rival(name: str, weights: Path, images: Tensor, budget: float, seed: int) -> tuple[Rival, dict[str, Any]]:
-    """Fit a rival on normalised images (N, 3, S, S); gradient-trained ones stop at their documented epochs or after `budget` s."""
+    """Fit a rival on normalised images (N, 3, S, S); gradient-trained ones stop at their epochs or after `budget` seconds."""
     torch.manual_seed(seed)
     unweighted = functools.partial(_create_without_weights, timm.create_model)
     with mock.patch.object(timm, "create_model", unweighted):  # some ask for pretrained weights whatever one passes

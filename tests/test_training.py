@@ -83,7 +83,7 @@ def test_writes_a_calibrated_checkpoint_and_its_record(trained):
     model, processor = load_checkpoint(output)
     assert model.config.is_calibrated
     assert processor.size.height == 64
-    assert record["images"] == {"fitted": 10, "held_out": 2}
+    assert record["images"] == {"fitted": 9, "held_out": 3}
     assert record == json.loads((output / "training.json").read_text())
     assert not (output / "unfinished").exists()
     first, last = record["losses"][0], record["losses"][-1]
@@ -136,6 +136,8 @@ def test_unfinished_run_with_other_options_is_not_continued(trained, tmp_path):
     ticket = tmp_path / "out" / "unfinished" / "options.json"
     ticket.parent.mkdir(parents=True)
     ticket.write_text("{}")
+    (ticket.parent / "checkpoint-5").mkdir()
+    (ticket.parent / "checkpoint-5/trainer_state.json").write_text("{}")
     with pytest.raises(UserError, match="other options"):
         train(TrainingOptions(**{**vars(options), "output": tmp_path / "out"}), tiny_config())
 
@@ -145,7 +147,7 @@ def test_unfinished_run_on_other_images_is_not_continued(trained, tmp_path, monk
     data = tmp_path / "data"
     shutil.copytree(options.data / "train/good", data)
     options = TrainingOptions(**{**vars(options), "data": data, "output": tmp_path / "out"})
-    monkeypatch.setattr(training_module, "fill_memories", lambda *_: 1 / 0)  # the run dies early
+    monkeypatch.setattr(training_module, "calibrate", lambda *_: 1 / 0)  # the run dies after a save
     with pytest.raises(ZeroDivisionError):
         train(options, tiny_config())
     shutil.copy(data / "000.png", data / "new.png")
@@ -169,15 +171,16 @@ def test_backbone_runs_once_an_image(category, resnet18_weights, tmp_path, monke
 def test_thresholds_come_from_held_out_images_only(trained):
     options, output, record = trained
     held_out, fitted = training_module._split(12, options)
-    assert sorted(held_out + fitted) == list(range(12)) and len(held_out) == 2
+    assert sorted(held_out + fitted) == list(range(12)) and len(held_out) == 3
     model, processor = load_checkpoint(output)
     paths = sorted((options.data / "train/good").iterdir())
     pixels = processor([paths[i] for i in held_out], return_tensors="pt")["pixel_values"]
     with torch.no_grad():
         scores = model(pixels).image_score
-    # with two images and a rate of 5 % the threshold lies above both
+    # with three images and a rate of 5 % the threshold lies above all
     assert record["thresholds"]["image"] > scores.max()
     assert record["thresholds"]["image"] < 3 * scores.max()
+    assert (output / "model.safetensors").stat().st_mode & 0o777 == (output / "config.json").stat().st_mode & 0o777
 
 
 def test_channel_statistics_use_the_chosen_rows_only():

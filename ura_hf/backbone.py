@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def create_cnn(name: str, out_indices: Sequence[int]) -> nn.Module:
         arguments = OWN.get(name, {"model_name": name})
         return timm.create_model(**arguments, pretrained=False, features_only=True, out_indices=tuple(out_indices))
     except (RuntimeError, ValueError, AssertionError, IndexError, KeyError) as error:
-        near = timm.list_models(f"*{name.split('.')[0][:8]}*")[:5]
+        near = get_close_matches(name, [*OWN, *timm.list_models()], 5)
         hint = f" Near names: {', '.join(near)}." if near else ""
         raise UserError(
             f"backbone must be a timm CNN with feature levels {list(out_indices)}, but got {name!r} ({error}).{hint} "

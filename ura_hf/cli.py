@@ -224,6 +224,7 @@ def _demo_data(options: argparse.Namespace) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     from .configuration_uranet import URANetConfig
+    from .scoring import enough_to_calibrate
     from .training import TrainingOptions, train
 
     fields = {
@@ -250,6 +251,11 @@ def _train(options: argparse.Namespace) -> None:
         print(
             f"{options.output}: trained on {count} good images, calibrated on {held} others, {record['seconds']:.0f} s."
         )
+        if not enough_to_calibrate(held, rate := record["thresholds"]["false_positive_rate"]):
+            print(
+                f"{held} images are few to calibrate a false-positive rate of {rate:g} on, so the real one may differ: "
+                "give more good images, or a larger --held-out or --false-positive-rate."
+            )
 
 
 def _evaluate(options: argparse.Namespace) -> None:

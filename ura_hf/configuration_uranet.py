@@ -16,6 +16,10 @@ MASK_KINDS = ("large", "small", "thin", "subtle", "empty")
 SCORE_RULES = ("max", "std", "topk")
 RESIDUALS = ("restored_l2", "restored_direction", "memory_l2", "memory_direction", "deep_l2", "probability")
 
+SOURCE_WEIGHTS = {"texture": 1.0, "self": 1.0, "noise": 0.5}
+MASK_WEIGHTS = {"large": 2.0, "small": 0.5, "thin": 0.5, "subtle": 0.3, "empty": 0.2}
+RESIDUAL_WEIGHTS = {"deep_l2": 2.0, "memory_l2": 1.0, "memory_direction": 1.0, "restored_direction": 1.0}
+
 
 def _is_weight(value: Any) -> bool:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -76,7 +80,7 @@ class URANetConfig(PreTrainedConfig):
         out_indices: tuple[int, ...] | list[int] = (1, 2, 3),
         image_size: int = 256,
         grid_size: int = 32,
-        std_floor: float = 0.0,
+        std_floor: float = 0.25,
         patch_size: int = 2,
         hidden_size: int = 256,
         num_hidden_layers: int = 4,
@@ -95,7 +99,7 @@ class URANetConfig(PreTrainedConfig):
         max_blend: float = 0.8,
         residuals: dict[str, float] | None = None,
         smoothing_sigma: float = 6.0,
-        image_score: str = "topk",
+        image_score: str = "max",
         topk_fraction: float = 0.01,
         cosine_weight: float = 1.0,
         perception_weight: float = 1.0,
@@ -123,15 +127,10 @@ class URANetConfig(PreTrainedConfig):
         self.num_samples = num_samples
         self.sample_seed = sample_seed
         self.uncertainty_weight = uncertainty_weight
-        self.source_weights = source_weights or {"texture": 1.0, "self": 1.0, "noise": 0.5}
-        self.mask_weights = mask_weights or {"large": 2.0, "small": 0.5, "thin": 0.5, "subtle": 0.3, "empty": 0.2}
+        self.source_weights = dict(SOURCE_WEIGHTS) if source_weights is None else source_weights
+        self.mask_weights = dict(MASK_WEIGHTS) if mask_weights is None else mask_weights
         self.max_blend = max_blend
-        self.residuals = residuals or {
-            "deep_l2": 2.0,
-            "memory_l2": 1.0,
-            "memory_direction": 1.0,
-            "restored_direction": 1.0,
-        }
+        self.residuals = dict(RESIDUAL_WEIGHTS) if residuals is None else residuals
         self.smoothing_sigma = smoothing_sigma
         self.image_score = image_score
         self.topk_fraction = topk_fraction

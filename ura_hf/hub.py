@@ -13,6 +13,8 @@ from .modeling_uranet import URANetForAnomalyDetection
 from .names import resolve
 from .pipeline import URANetPipeline
 
+FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
+
 
 def load_checkpoint(folder: str | Path) -> tuple[URANetForAnomalyDetection, URANetImageProcessor]:
     """Model, on the GPU where there is one, and processor of a checkpoint: a local folder or a bundled name.
@@ -21,6 +23,8 @@ def load_checkpoint(folder: str | Path) -> tuple[URANetForAnomalyDetection, URAN
         UserError: The folder is missing or is not a complete checkpoint.
     """
     folder = resolve(folder)
+    if absent := [name for name in FILES if not (folder / name).is_file()]:
+        raise UserError(f"{folder} lacks {', '.join(absent)}: fetch or train the checkpoint again.")
     try:
         config = URANetConfig.from_pretrained(folder)
         processor = URANetImageProcessor.from_pretrained(folder)

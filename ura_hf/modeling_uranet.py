@@ -100,8 +100,8 @@ class URANetPreTrainedModel(PreTrainedModel):
         name = resolve(pretrained_model_name_or_path)
         try:
             model, info = super().from_pretrained(name, *args, output_loading_info=True, **kwargs)
-        except UserError:
-            raise
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from error
         except (SafetensorError, OSError, ValueError) as error:
             raise UserError(
                 f"{name} is not a complete URA-Net checkpoint ({' '.join(str(error).split())[:300]}): "

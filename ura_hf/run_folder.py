@@ -27,7 +27,7 @@ def claim_output(output: Path, choices: dict[str, Any], state: PartialState) -> 
     wanted = json.loads(json.dumps(choices, default=str))
     if (output / RECORD).exists():
         raise UserError(f"{output} already holds a trained checkpoint: choose another --output or remove it.")
-    if ticket.exists() and _read(ticket) != wanted:
+    if resume_point(output / WORK) and _read(ticket) != wanted:
         raise UserError(
             f"{output} holds an unfinished run with other options or images: repeat its command on the same images to go on, "
             "or remove the folder."
@@ -48,11 +48,11 @@ def claim_output(output: Path, choices: dict[str, Any], state: PartialState) -> 
 
 def resume_point(work: Path) -> str | None:
     """The newest complete resume point of a run, None for a new run."""
-    return get_last_checkpoint(str(work))
+    return get_last_checkpoint(str(work)) if work.is_dir() else None
 
 
 def _read(ticket: Path) -> Any:
     try:
         return json.loads(ticket.read_text())
-    except json.JSONDecodeError:  # killed while it was written: nothing was done yet
+    except (OSError, json.JSONDecodeError):
         return None

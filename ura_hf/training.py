@@ -36,7 +36,7 @@ from .run_folder import RECORD, WORK, claim_output, resume_point
 from .trainer import FeatureBatches, RestorationTrainer, use_bf16
 
 MAX_IMAGES = 4000  # largest number of images whose features are cached; more are sampled
-MIN_HELD_OUT = 2
+MIN_HELD_OUT = 10  # unless that is more than a quarter of the images
 GENERATED_TEXTURES = 100  # pictures that stand in for texture photos
 MAX_CANDIDATES = 1_000_000  # vectors that a coreset is chosen from; of larger sets, those of random images
 
@@ -53,7 +53,7 @@ class TrainingOptions:
         steps: Optimiser steps.
         batch_size: Images a step and process.
         learning_rate: Peak of the schedule: 10 % linear warm-up, then cosine to zero.
-        held_out: Share of the good images kept from training for calibration, in (0, 0.5].
+        held_out: Share of the good images kept from training for calibration, in (0, 0.5]; at least 10, or a quarter of few.
         seed: Seed of the split, the weights and the artificial anomalies.
         precision: ``fp32``, ``bf16``, or ``auto``: bf16 where the processor or GPU computes in it.
         save_every: Steps between the points that a killed run resumes from.
@@ -213,14 +213,17 @@ def _generated_textures(work: Path, side: int, seed: int) -> list[Path]:
     for index, path in enumerate(paths):
         if not path.exists():
             pixels = generated_texture(np.random.default_rng((seed, index)), side)
-            Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(path)
+            partial = path.with_suffix(".partial")
+            Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(partial, format="PNG")
+            partial.rename(path)
     return paths
 
 
 def _split(count: int, options: TrainingOptions) -> tuple[list[int], list[int]]:
     """Rows held out for calibration and rows to fit, both sorted."""
     order = np.random.default_rng(options.seed).permutation(count).tolist()
-    held_out = min(max(MIN_HELD_OUT, round(options.held_out * count)), count // 2)
+    asked = round(options.held_out * count)
+    held_out = min(max(asked, min(MIN_HELD_OUT, count // 4), 1), count // 2)
     return sorted(order[:held_out]), sorted(order[held_out:])
 
 
@@ -300,6 +303,14 @@ def _save(
 ) -> None:
     """Write the checkpoint; the record comes last, so that its presence means a complete checkpoint."""
     model.save_pretrained(output)
+    for file in output.glob("*.safetensors"):  # written through a temporary file that only its owner may read
+        file.chmod(0o666 & ~_umask())
     processor.save_pretrained(output)
     shutil.rmtree(output / WORK)
     (output / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

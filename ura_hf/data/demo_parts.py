@@ -245,6 +245,8 @@ def write_demo_data(kind: str, output: Path, train: int = 60, good: int = 20, ea
     for name, count, low in (("train", train, 1), ("good", good, 0), ("each", each, 0)):
         if count < low:
             raise UserError(f"{name} must be at least {low}, but got {count}.")
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise UserError(f"{output} is not an empty folder: choose another --output.")
     jobs: list[tuple[str, int, str | None, int]] = [("train/good", i, None, i) for i in range(train)]
     jobs += [("test/good", i, None, 10_000 + i) for i in range(good)]
     for row, defect in enumerate(KINDS[kind][2]):
