@@ -30,6 +30,20 @@ def perception(log_std: float = -1.0, width: int = 6) -> AnomalyPerception:
     return model.requires_grad_(False)
 
 
+def embed_by_hand(model: AnomalyPerception, features: torch.Tensor) -> torch.Tensor:
+    """LayerNorm of gelu(W f) plus its 5x5 depthwise correlation, zeros outside; (B, C, G, G) -> (B, G, G, d)."""
+    own = torch.nn.functional.gelu(features.permute(0, 2, 3, 1) @ model.project.weight.T + model.project.bias)
+    padded = torch.nn.functional.pad(own, (0, 0, 2, 2, 2, 2))
+    side = own.shape[1]
+    around = own + model.context.bias
+    for row in range(5):
+        for column in range(5):
+            around = (
+                around + padded[:, row : row + side, column : column + side] * model.context.weight[:, 0, row, column]
+            )
+    return model.norm(around)
+
+
 # One layer
 
 
@@ -130,7 +144,7 @@ def test_shapes_and_ranges():
 def test_prediction_agrees_with_weights_sampled_apart():
     """p, E[H] and their difference from 3000 samples against 3000 others, drawn here through explicit weights."""
     model, features, count = perception(), torch.randn(2, 7, 2, 2), 3000
-    embedded = model.norm(torch.nn.functional.gelu(model.project(features.permute(0, 2, 3, 1))))
+    embedded = embed_by_hand(model, features)
     draws = []
     for _ in range(count):
         first, second = (
@@ -154,7 +168,7 @@ def test_certain_weights_leave_no_epistemic_uncertainty():
     """Without spread in the weights one sample says it all: p is the mean network's, its entropy all aleatoric."""
     model, features = perception(log_std=-20.0), torch.randn(2, 7, 4, 4)
     out = model.predict(features, 4, 0)
-    embedded = model.norm(torch.nn.functional.gelu(model.project(features.permute(0, 2, 3, 1))))
+    embedded = embed_by_hand(model, features)
     logits = model.head.moments(torch.nn.functional.gelu(model.hidden.moments(embedded)[0]))[0]
     torch.testing.assert_close(out.probability, logits.sigmoid().permute(0, 3, 1, 2))
     assert out.epistemic.max() < 1e-5
@@ -194,14 +208,14 @@ def test_maps_do_not_depend_on_the_batch():
             torch.testing.assert_close(getattr(together, name)[index], getattr(alone, name)[0], atol=1e-6, rtol=0)
 
 
-def test_maps_are_cellwise():
-    """The perception looks at one cell at a time: a change elsewhere leaves a cell's belief."""
-    model, features = perception(), torch.randn(1, 7, 4, 4)
+def test_a_cell_sees_its_neighbours_and_no_further():
+    """A change moves the belief up to two cells away, which tells a normal cell in a wrong place, and nowhere else."""
+    model, features = perception(), torch.randn(1, 7, 9, 9)
     changed = features.clone()
-    changed[0, :, 1, 2] += 3
+    changed[0, :, 4, 3] += 3
     moved = (model.predict(features, 8, 0).probability - model.predict(changed, 8, 0).probability).abs() > 1e-6
-    expected = torch.zeros(1, 1, 4, 4, dtype=torch.bool)
-    expected[0, 0, 1, 2] = True
+    expected = torch.zeros(1, 1, 9, 9, dtype=torch.bool)
+    expected[0, 0, 2:7, 1:6] = True
     assert torch.equal(moved, expected)
 
 

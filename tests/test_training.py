@@ -165,7 +165,7 @@ def test_backbone_runs_once_an_image(category, resnet18_weights, tmp_path, monke
     seen, plain = [], Backbone.raw
     monkeypatch.setattr(Backbone, "raw", lambda self, pixels: seen.append(len(pixels)) or plain(self, pixels))
     train(TrainingOptions(category, tmp_path / "o", resnet18_weights, steps=8, batch_size=4), tiny_config())
-    assert sum(seen) == 12
+    assert sum(seen) == 12 + training_module.GENERATED_TEXTURES
 
 
 def test_thresholds_come_from_held_out_images_only(trained):
