@@ -9,7 +9,7 @@ from scipy import ndimage
 from ura_hf import UserError
 from ura_hf.data.demo_parts import KINDS, LOGICAL, demo_image, write_demo_data
 from ura_hf.data.folder import read_dataset
-from ura_hf.data.images import load_mask
+from ura_hf.images import load_mask
 
 EVERY = [(kind, defect) for kind, (_, _, defects) in KINDS.items() for defect in defects]
 

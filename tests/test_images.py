@@ -12,8 +12,8 @@ import pytest
 import tifffile
 from PIL import Image, ImageOps
 
-from ura_hf.data.images import MAX_PIXELS, load_image, load_mask
 from ura_hf.errors import UserError
+from ura_hf.images import MAX_PIXELS, load_image, load_mask
 
 HEIGHT, WIDTH = 37, 113
 

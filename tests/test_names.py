@@ -19,8 +19,9 @@ from ura_hf.backbone import WEIGHTS
 from ura_hf.data.demo_parts import KINDS, demo_image
 from ura_hf.demo.examples import example_images
 from ura_hf.demo.page import _run
-from ura_hf.hub import load_detector
-from ura_hf.names import bundled, resolve
+from ura_hf.download import checkpoint_folder
+from ura_hf.hub import load_checkpoint, load_detector
+from ura_hf.names import bundled
 from ura_hf.training import TrainingOptions, train
 
 RING = "uranet-demo-ring"
@@ -28,11 +29,11 @@ RING = "uranet-demo-ring"
 
 def test_bundled_names_and_folders(tmp_path):
     assert RING in bundled()
-    assert resolve(RING) == WEIGHTS / RING
-    with pytest.raises(UserError, match="bundled name"):
-        resolve("uranet-demo-gear")
+    assert checkpoint_folder(RING) == WEIGHTS / RING
+    with pytest.raises(UserError, match="Did you mean uranet-demo-ring"):
+        checkpoint_folder("uranet-demo-rign", local_files_only=True)
     with pytest.raises(UserError, match=str(tmp_path)):
-        resolve(tmp_path)
+        load_checkpoint(tmp_path)
 
 
 def test_bundled_weights_stay_small():

@@ -23,8 +23,8 @@ from gradio_client import Client, handle_file
 from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 
-from ura_hf.data.images import load_mask
 from ura_hf.hub import load_detector
+from ura_hf.images import load_mask
 from ura_hf.training import TrainingOptions, train
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"

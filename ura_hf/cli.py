@@ -279,8 +279,8 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _predict(options: argparse.Namespace) -> None:
     from .data.folder import list_images
-    from .data.images import load_image
     from .hub import load_detector
+    from .images import load_image
     from .pipeline import check_threshold
     from .visualization import overlay
 

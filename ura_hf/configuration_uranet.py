@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedConfig
 
+from .download import checkpoint_folder, require_files, split_hub_arguments
 from .errors import UserError
-from .names import locate
 
 SOURCES = ("texture", "self", "noise")
 MASK_KINDS = ("large", "small", "thin", "subtle", "empty")
@@ -19,6 +20,8 @@ RESIDUALS = ("restored_l2", "restored_direction", "memory_l2", "memory_direction
 SOURCE_WEIGHTS = {"texture": 1.0, "self": 1.0, "noise": 0.5}
 MASK_WEIGHTS = {"large": 2.0, "small": 0.5, "thin": 0.5, "subtle": 0.3, "empty": 0.2}
 RESIDUAL_WEIGHTS = {"deep_l2": 2.0, "memory_l2": 1.0, "memory_direction": 1.0, "restored_direction": 1.0}
+
+BACKBONE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,96}")  # no `hf-hub:`, which would make timm fetch another repository
 
 
 def _is_weight(value: Any) -> bool:
@@ -145,8 +148,10 @@ class URANetConfig(PreTrainedConfig):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> URANetConfig:  # type: ignore[override]
-        """As in transformers; a bundled name stands for its folder."""
-        return super().from_pretrained(locate(pretrained_model_name_or_path), **kwargs)
+        """As in transformers, by folder or name (`ura_hf.names`)."""
+        folder = checkpoint_folder(pretrained_model_name_or_path, **split_hub_arguments(kwargs))
+        require_files(folder, ("config.json",))
+        return super().from_pretrained(folder, **kwargs)
 
     @property
     def is_calibrated(self) -> bool:
@@ -158,7 +163,11 @@ class URANetConfig(PreTrainedConfig):
             if not ok:
                 raise UserError(f"{field} must be {rule}, but got {getattr(self, field)!r}: correct it in the config.")
 
-        require(isinstance(self.backbone, str) and self.backbone != "", "backbone", "the name of a timm CNN")
+        require(
+            isinstance(self.backbone, str) and bool(BACKBONE_NAME.fullmatch(self.backbone)),
+            "backbone",
+            "a timm CNN's name",
+        )
         indices = self.out_indices
         require(
             isinstance(indices, list) and bool(indices) and all(isinstance(i, int) and 0 <= i < 8 for i in indices),

@@ -24,9 +24,9 @@ from transformers import Trainer, TrainingArguments, set_seed
 
 from .backbone import SMALL, Backbone
 from .data.folder import list_images
-from .data.images import load_image
 from .data.textures import generated_texture
 from .errors import UserError
+from .images import load_image
 from .trainer import use_bf16
 
 MIN_PHOTOS = 20

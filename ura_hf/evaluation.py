@@ -12,9 +12,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .data.folder import Sample, read_dataset
-from .data.images import load_mask
 from .errors import UserError
 from .image_processing_uranet import URANetImageProcessor
+from .images import load_mask
 from .metrics import AnomalyMetrics
 from .modeling_uranet import URANetForAnomalyDetection
 

@@ -1,30 +1,28 @@
-"""Finding and loading checkpoints."""
+"""Loading whole checkpoints: model, processor, detector."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from .configuration_uranet import URANetConfig
+from .download import checkpoint_folder, require_files
 from .errors import UserError
 from .image_processing_uranet import URANetImageProcessor
 from .modeling_uranet import URANetForAnomalyDetection
-from .names import resolve
 from .pipeline import URANetPipeline
 
-FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
 
-
-def load_checkpoint(folder: str | Path) -> tuple[URANetForAnomalyDetection, URANetImageProcessor]:
-    """Model, on the GPU where there is one, and processor of a checkpoint: a local folder or a bundled name.
+def load_checkpoint(name: str | Path, **hub: Any) -> tuple[URANetForAnomalyDetection, URANetImageProcessor]:
+    """Model, on the GPU where there is one, and processor of a checkpoint; `hub` as in `download.checkpoint_folder`.
 
     Raises:
-        UserError: The folder is missing or is not a complete checkpoint.
+        UserError: Nothing has this name, or it is not a complete checkpoint.
     """
-    folder = resolve(folder)
-    if absent := [name for name in FILES if not (folder / name).is_file()]:
-        raise UserError(f"{folder} lacks {', '.join(absent)}: fetch or train the checkpoint again.")
+    folder = checkpoint_folder(name, **hub)
+    require_files(folder)
     try:
         config = URANetConfig.from_pretrained(folder)
         processor = URANetImageProcessor.from_pretrained(folder)
@@ -39,7 +37,7 @@ def load_checkpoint(folder: str | Path) -> tuple[URANetForAnomalyDetection, URAN
     return model.to("cuda" if torch.cuda.is_available() else "cpu"), processor
 
 
-def load_detector(folder: str | Path) -> URANetPipeline:
+def load_detector(name: str | Path, **hub: Any) -> URANetPipeline:
     """The `image-anomaly-detection` pipeline of a checkpoint; arguments and errors as in `load_checkpoint`."""
-    model, processor = load_checkpoint(folder)
+    model, processor = load_checkpoint(name, **hub)
     return URANetPipeline(model=model, image_processor=processor, device=model.device)

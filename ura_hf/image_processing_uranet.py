@@ -13,9 +13,9 @@ from transformers.image_processing_utils import BatchFeature
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling
 from transformers.processing_utils import ImagesKwargs
 
-from ura_hf.data.images import load_image
-from ura_hf.errors import UserError
-from ura_hf.names import locate
+from .download import checkpoint_folder, require_files, split_hub_arguments
+from .errors import UserError
+from .images import load_image
 
 RESIZE_MODES = ("stretch", "pad")
 
@@ -58,8 +58,10 @@ class URANetImageProcessor(TorchvisionBackend):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> URANetImageProcessor:  # type: ignore[override]
-        """As in transformers; a bundled name stands for its folder."""
-        return super().from_pretrained(locate(pretrained_model_name_or_path), **kwargs)
+        """As in transformers, by folder or name (`ura_hf.names`)."""
+        folder = checkpoint_folder(pretrained_model_name_or_path, **split_hub_arguments(kwargs))
+        require_files(folder, ("preprocessor_config.json",))
+        return super().from_pretrained(folder, **kwargs)
 
     def restore_geometry(
         self, maps: torch.Tensor, original_sizes: torch.Tensor | Sequence[tuple[int, int]]

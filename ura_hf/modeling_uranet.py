@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
@@ -17,10 +17,10 @@ from transformers.utils import ModelOutput
 from . import scoring
 from .backbone import Backbone
 from .configuration_uranet import RESIDUALS, URANetConfig
+from .download import WEIGHTS_FILE, checkpoint_folder, require_files, split_hub_arguments
 from .errors import UserError
 from .losses import dice_loss, focal_loss, weigh_hard_cells
 from .memory import NormalMemory
-from .names import resolve
 from .perception import AnomalyPerception, VariationalLinear, binary_entropy
 from .restoration import FeatureRestoration
 from .synthesis import synthesize
@@ -88,36 +88,51 @@ class URANetPreTrainedModel(PreTrainedModel):
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, *args: Any, **kwargs: Any) -> Any:
         """Load a checkpoint as transformers does, but exactly: every tensor of the model, no other, and the backbone frozen.
 
+        The name is a folder or one that `ura_hf.names` knows; arguments of the Hub as everywhere. The tensors are compared
+        with the config before any is allocated. Weights are float32 unless `dtype` says otherwise: thresholds are for it.
+
         Raises:
             UserError: The folder or a file is missing, damaged or of another model; the message names the tensors.
         """
-        with_info = kwargs.pop("output_loading_info", False)
-        kwargs["ignore_mismatched_sizes"] = True  # they are reported below, all at once
+        name = checkpoint_folder(pretrained_model_name_or_path, **split_hub_arguments(kwargs))
         asked = kwargs.pop("dtype", None) or kwargs.pop("torch_dtype", None)
-        kwargs["dtype"] = (
-            torch.float32 if asked in (None, "auto") else asked
-        )  # thresholds are for float32, whatever is stored
-        name = resolve(pretrained_model_name_or_path)
+        kwargs["dtype"] = torch.float32 if asked in (None, "auto") else asked
+        kwargs["use_safetensors"] = True
+        require_files(name, ("config.json", WEIGHTS_FILE))
         try:
-            model, info = super().from_pretrained(name, *args, output_loading_info=True, **kwargs)
+            config = kwargs.get("config") or cls.config_class.from_pretrained(name)
+            cls._compare_tensors(config, name)
+            loaded = super().from_pretrained(name, *args, **kwargs)
         except UserError as error:
             raise UserError(f"{name}: {error}") from error
-        except (SafetensorError, OSError, ValueError) as error:
+        except (SafetensorError, OSError, ValueError, TypeError) as error:
             raise UserError(
                 f"{name} is not a complete URA-Net checkpoint ({' '.join(str(error).split())[:300]}): "
                 "pass a folder that `uranet train` wrote, or fetch it again."
             ) from error
+        (loaded[0] if isinstance(loaded, tuple) else loaded).backbone.freeze()
+        return loaded
+
+    @classmethod
+    def _compare_tensors(cls, config: URANetConfig, folder: Path) -> None:
+        """Raise UserError unless the file holds exactly the tensors of the config; reads its header alone."""
+        prefix = f"{cls.base_model_prefix}."
+        with torch.device("meta"):
+            wanted = {k.removeprefix(prefix): tuple(v.shape) for k, v in cls(config).state_dict().items()}
+        with safe_open(folder / WEIGHTS_FILE, "pt") as file:
+            found = {key.removeprefix(prefix): tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
         faults = {
-            "missing": sorted(info["missing_keys"]),
-            "unexpected": sorted(info["unexpected_keys"]),
-            "of another shape": sorted(key for key, *_ in info["mismatched_keys"]),
+            "missing": sorted(wanted.keys() - found.keys()),
+            "unexpected": sorted(found.keys() - wanted.keys()),
+            "of another shape": sorted(k for k in wanted.keys() & found.keys() if wanted[k] != found[k]),
         }
-        if found := [f"{len(keys)} {kind} ({', '.join(keys[:5])})" for kind, keys in faults.items() if keys]:
-            raise UserError(
-                f"the tensors of {name} do not fit its config: {'; '.join(found)}. Fetch or train it again."
-            )
-        model.backbone.freeze()
-        return (model, info) if with_info else model
+        said = [
+            f"{len(keys)} {kind} ({', '.join(prefix + key for key in keys[:5])})"
+            for kind, keys in faults.items()
+            if keys
+        ]
+        if said:
+            raise UserError(f"its tensors do not fit its config: {'; '.join(said)}. Fetch or train it again.")
 
 
 class URANetModel(URANetPreTrainedModel):

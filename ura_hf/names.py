@@ -1,12 +1,30 @@
-"""What a checkpoint's name stands for."""
+"""What a checkpoint's name stands for: a local folder, a bundled one, one of `URA_HF_CHECKPOINTS`, or a repository on the Hub."""
 
 from __future__ import annotations
 
+import os
+import re
+from difflib import get_close_matches
 from pathlib import Path
 
 from .errors import UserError
 
+NAMESPACE = "uranet"  # of bare names on the Hub; URA_HF_NAMESPACE overrides it
 WEIGHTS = Path(__file__).parent / "weights"  # what the package brings along
+MVTEC = "bottle cable capsule carpet grid hazelnut leather metal_nut pill screw tile toothbrush transistor wood zipper"
+PUBLISHED = (
+    *(f"uranet-mvtec-{category}" for category in MVTEC.split()),
+    *(f"uranet-btad-{category}" for category in ("01", "02", "03")),
+    "uranet-oct2017",
+)
+"""Names that the project publishes, or will, in its namespace."""
+_PART = r"[A-Za-z0-9](?:[A-Za-z0-9]|[._-](?=[A-Za-z0-9]|_)){0,95}"
+_NAME, _FULL = re.compile(_PART), re.compile(f"{_PART}/{_PART}")
+
+
+def namespace() -> str:
+    """The Hub namespace of bare names."""
+    return os.environ.get("URA_HF_NAMESPACE") or NAMESPACE
 
 
 def bundled() -> list[str]:
@@ -14,21 +32,51 @@ def bundled() -> list[str]:
     return sorted(path.parent.name for path in WEIGHTS.glob("*/config.json"))
 
 
-def locate(name: str | Path) -> str | Path:
-    """The folder of a bundled checkpoint where `name` is one and no local folder hides it; else `name` itself."""
-    return WEIGHTS / str(name) if str(name) in bundled() and not Path(name).exists() else name
+def local() -> list[str]:
+    """Names of the checkpoints in the folder URA_HF_CHECKPOINTS."""
+    folder = _checkpoints()
+    return sorted(path.parent.name for path in folder.glob("*/config.json")) if folder else []
 
 
-def resolve(name: str | Path) -> Path:
-    """The folder of a checkpoint: a local folder, or the name of a bundled one.
+def locate(name: str | Path) -> Path | None:
+    """The folder of a checkpoint on this machine: itself a folder, bundled, or in URA_HF_CHECKPOINTS, in this order; or None."""
+    folder = Path(name)
+    if folder.is_dir():
+        return folder
+    if not _NAME.fullmatch(str(name)):
+        return None
+    if str(name) in bundled():
+        return WEIGHTS / str(name)
+    return _checkpoints() / str(name) if str(name) in local() else None  # type: ignore[operator]
+
+
+def hub_id(name: str | Path) -> str:
+    """The Hub repository of a name: `uranet-x` -> `{namespace}/uranet-x`, `you/uranet-x` as it is.
 
     Raises:
-        UserError: It is neither.
+        UserError: It is neither, so it can only be a folder that does not exist.
     """
-    folder = Path(locate(name))
-    if not (folder / "config.json").is_file():
-        raise UserError(
-            f"{name} is not a checkpoint folder (no config.json): pass a folder that `uranet train` wrote"
-            + (f", or a bundled name ({', '.join(bundled())})." if bundled() else ".")
-        )
-    return folder
+    text = str(name)
+    if isinstance(name, str) and _FULL.fullmatch(text):
+        return text
+    if isinstance(name, str) and _NAME.fullmatch(text):
+        return f"{namespace()}/{text}"
+    raise UserError(
+        f"{text} is not a checkpoint folder: pass a folder that `uranet train` wrote, a name or NAMESPACE/NAME."
+    )
+
+
+def not_found(name: str, reason: str) -> UserError:
+    """The error of a name that nothing was found for: where it was looked for, and what may have been meant."""
+    places = ["a local folder", f"bundled ({', '.join(bundled()) or 'none'})"]
+    if folder := _checkpoints():
+        places.append(f"{folder} ({', '.join(local()) or 'none'})")
+    places.append(f"the Hub as {hub_id(name)} ({reason})")
+    near = get_close_matches(name.split("/")[-1], {*bundled(), *local(), *PUBLISHED}, 3, 0.7)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    return UserError(f"no checkpoint {name}; looked for it as {'; '.join(places)}.{hint}")
+
+
+def _checkpoints() -> Path | None:
+    value = os.environ.get("URA_HF_CHECKPOINTS")
+    return Path(value) if value else None

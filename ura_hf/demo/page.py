@@ -12,10 +12,10 @@ from typing import Any
 
 import gradio as gr
 
-from ura_hf.data.images import load_image
 from ura_hf.demo import render
 from ura_hf.demo.style import CSS, theme
 from ura_hf.errors import UserError
+from ura_hf.images import load_image
 from ura_hf.pipeline import URANetPipeline
 
 TITLE = "URA-Net: find what is wrong, and what normal would look like"

@@ -13,7 +13,7 @@ import numpy as np
 import tifffile
 from PIL import Image, UnidentifiedImageError
 
-from ura_hf.errors import UserError
+from .errors import UserError
 
 MAX_PIXELS = 200_000_000
 """Largest image [pixels] that is decoded; files stop earlier, at Pillow's own limit of about 179 megapixels."""
