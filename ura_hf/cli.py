@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from .cli_making import add_making
+from .cli_sharing import add_sharing
 from .errors import UserError
 
 EXIT_USER_ERROR = 2
@@ -45,8 +47,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_evaluate(commands)
     _add_predict(commands)
-    _add_distill(commands)
-    _add_demo_data(commands)
+    add_making(commands, _add_command)
+    add_sharing(commands, _add_command)
     return parser
 
 
@@ -141,6 +143,7 @@ and per defect type, and how the calibrated threshold did. Maps are compared wit
         "--data", type=Path, required=True, metavar="DIR", help="category: test/, and ground_truth/ for masks"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument("--save", action="store_true", help="keep the figures in the checkpoint, for its card")
     parser.add_argument("--batch-size", type=int, default=8, help="images at once (default: %(default)s)")
 
 
@@ -162,64 +165,6 @@ calibrated threshold. An unreadable image is reported and the others go on; the 
     parser.add_argument("--output", type=Path, metavar="DIR", help="write heatmaps and raw maps there")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line instead of words")
     parser.add_argument("--threshold", type=float, metavar="T", help="raw image score in place of the calibrated one")
-
-
-def _add_distill(commands: Any) -> None:
-    parser = _add_command(
-        commands,
-        "distill",
-        _distill,
-        "train the small backbone from a teacher",
-        """Train the small backbone `uranet-small` to give the features of an ImageNet teacher.
-
-The photos need no labels; crops, colours and generated textures make a few hundred suffice. Writes FILE (float16
-safetensors) and its card, FILE with the suffix .json.""",
-        "uranet distill --teacher resnet18.tv_in1k --photos photos --output uranet-small.safetensors",
-    )
-    parser.add_argument("--teacher", required=True, metavar="NAME", help="timm CNN with feature levels 1 to 3")
-    parser.add_argument("--teacher-weights", type=Path, metavar="FILE", help="as safetensors; default: the Hub")
-    parser.add_argument(
-        "--photos", type=Path, required=True, metavar="DIR", help="ordinary photos, searched recursively"
-    )
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="a .safetensors file")
-    parser.add_argument("--steps", type=int, default=1500, help="optimiser steps (default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=16, help="pictures a step (default: %(default)s)")
-    parser.add_argument("--side", type=int, default=128, help="of the crops, pixels (default: %(default)s)")
-    parser.add_argument("--learning-rate", type=float, default=2e-3, help="peak (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-
-
-def _add_demo_data(commands: Any) -> None:
-    parser = _add_command(
-        commands,
-        "demo-data",
-        _demo_data,
-        "draw inspection images to try things on",
-        """Draw inspection images with exact defect masks and write them in the MVTec AD layout.
-
-Kinds: ring (a machined part), cloth (a weave), board (an assembly; its types missing_part and
-misplaced_part are logical anomalies, which the method is known to miss). The same command draws the same images.""",
-        "uranet demo-data --kind ring --output demo/ring",
-    )
-    parser.add_argument("--kind", required=True, choices=("ring", "cloth", "board"), help="what to draw")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the category")
-    parser.add_argument("--train", type=int, default=60, help="good training images (default: %(default)s)")
-    parser.add_argument("--good", type=int, default=20, help="good test images (default: %(default)s)")
-    parser.add_argument("--each", type=int, default=10, help="test images of every defect type (default: %(default)s)")
-
-
-def _distill(options: argparse.Namespace) -> None:
-    from .distillation import DistillationOptions, distill
-
-    chosen = {name: getattr(options, name) for name in DistillationOptions.__dataclass_fields__}
-    card = distill(DistillationOptions(**chosen), " ".join(["uranet", *sys.argv[1:]]))
-    print(f"{options.output}: {card['parameters']} parameters, last loss {card['losses'][-1]}, {card['seconds']} s.")
-
-
-def _demo_data(options: argparse.Namespace) -> None:
-    from .data.demo_parts import write_demo_data
-
-    write_demo_data(options.kind, options.output, options.train, options.good, options.each)
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -259,13 +204,16 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    from .download import EVALUATION, checkpoint_folder
     from .evaluation import evaluate
     from .hub import load_checkpoint
     from .metrics import METRIC_KEYS
 
-    result = evaluate(*load_checkpoint(options.checkpoint), options.data, options.batch_size)
-    if options.json:
-        _write(options.json, lambda path: path.write_text(json.dumps(result, indent=2) + "\n"))
+    folder = checkpoint_folder(options.checkpoint)
+    result = evaluate(*load_checkpoint(folder), options.data, options.batch_size)
+    for target in (options.json, folder / EVALUATION if options.save else None):
+        if target:
+            _write(target, lambda path: path.write_text(json.dumps(result, indent=2) + "\n"))
     rows = {"all": result, **result["per_type"]}
     width = max(len(name) for name in rows) + 2
     print("".ljust(width) + "  ".join(key.rjust(11) for key in METRIC_KEYS))

@@ -21,8 +21,12 @@ from .names import hub_id, locate, not_found
 
 WEIGHTS_FILE = "model.safetensors"
 FILES = ("config.json", "preprocessor_config.json", WEIGHTS_FILE)
-RECORDS = ("training.json", "evaluation.json")
+EVALUATION = "evaluation.json"
+TRAINING = "training.json"
+RECORDS = (TRAINING, EVALUATION)
 HUB_ARGUMENTS = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")
+TransportError: type[Exception] = next(c for c in HfHubHTTPError.__mro__ if c.__name__ == "HTTPError")  # type: ignore[assignment]
+"""What the client's HTTP library raises where nothing answers; the library differs between versions of huggingface_hub."""
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
@@ -104,7 +108,7 @@ def _fetch(name: str, repo: str, subfolder: str, offline: bool, force: bool, arg
         raise not_found(name, "not in the cache, and not asked or not reached") from error
     except HFValidationError as error:
         raise UserError(f"{repo} is not a valid repository name ({error}).") from error
-    except (HfHubHTTPError, OSError) as error:
+    except (TransportError, OSError) as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         answer = f"the Hub answered {status}" if status else " ".join(str(error).split())[:200]
         raise UserError(f"{repo} could not be fetched ({answer}): try again; what has arrived is kept.") from error

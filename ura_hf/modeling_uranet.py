@@ -14,7 +14,6 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
-from . import scoring
 from .backbone import Backbone
 from .configuration_uranet import RESIDUALS, URANetConfig
 from .download import WEIGHTS_FILE, checkpoint_folder, require_files, split_hub_arguments
@@ -23,6 +22,7 @@ from .losses import dice_loss, focal_loss, weigh_hard_cells
 from .memory import NormalMemory
 from .perception import AnomalyPerception, VariationalLinear, binary_entropy
 from .restoration import FeatureRestoration
+from .scoring import direction_distance, fixed_scale, gaussian_smooth, geometric_mean, image_score, l2_distance
 from .synthesis import synthesize
 
 
@@ -183,7 +183,7 @@ class URANetModel(URANetPreTrainedModel):
     def direction(self, features: Tensor, normal: Tensor) -> Tensor:
         """Direction residual of the features as the CNN gives them, two standardised (B, C, G, G) -> (B, 1, G, G)."""
         plain, plain_normal = (self.extractor.unstandardize(x.float()) for x in (features, normal))
-        return scoring.direction_distance(plain, plain_normal, self.extractor.level_channels)
+        return direction_distance(plain, plain_normal, self.extractor.level_channels)
 
     def residuals(self, features: Tensor, restored: Tensor, probability: Tensor) -> dict[str, Tensor]:
         """Every residual that the config gives a weight, by its name, (B, 1, G, G) each."""
@@ -193,11 +193,11 @@ class URANetModel(URANetPreTrainedModel):
         for name, normal in (("restored", lambda: restored), ("memory", lambda: self.memory(features))):
             if any(residual.startswith(name) for residual in wanted):
                 other = normal()
-                parts[f"{name}_l2"] = scoring.l2_distance(features.float(), other.float(), levels)
+                parts[f"{name}_l2"] = l2_distance(features.float(), other.float(), levels)
                 parts[f"{name}_direction"] = self.direction(features, other)
         if "deep_l2" in wanted:
             deep = self.extractor.deep(features)
-            parts["deep_l2"] = scoring.l2_distance(deep.float(), self.deep_memory(deep).float())
+            parts["deep_l2"] = l2_distance(deep.float(), self.deep_memory(deep).float())
         return {residual: parts[residual] for residual in wanted}
 
     def forward(
@@ -223,7 +223,7 @@ class URANetModel(URANetPreTrainedModel):
         restored = self.restoration(features, self.suspicion(belief.probability, belief.total))
         residuals = self.residuals(features, restored, belief.probability)
         weights = [c.residuals[name] for name in residuals]
-        raw = scoring.geometric_mean(torch.cat(list(residuals.values()), 1), weights, c.image_size)
+        raw = geometric_mean(torch.cat(list(residuals.values()), 1), weights, c.image_size)
 
         def to_image(cells: Tensor) -> Tensor:
             return functional.interpolate(cells, (c.image_size, c.image_size), mode="bilinear")[:, 0]
@@ -231,7 +231,7 @@ class URANetModel(URANetPreTrainedModel):
         return URANetOutput(
             features=features,
             restored_features=restored,
-            anomaly_map=scoring.gaussian_smooth(raw, c.smoothing_sigma)[:, 0],
+            anomaly_map=gaussian_smooth(raw, c.smoothing_sigma)[:, 0],
             anomaly_probability=to_image(belief.probability),
             total_uncertainty=to_image(belief.total),
             aleatoric_uncertainty=to_image(belief.aleatoric),
@@ -279,10 +279,10 @@ class URANetForAnomalyDetection(URANetPreTrainedModel):
             return self.learn(features, textures, num_images)
         out = self.uranet(pixel_values, features, num_samples)
         c = self.config
-        out.image_score = scoring.image_score(out.anomaly_map, c.image_score, c.topk_fraction)
+        out.image_score = image_score(out.anomaly_map, c.image_score, c.topk_fraction)
         if c.image_threshold is not None and c.pixel_threshold is not None:
-            out.score = scoring.fixed_scale(out.image_score, c.image_threshold)
-            out.score_map = scoring.fixed_scale(out.anomaly_map, c.pixel_threshold)
+            out.score = fixed_scale(out.image_score, c.image_threshold)
+            out.score_map = fixed_scale(out.anomaly_map, c.pixel_threshold)
         return out
 
     def learn(self, features: Tensor, textures: Tensor | None, num_images: int) -> URANetOutput:
@@ -297,7 +297,7 @@ class URANetForAnomalyDetection(URANetPreTrainedModel):
         doubt = torch.rand(len(features), 1, 1, 1, device=features.device)
         suspicion = suspicion * (2 * doubt).clamp_max(1)  # perception misses real anomalies: restore them all the same
         restored = self.uranet.restoration(altered, suspicion)
-        l2 = scoring.l2_distance(features.float(), restored.float())
+        l2 = l2_distance(features.float(), restored.float())
         error = l2 + c.cosine_weight * self.uranet.direction(features, restored)
         restoration = weigh_hard_cells(error, c.hard_normal_power)
         return URANetOutput(

@@ -34,7 +34,7 @@ def bundled() -> list[str]:
 
 def local() -> list[str]:
     """Names of the checkpoints in the folder URA_HF_CHECKPOINTS."""
-    folder = _checkpoints()
+    folder = checkpoints_folder()
     return sorted(path.parent.name for path in folder.glob("*/config.json")) if folder else []
 
 
@@ -47,7 +47,7 @@ def locate(name: str | Path) -> Path | None:
         return None
     if str(name) in bundled():
         return WEIGHTS / str(name)
-    return _checkpoints() / str(name) if str(name) in local() else None  # type: ignore[operator]
+    return checkpoints_folder() / str(name) if str(name) in local() else None  # type: ignore[operator]
 
 
 def hub_id(name: str | Path) -> str:
@@ -69,7 +69,7 @@ def hub_id(name: str | Path) -> str:
 def not_found(name: str, reason: str) -> UserError:
     """The error of a name that nothing was found for: where it was looked for, and what may have been meant."""
     places = ["a local folder", f"bundled ({', '.join(bundled()) or 'none'})"]
-    if folder := _checkpoints():
+    if folder := checkpoints_folder():
         places.append(f"{folder} ({', '.join(local()) or 'none'})")
     places.append(f"the Hub as {hub_id(name)} ({reason})")
     near = get_close_matches(name.split("/")[-1], {*bundled(), *local(), *PUBLISHED}, 3, 0.7)
@@ -77,6 +77,6 @@ def not_found(name: str, reason: str) -> UserError:
     return UserError(f"no checkpoint {name}; looked for it as {'; '.join(places)}.{hint}")
 
 
-def _checkpoints() -> Path | None:
+def checkpoints_folder() -> Path | None:
     value = os.environ.get("URA_HF_CHECKPOINTS")
     return Path(value) if value else None

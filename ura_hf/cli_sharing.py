@@ -1,0 +1,104 @@
+"""The commands `uranet push`, `uranet list` and `uranet card`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .errors import UserError
+
+AddCommand = Callable[..., argparse.ArgumentParser]
+
+
+def add_sharing(commands: Any, add_command: AddCommand) -> None:
+    """Add the parsers of the three commands."""
+    parser = add_command(
+        commands,
+        "push",
+        _push,
+        "upload a checkpoint to the Hugging Face Hub",
+        """Upload a checkpoint to the Hugging Face Hub: weights as safetensors, configs, the code that loads them without this
+package, records, and a model card with the figures of `uranet evaluate --save`, or the sentence that there are none.
+
+Log in first with `hf auth login`. With --all, every checkpoint in a folder goes to --to NAMESPACE under its folder's
+name; a repeated call sends only what changed, so an interrupted one can simply be repeated.""",
+        "uranet push runs/ring --to me/uranet-ring --private",
+    )
+    parser.add_argument("checkpoint", nargs="?", metavar="CHECKPOINT", help="folder or name of one checkpoint")
+    parser.add_argument("--all", type=Path, metavar="DIR", help="push every checkpoint in this folder")
+    parser.add_argument("--to", required=True, metavar="NAMESPACE/NAME", help="repository; with --all the namespace")
+    parser.add_argument("--private", action="store_true", help="make a new repository private")
+    parser.add_argument("--license", metavar="ID", help="of the weights; default: that of the dataset in the name")
+    parser = add_command(
+        commands,
+        "list",
+        _list,
+        "show bundled, local and published checkpoints",
+        """Show the checkpoints that are bundled, those in the folder URA_HF_CHECKPOINTS, and, when it can be reached, those in
+the project's namespace on the Hub (URA_HF_NAMESPACE names another), with their figures.""",
+        "uranet list",
+    )
+    parser.add_argument("--offline", action="store_true", help="leave the Hub alone")
+    parser = add_command(
+        commands,
+        "card",
+        _card,
+        "print the model card of a checkpoint",
+        """Print the model card that `uranet push` would upload.""",
+        "uranet card runs/ring",
+    )
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder or name")
+    parser.add_argument("--to", metavar="NAMESPACE/NAME", help="repository that the card names")
+    parser.add_argument("--license", metavar="ID", help="of the weights; default: that of the dataset in the name")
+
+
+def _push(options: argparse.Namespace) -> None:
+    from .sharing import checkpoints_in, push
+
+    if (options.checkpoint is None) == (options.all is None):
+        raise UserError("push takes either one CHECKPOINT or --all DIR: give one of them.")
+    if options.checkpoint is not None:
+        print(push(options.checkpoint, options.to, options.private, license=options.license))
+        return
+    failures = []
+    folders = checkpoints_in(options.all)
+    for folder in folders:
+        try:
+            print(push(folder, f"{options.to}/{folder.name}", options.private, license=options.license), flush=True)
+        except UserError as error:
+            failures.append(folder.name)
+            print(f"uranet: {error}", file=sys.stderr)
+    if failures:
+        raise UserError(
+            f"{len(failures)} of {len(folders)} checkpoints were not uploaded ({', '.join(failures)}): repeat the command."
+        )
+
+
+def _list(options: argparse.Namespace) -> None:
+    from .sharing import here, on_the_hub
+
+    entries, note = here(), ""
+    if not options.offline:
+        try:
+            entries += on_the_hub()
+        except UserError as error:
+            note = str(error)
+    width = max((len(entry.name) for entry in entries), default=0) + 2
+    print("name".ljust(width) + "place".ljust(9) + "image AUROC  pixel AUROC    AUPRO")
+    for entry in entries:
+        figures = ["-" if v is None else f"{v:.4f}" for v in (entry.image_auroc, entry.pixel_auroc, entry.aupro)]
+        print(entry.name.ljust(width) + entry.place.ljust(9) + f"{figures[0]:>11}  {figures[1]:>11}  {figures[2]:>7}")
+    if note:
+        print(note, file=sys.stderr)
+
+
+def _card(options: argparse.Namespace) -> None:
+    from .card import make_card
+    from .download import checkpoint_folder, require_files
+
+    folder = checkpoint_folder(options.checkpoint)
+    require_files(folder)
+    print(make_card(folder, options.to or folder.resolve().name, options.license))
