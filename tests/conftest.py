@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hub_server import HubServer
 from PIL import Image
 from scipy import ndimage
 
-from ura_hf import URANetConfig
-from ura_hf.training import TrainingOptions, train
+HUB = HubServer()  # the real client reads its address when it is imported, so all tests share one
+os.environ.update(HF_ENDPOINT=HUB.__enter__().url, HF_HUB_DISABLE_XET="1", HF_HOME=tempfile.mkdtemp(prefix="hf-home-"))
+atexit.register(HUB.__exit__)
+
+from ura_hf import URANetConfig  # noqa: E402
+from ura_hf.training import TrainingOptions, train  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
 
@@ -148,9 +148,7 @@ class HubServer:
         self.requests.clear()
         self.ranges.clear()
 
-    def add_repo(
-        self, repo_id: str, files: Mapping[str, bytes], private: bool = False, gated: bool = False
-    ) -> str:
+    def add_repo(self, repo_id: str, files: Mapping[str, bytes], private: bool = False, gated: bool = False) -> str:
         """Add a repository with one commit; returns its hash."""
         with self.lock:
             self.repos[repo_id] = Repo(repo_id, private, gated)
@@ -169,7 +167,9 @@ class HubServer:
             repo = self.repos[repo_id]
             parent = repo.at(branch)
             gone = set(deleted)
-            tree = {path: data for path, data in (parent.files if parent else {}).items() if path not in gone} | dict(files)
+            tree = {path: data for path, data in (parent.files if parent else {}).items() if path not in gone} | dict(
+                files
+            )
             content = sorted((path, hashlib.sha256(data).hexdigest()) for path, data in tree.items())
             sha = hashlib.sha1(repr((repo_id, len(repo.commits), content)).encode()).hexdigest()
             date = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -245,3 +245,180 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(body[: reply.cut])
         except ConnectionError:  # the client is gone
             pass
+
+    def route(self, path: str) -> Any:
+        """Find the route of a path and answer it."""
+        if (token := self.headers.get("Authorization", "").removeprefix("Bearer ")) and token != self.hub.token:
+            raise Refusal(401, "Invalid credentials in Authorization header")
+        self.known = bool(token)
+        for method, pattern, name in ROUTES:
+            if (match := re.fullmatch(pattern, path)) and self.command in method.split():
+                return getattr(self, name)(*match.groups())
+        raise Refusal(404, f"no route for {self.command} {path}")
+
+    def repo(self, repo_id: str) -> Repo:
+        """A repository that may be seen, or the Hub's refusal."""
+        found = self.hub.repos.get(repo_id)
+        if found is None or (found.private and not self.known):
+            status = 404 if self.known else 401
+            raise Refusal(status, "Repository not found", "RepoNotFound")
+        return found
+
+    def commit_of(self, repo_id: str, revision: str) -> Commit:
+        found = self.repo(repo_id).at(unquote(revision))
+        if found is None:
+            raise Refusal(404, f"Invalid rev id: {revision}", "RevisionNotFound")
+        return found
+
+    def resolve(self, repo_id: str, revision: str, path: str) -> Reply:
+        repo, commit, path = self.repo(repo_id), self.commit_of(repo_id, revision), unquote(path)
+        if repo.gated and not (self.known and repo.granted):
+            raise Refusal(403 if self.known else 401, "Access to this model is restricted", "GatedRepo")
+        headers = {"X-Repo-Commit": commit.sha}
+        if path not in commit.files:
+            raise Refusal(404, "Entry not found", "EntryNotFound", **{"X_Repo_Commit": commit.sha})
+        entry, data = commit.entry(path), commit.files[path]
+        headers["ETag"] = f'"{entry["lfs"]["oid"] if "lfs" in entry else entry["oid"]}"'
+        if "lfs" in entry:
+            headers |= {"X-Linked-Etag": headers["ETag"], "X-Linked-Size": str(len(data))}
+        if self.command == "HEAD":
+            return Reply(data, 200, headers)
+        if self.hub.corrupt:
+            self.hub.corrupt, middle = False, len(data) // 2
+            data = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+        status, asked = 200, re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if asked:
+            first, last = int(asked[1]), int(asked[2] or len(data) - 1)
+            headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
+            data, status = data[first : last + 1], 206
+        cut = self.hub.cut_after
+        if cut is not None and len(data) > cut:
+            self.hub.cut_after = None
+            return Reply(data, status, headers, cut)
+        return Reply(data, status, headers)
+
+    def models(self) -> Any:
+        author = self.query.get("author", [""])[0]
+        shown = [r for r in self.hub.repos.values() if self.known or not r.private]
+        return [self.info(r, r.at("main")) for r in shown if r.id.startswith(f"{author}/") or not author]
+
+    def info(self, repo: Repo, commit: Commit | None) -> dict[str, Any]:
+        files = commit.entries() if commit else []
+        siblings = [
+            {"rfilename": f["path"], "size": f["size"], "blobId": f["oid"]}
+            | ({"lfs": {"sha256": f["lfs"]["oid"], "size": f["size"], "pointerSize": 134}} if "lfs" in f else {})
+            for f in files
+            if f["type"] == "file"
+        ]
+        card = commit.card() if commit else {}
+        index = {"model-index": card["model-index"]} if "model-index" in card else {}
+        return {
+            "id": repo.id,
+            "modelId": repo.id,
+            "sha": commit.sha if commit else None,
+            "private": repo.private,
+            "gated": repo.gated,
+            "tags": [],
+            "siblings": siblings,
+            "cardData": card,
+            **index,
+        }
+
+    def model(self, repo_id: str, revision: str | None = None) -> Any:
+        return self.info(self.repo(repo_id), self.commit_of(repo_id, revision or "main"))
+
+    def tree(self, repo_id: str, revision: str, folder: str | None = None) -> Any:
+        entries = self.commit_of(repo_id, revision).entries()
+        return [entry for entry in entries if not folder or entry["path"].startswith(folder + "/")]
+
+    def paths_info(self, repo_id: str, revision: str) -> Any:
+        commit = self.commit_of(repo_id, revision)
+        try:
+            wanted = json.loads(self.body)["paths"]
+        except json.JSONDecodeError:
+            wanted = parse_qs(self.body.decode())["paths"]
+        return [commit.entry(path) for path in wanted if path in commit.files]
+
+    def create(self) -> Any:
+        asked = json.loads(self.body)
+        repo_id = f"{asked.get('organization') or self.hub.user}/{asked['name']}"
+        self.may_write(repo_id)
+        if repo_id in self.hub.repos:
+            raise Refusal(409, "You already created this model repo")
+        private = asked.get("private") or asked.get("visibility") == "private"
+        self.hub.add_repo(repo_id, {".gitattributes": ATTRIBUTES}, private=bool(private))
+        return {"url": f"{self.hub.url}/{repo_id}", "name": repo_id, "id": repo_id}
+
+    def may_write(self, repo_id: str) -> None:
+        if not self.known:
+            raise Refusal(401, "Invalid username or password.")
+        if repo_id.split("/")[0] not in self.hub.namespaces:
+            raise Refusal(403, "You don't have the rights to create a model under this namespace")
+
+    def validate_yaml(self) -> Any:
+        return {"errors": [], "warnings": []}
+
+    def preupload(self, repo_id: str, revision: str) -> Any:
+        self.may_write(repo_id)
+        files = json.loads(self.body)["files"]
+        modes = [(f["path"], "lfs" if is_lfs(f["path"], f["size"]) else "regular") for f in files]
+        return {"files": [{"path": path, "uploadMode": mode, "shouldIgnore": False} for path, mode in modes]}
+
+    def lfs_batch(self, repo_id: str) -> Any:
+        self.may_write(repo_id)
+        objects = []
+        for wanted in json.loads(self.body)["objects"]:
+            place = {"href": f"{self.hub.url}/lfs/{wanted['oid']}", "header": {}}
+            absent = {} if wanted["oid"] in self.hub.objects else {"actions": {"upload": place, "verify": place}}
+            objects.append(wanted | absent)
+        return {"transfer": "basic", "objects": objects}
+
+    def lfs(self, oid: str) -> Reply:
+        if self.command == "PUT":
+            if hashlib.sha256(self.body).hexdigest() != oid:
+                raise Refusal(400, "hash mismatch")
+            self.hub.objects[oid] = self.body
+        return Reply(b"")
+
+    def commit(self, repo_id: str, revision: str) -> Any:
+        self.may_write(repo_id)
+        added, deleted, title = {}, [], "commit"
+        for line in self.body.splitlines():
+            entry = json.loads(line)
+            value = entry["value"]
+            if entry["key"] == "header":
+                title = value["summary"]
+            elif entry["key"] == "file":
+                added[value["path"]] = base64.b64decode(value["content"])
+            elif entry["key"] == "lfsFile":
+                added[value["path"]] = self.hub.objects[value["oid"]]
+            elif entry["key"] == "deletedFile":
+                deleted.append(value["path"])
+        sha = self.hub.add_commit(repo_id, added, deleted, unquote(revision), title)
+        return {"success": True, "commitOid": sha, "commitUrl": f"{self.hub.url}/{repo_id}/commit/{sha}"}
+
+    def whoami(self) -> Any:
+        if not self.known:
+            raise Refusal(401, "Invalid username or password.")
+        token = {"accessToken": {"displayName": "test", "role": "write"}, "type": "access_token"}
+        return {"type": "user", "name": self.hub.user, "orgs": [], "auth": token}
+
+
+_ID = r"([\w.-]+/[\w.-]+)"
+ROUTES = (
+    ("GET HEAD", rf"/{_ID}/resolve/([^/]+)/(.+)", "resolve"),
+    ("GET", r"/api/models", "models"),
+    ("GET", rf"/api/models/{_ID}", "model"),
+    ("GET", rf"/api/models/{_ID}/revision/([^/]+)", "model"),
+    ("GET", rf"/api/models/{_ID}/tree/([^/]+)", "tree"),
+    ("GET", rf"/api/models/{_ID}/tree/([^/]+)/(.+)", "tree"),
+    ("POST", rf"/api/models/{_ID}/paths-info/([^/]+)", "paths_info"),
+    ("POST", rf"/api/models/{_ID}/preupload/([^/]+)", "preupload"),
+    ("POST", rf"/api/models/{_ID}/commit/([^/]+)", "commit"),
+    ("POST", r"/api/repos/create", "create"),
+    ("POST", r"/api/validate-yaml", "validate_yaml"),
+    ("POST", rf"/{_ID}\.git/info/lfs/objects/batch", "lfs_batch"),
+    ("PUT POST", r"/lfs/(\w+)", "lfs"),
+    ("GET", r"/api/whoami-v2", "whoami"),
+)
+"""Methods, path pattern and the handler's method that answers."""

@@ -213,3 +213,11 @@ def test_thresholds_are_positive_numbers(field, value):
 def test_a_value_of_another_type_is_named(field, value):
     with pytest.raises(UserError, match=field):
         URANetConfig(**{field: value})
+
+
+def test_defaults_are_written_down(tmp_path):
+    """A later version with other defaults must not change how an older checkpoint scores; and no local path is kept."""
+    URANetConfig().save_pretrained(tmp_path)
+    found = json.loads((tmp_path / "config.json").read_text())
+    assert found["residuals"] == URANetConfig().residuals and found["image_score"] == "max"
+    assert found["std_floor"] == 0.25 and "_name_or_path" not in found

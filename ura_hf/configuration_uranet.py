@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from pathlib import Path
@@ -19,7 +20,7 @@ RESIDUALS = ("restored_l2", "restored_direction", "memory_l2", "memory_direction
 
 SOURCE_WEIGHTS = {"texture": 1.0, "self": 1.0, "noise": 0.5}
 MASK_WEIGHTS = {"large": 2.0, "small": 0.5, "thin": 0.5, "subtle": 0.3, "empty": 0.2}
-RESIDUAL_WEIGHTS = {"deep_l2": 2.0, "memory_l2": 1.0, "memory_direction": 1.0, "restored_direction": 1.0}
+RESIDUAL_WEIGHTS = {"deep_l2": 4.0, "memory_direction": 1.0, "restored_direction": 1.0, "probability": 0.5}
 
 BACKBONE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,96}")  # no `hf-hub:`, which would make timm fetch another repository
 
@@ -152,6 +153,11 @@ class URANetConfig(PreTrainedConfig):
         folder = checkpoint_folder(pretrained_model_name_or_path, **split_hub_arguments(kwargs))
         require_files(folder, ("config.json",))
         return super().from_pretrained(folder, **kwargs)
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        """As in transformers, and every field of ours: a checkpoint must not change when a later version has other defaults."""
+        own = [name for name in inspect.signature(URANetConfig.__init__).parameters if name not in ("self", "kwargs")]
+        return {**super().to_diff_dict(), **{name: getattr(self, name) for name in own}}
 
     @property
     def is_calibrated(self) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +114,14 @@ class URANetPreTrainedModel(PreTrainedModel):
             ) from error
         (loaded[0] if isinstance(loaded, tuple) else loaded).backbone.freeze()
         return loaded
+
+    def push_to_hub(self, repo_id: str, **kwargs: Any) -> Any:
+        """As in transformers, but with our card in place of its automatic one; `uranet push` also knows the figures."""
+        address = super().push_to_hub(repo_id, **kwargs)
+        if find_spec("ura_hf"):  # not where this file came with a checkpoint
+            options = {name: kwargs.get(name) for name in ("token", "revision")}
+            import_module("ura_hf.sharing").push_card(self.config, repo_id, **options)
+        return address
 
     @classmethod
     def _compare_tensors(cls, config: URANetConfig, folder: Path) -> None:

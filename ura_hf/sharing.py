@@ -18,6 +18,7 @@ from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, validat
 from transformers.dynamic_module_utils import get_relative_import_files
 
 from .card import FIGURE, draw_figure, make_card, read_record
+from .configuration_uranet import URANetConfig
 from .download import EVALUATION, RECORDS, WEIGHTS_FILE, TransportError, checkpoint_folder, require_files
 from .errors import UserError
 from .names import WEIGHTS, bundled, checkpoints_folder, local, namespace
@@ -78,6 +79,14 @@ def push(
         url = api.create_repo(repo_id, private=private, exist_ok=True)
         api.upload_folder(repo_id=repo_id, folder_path=staging, commit_message="Upload URA-Net checkpoint")
     return str(url)
+
+
+def push_card(config: URANetConfig, repo_id: str, token: str | None = None, revision: str | None = None) -> None:
+    """Put the card of a checkpoint of which only the config is known, so "not evaluated", into a repository."""
+    with tempfile.TemporaryDirectory() as folder:
+        config.save_pretrained(folder)
+        card = make_card(Path(folder), repo_id)
+    card.push_to_hub(repo_id, token=token, revision=revision)
 
 
 @contextmanager
