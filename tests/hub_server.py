@@ -1,7 +1,7 @@
-"""A loopback server that speaks enough of the Hub's protocol for the real `huggingface_hub` client; model repositories only.
+"""A loopback server that speaks the Hub's protocol as far as the real `huggingface_hub` client needs it for models.
 
-Like the Hub, it answers 401 for a missing or private repository without a token and 404 for a missing one with it, serves the
-metadata of a gated repository to everybody, and refuses every request with a wrong token. Unlike the Hub, it never redirects.
+Like the Hub it answers 401 for a missing or private repository without a token and 404 for a missing one with it, serves the
+metadata of a gated repository to everybody, and refuses every request with a wrong token. Unlike the Hub it never redirects.
 """
 
 from __future__ import annotations
@@ -12,93 +12,23 @@ import json
 import re
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 
 import yaml
 
-LFS_SIZE = 1_000_000  # larger files are LFS files, and so is every .safetensors file
-FRONT_MATTER = re.compile(r"\A---\s*\n(.*?)\n---\s*(?:\n|\Z)", re.DOTALL)
-ATTRIBUTES = b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n"  # the file of a repository that the API creates
-
-
-@dataclass
-class Commit:
-    """The whole tree after one commit."""
-
-    sha: str
-    files: dict[str, bytes]
-    title: str
-    date: str
-
-    def entry(self, path: str) -> dict[str, Any]:
-        """A file as the tree lists it."""
-        data = self.files[path]
-        if not is_lfs(path, len(data)):
-            return {"type": "file", "oid": blob_sha(data), "size": len(data), "path": path}
-        sha256 = hashlib.sha256(data).hexdigest()
-        pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {len(data)}\n".encode()
-        lfs = {"oid": sha256, "size": len(data), "pointerSize": len(pointer)}
-        return {"type": "file", "oid": blob_sha(pointer), "size": len(data), "path": path, "lfs": lfs}
-
-    def entries(self) -> list[dict[str, Any]]:
-        """Folders and files as the recursive tree lists them."""
-        folders = {path[:at] for path in self.files for at in range(len(path)) if path[at] == "/"}
-        listed = [
-            {"type": "directory", "oid": blob_sha(f"{self.sha}/{folder}".encode()), "size": 0, "path": folder}
-            for folder in sorted(folders)
-        ]
-        return listed + [self.entry(path) for path in sorted(self.files)]
-
-    def card(self) -> dict[str, Any]:
-        """The front matter of the README; empty where there is none."""
-        match = FRONT_MATTER.match(self.files.get("README.md", b"").decode())
-        return (match and yaml.safe_load(match[1])) or {}
-
-
-@dataclass
-class Repo:
-    """A repository; `granted` says whether the token's user has been let into a gated one."""
-
-    id: str
-    private: bool = False
-    gated: bool = False
-    granted: bool = False
-    commits: list[Commit] = field(default_factory=list)
-    branches: dict[str, str] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
-
-    def at(self, revision: str) -> Commit | None:
-        """The commit of a branch, tag or hash."""
-        sha = self.branches.get(revision) or self.tags.get(revision) or revision
-        return next((commit for commit in self.commits if commit.sha == sha), None)
-
-
-@dataclass
-class Reply:
-    """What goes back: `body` is bytes, or anything that JSON can hold; only `cut` bytes of it are sent where that is set."""
-
-    body: Any = b""
-    status: int = 200
-    headers: dict[str, str] = field(default_factory=dict)
-    cut: int | None = None
-
-
-class Refusal(Exception):
-    """A request that is answered with an error, in the Hub's headers and body."""
-
-    def __init__(self, status: int, message: str, code: str = "", **headers: str) -> None:
-        super().__init__(message)
-        errors = {"X-Error-Code": code, "X-Error-Message": message} if code else {"X-Error-Message": message}
-        self.reply = Reply({"error": message}, status, errors | {k.replace("_", "-"): v for k, v in headers.items()})
+FRONT_MATTER = re.compile(r"\A\s*---\s*\n(.*?)\n---\s*(?:\n|\Z)", re.DOTALL)
+VERBS = "resolve|revision|tree|paths-info|refs|preupload|commit|tag|batch|verify"
+PLACE = "/([^/]+(?:/[^/]+)??)"  # of a repository: NAME or NAMESPACE/NAME
+PATH = re.compile(rf"(?:/api/models)?{PLACE}(?:(?:\.git/info/lfs/objects)?/({VERBS})(?:/([^/]+)(?:/(.+))?)?)?")
 
 
 def is_lfs(path: str, size: int) -> bool:
-    return path.endswith(".safetensors") or size > LFS_SIZE
+    return path.endswith(".safetensors") or size > 1_000_000
 
 
 def blob_sha(data: bytes) -> str:
@@ -106,319 +36,266 @@ def blob_sha(data: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
+def front_matter(readme: bytes) -> dict[str, Any]:
+    match = FRONT_MATTER.match(readme.decode(errors="replace"))
+    return (match and yaml.safe_load(match[1])) or {}
+
+
+def tree(files: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:
+    """Folders and files by path, as the recursive tree lists them."""
+    folders = {path[:at] for path in files for at, letter in enumerate(path) if letter == "/"}
+    entries = {path: {"type": "directory", "oid": blob_sha(path.encode()), "size": 0, "path": path} for path in folders}
+    for path, data in files.items():
+        entries[path] = {"type": "file", "oid": blob_sha(data), "size": len(data), "path": path}
+        if is_lfs(path, len(data)):
+            sha256 = hashlib.sha256(data).hexdigest()
+            pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {len(data)}\n".encode()
+            lfs = {"oid": sha256, "sha256": sha256, "size": len(data), "pointerSize": len(pointer)}
+            entries[path] |= {"oid": blob_sha(pointer), "lfs": lfs}
+    return dict(sorted(entries.items()))
+
+
+class Refusal(Exception):
+    """An error, in the Hub's headers and body."""
+
+    def __init__(self, status: int, message: str, code: str = "", commit: str = "", **more: Any) -> None:
+        headers = {"X-Error-Message": message, "X-Error-Code": code, "X-Repo-Commit": commit}
+        self.reply = status, {"error": message, **more}, {name: value for name, value in headers.items() if value}
+
+
+@dataclass
+class Repo:
+    """`commits`: hash to files; `refs`: main, then the tags, to hash; `granted`: the token's user may read a gated one."""
+
+    id: str
+    private: bool = False
+    gated: bool = False
+    granted: bool = False
+    commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    refs: dict[str, str] = field(default_factory=dict)
+
+    def at(self, revision: str) -> tuple[str, dict[str, bytes]]:
+        """Hash and files of main, a tag or a hash."""
+        sha = self.refs.get(revision, revision)
+        if sha not in self.commits:
+            raise Refusal(404, f"Invalid rev id: {revision}", "RevisionNotFound")
+        return sha, self.commits[sha]
+
+    def info(self, revision: str, blobs: bool = False) -> dict[str, Any]:
+        """What /api/models tells, with sizes and hashes of files if `blobs`."""
+        sha, files = self.at(revision)
+        card = front_matter(files.get("README.md", b""))
+        names: dict[str, Any] = {key: card[key] for key in ("library_name", "pipeline_tag") if key in card}
+        tags = [*names.values(), *card.get("tags", ()), *(f"license:{card[key]}" for key in card if key == "license")]
+        entries = tree(files) if blobs else {path: {"oid": None} for path in files}
+        siblings = [{**entries[path], "rfilename": path, "blobId": entries[path]["oid"]} for path in sorted(files)]
+        info = {"id": self.id, "modelId": self.id, "author": self.id.split("/")[0], **names, "tags": tags, "sha": sha}
+        info |= {"private": self.private, "gated": "auto" if self.gated else False}
+        return info | {"downloads": 0, "likes": 0, "cardData": card, "siblings": siblings}
+
+
 class HubServer:
     """The server, its repositories and its faults; a context manager that serves at `url` while it is open.
 
     `requests` records (method, path with query) and `ranges` (path, Range header) of what came in. Faults: `fail_next` requests
     get 503, every answer waits `delay` seconds, the next file GET with a longer body ends after `cut_after` bytes, and the next
-    file GET has one byte flipped if `corrupt`; the last two happen once. `namespaces` are those that `token` may write to.
+    file GET has one byte flipped if `corrupt`; the last two happen once. `token` reads all and writes to `namespaces`.
     """
 
-    user = "tester"
-
-    def __init__(self, token: str = "hf_tester") -> None:
-        self.token = token
-        self.url = ""
-        self.namespaces = {self.user}
-        self.repos: dict[str, Repo] = {}
-        self.objects: dict[str, bytes] = {}  # uploaded LFS files by SHA-256
-        self.requests: list[tuple[str, str]] = []
-        self.ranges: list[tuple[str, str]] = []
-        self.fail_next = 0
-        self.delay = 0.0
+    def __init__(self, user: str = "tester", token: str = "hf_tester") -> None:
+        self.user, self.token, self.namespaces = user, token, {user}
+        self.repos = dict[str, Repo]()
+        self.objects = dict[str, bytes]()  # uploaded LFS files by SHA-256
+        self.requests, self.ranges = list[tuple[str, str]](), list[tuple[str, str]]()
+        self.fail_next, self.delay, self.corrupt = 0, 0.0, False
         self.cut_after: int | None = None
-        self.corrupt = False
-        self.lock = threading.RLock()
+        self.lock = threading.Lock()
 
     def __enter__(self) -> HubServer:
-        self._server = _Server(("127.0.0.1", 0), _Handler)
-        self._server.hub = self
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
+        handler = type("Handler", (_Handler,), {"hub": self, "log_message": lambda *_: None})
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join()
 
     def reset(self) -> None:
         """Forget the recorded requests."""
-        self.requests.clear()
-        self.ranges.clear()
+        self.requests, self.ranges = [], []
 
     def add_repo(self, repo_id: str, files: Mapping[str, bytes], private: bool = False, gated: bool = False) -> str:
         """Add a repository with one commit; returns its hash."""
-        with self.lock:
-            self.repos[repo_id] = Repo(repo_id, private, gated)
-            return self.add_commit(repo_id, files, title="initial commit")
+        self.repos[repo_id] = Repo(repo_id, private, gated)
+        return self.add_commit(repo_id, files)
 
-    def add_commit(
-        self,
-        repo_id: str,
-        files: Mapping[str, bytes],
-        deleted: Iterable[str] = (),
-        branch: str = "main",
-        title: str = "commit",
-    ) -> str:
-        """Commit on top of a branch; returns the hash."""
-        with self.lock:
-            repo = self.repos[repo_id]
-            parent = repo.at(branch)
-            gone = set(deleted)
-            tree = {path: data for path, data in (parent.files if parent else {}).items() if path not in gone} | dict(
-                files
-            )
-            content = sorted((path, hashlib.sha256(data).hexdigest()) for path, data in tree.items())
-            sha = hashlib.sha1(repr((repo_id, len(repo.commits), content)).encode()).hexdigest()
-            date = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            repo.commits.append(Commit(sha, tree, title, date))
-            repo.branches[branch] = sha
-            return sha
+    def add_commit(self, repo_id: str, files: Mapping[str, bytes], deleted: Collection[str] = ()) -> str:
+        """Commit on top of main; returns the hash."""
+        repo = self.repos[repo_id]
+        kept = repo.at("main")[1] if repo.commits else {}
+        content = {path: data for path, data in kept.items() if path not in deleted} | dict(files)
+        hashes = {path: blob_sha(data) for path, data in content.items()}
+        sha = blob_sha(repr((repo_id, len(repo.commits), hashes)).encode())
+        repo.commits[sha], repo.refs["main"] = content, sha
+        return sha
 
     def tag(self, repo_id: str, name: str, sha: str) -> None:
-        self.repos[repo_id].tags[name] = sha
-
-
-class _Server(ThreadingHTTPServer):
-    hub: HubServer
-    request_queue_size = 64
+        self.repos[repo_id].refs[name] = sha
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Answers one request; a route is a method that takes the groups of its pattern and returns what to send."""
+    """Answers one request per connection (HTTP/1.0), so that a stopped server does not go on answering on them."""
 
-    protocol_version = "HTTP/1.1"
-    server: _Server
-
-    def log_message(self, *_: object) -> None:
-        pass
+    hub: HubServer
 
     def answer(self) -> None:
-        hub = self.hub = self.server.hub
-        split = urlsplit(self.path)
-        self.body = self.read_body()  # before any refusal, or the client could not finish sending
-        self.query = {key: values for key, values in parse_qs(split.query).items()}
+        hub, split = self.hub, urlsplit(self.path)
+        self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))  # the client sends it even if refused
+        self.query = {key: value for key, value in parse_qsl(split.query) if value != "false"}
+        self.known = self.headers.get("Authorization") == f"Bearer {hub.token}"
         hub.requests.append((self.command, self.path))
-        if "Range" in self.headers:
-            hub.ranges.append((self.path, self.headers["Range"]))
+        hub.ranges.extend((self.path, value) for value in self.headers.get_all("Range", ()))
         time.sleep(hub.delay)
         try:
             with hub.lock:
-                if hub.fail_next > 0:
-                    hub.fail_next -= 1
-                    raise Refusal(503, "Service Unavailable")
                 reply = self.route(split.path)
-        except Refusal as refusal:
-            reply = refusal.reply
-        if not isinstance(reply, Reply):
-            reply = Reply(reply)
-        self.send(reply)
+        except (Refusal, yaml.YAMLError) as error:
+            reply = getattr(error, "reply", (400, {"errors": [{"message": str(error)}]}, {}))
+        status, body, headers = reply if isinstance(reply, tuple) else (200, reply, {})
+        body = body if isinstance(body, bytes) else json.dumps(body, default=str).encode()
+        self.send_response(status)
+        for name, value in {"Content-Length": len(body), **headers}.items():
+            self.send_header(name, str(value))
+        with suppress(ConnectionError):  # a client that did not wait
+            self.end_headers()
+            self.wfile.write(b"" if self.command == "HEAD" else body)
 
     do_HEAD = do_GET = do_POST = do_PUT = do_DELETE = answer
 
-    def read_body(self) -> bytes:
-        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
-            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        chunks = []
-        while size := int(self.rfile.readline().split(b";")[0], 16):
-            chunks.append(self.rfile.read(size))
-            self.rfile.readline()
-        self.rfile.readline()
-        return b"".join(chunks)
-
-    def send(self, reply: Reply) -> None:
-        headers = dict(reply.headers)
-        body = reply.body
-        if not isinstance(body, bytes):
-            body = json.dumps(body, default=str).encode()
-            headers.setdefault("Content-Type", "application/json; charset=utf-8")
-        # Connections are not kept, so that a stopped server cannot go on answering on those in the client's pool.
-        headers |= {"Content-Length": str(len(body)), "Connection": "close"}
-        try:
-            self.send_response(reply.status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body[: reply.cut])
-        except ConnectionError:  # the client is gone
-            pass
-
     def route(self, path: str) -> Any:
-        """Find the route of a path and answer it."""
-        if (token := self.headers.get("Authorization", "").removeprefix("Bearer ")) and token != self.hub.token:
+        """What to send: a body, or (status, body, headers)."""
+        hub = self.hub
+        if hub.fail_next > 0:
+            hub.fail_next -= 1
+            raise Refusal(503, "Service Unavailable")
+        if "Authorization" in self.headers and not self.known:
             raise Refusal(401, "Invalid credentials in Authorization header")
-        self.known = bool(token)
-        for method, pattern, name in ROUTES:
-            if (match := re.fullmatch(pattern, path)) and self.command in method.split():
-                return getattr(self, name)(*match.groups())
-        raise Refusal(404, f"no route for {self.command} {path}")
+        match (self.command, path):
+            case ("GET", "/api/models"):
+                wanted = {self.query[key] for key in ("filter", "pipeline_tag", "author") if key in self.query}
+                hidden = {"siblings", "cardData"} - {"siblings" if key == "full" else key for key in self.query}
+                shown = [repo.info("main") for repo in hub.repos.values() if self.known or not repo.private]
+                shown = [it for it in shown if self.query.get("search", "").lower() in it["id"].lower()]
+                shown = [it for it in shown if wanted <= {it["author"], *it["tags"]}]
+                return [{key: it[key] for key in it.keys() - hidden} for it in shown]
+            case ("GET", "/api/whoami-v2") if self.known:
+                return {"type": "user", "name": hub.user, "fullname": hub.user, "orgs": [], "auth": {}}
+            case ("POST", "/api/repos/create") | ("DELETE", "/api/repos/delete") if self.known:
+                return self.create_or_delete(json.loads(self.body))
+            case ("POST", "/api/validate-yaml"):
+                card = front_matter(json.loads(self.body)["content"].encode())
+                return {"warnings": [] if card else [{"message": "empty or missing yaml metadata in repo card"}]}
+            case ("PUT", _) if path == f"/lfs/{hashlib.sha256(self.body).hexdigest()}":
+                return hub.objects.setdefault(path.removeprefix("/lfs/"), self.body) and {}
+        parts = PATH.fullmatch(path)
+        return self.in_repo(*(part and unquote(part) for part in parts.groups())) if parts else self.repo(path)
 
-    def repo(self, repo_id: str) -> Repo:
-        """A repository that may be seen, or the Hub's refusal."""
-        found = self.hub.repos.get(repo_id)
-        if found is None or (found.private and not self.known):
-            status = 404 if self.known else 401
-            raise Refusal(status, "Repository not found", "RepoNotFound")
-        return found
+    def repo(self, repo_id: str, write: bool = False) -> Repo:
+        repo = self.hub.repos.get(repo_id)
+        if repo is None or (not self.known and (repo.private or write)):
+            raise Refusal(404 if self.known else 401, "Repository not found", "RepoNotFound")
+        if write and repo_id.split("/")[0] not in self.hub.namespaces:
+            raise Refusal(403, "Forbidden: you may not write to this repository")
+        return repo
 
-    def commit_of(self, repo_id: str, revision: str) -> Commit:
-        found = self.repo(repo_id).at(unquote(revision))
-        if found is None:
-            raise Refusal(404, f"Invalid rev id: {revision}", "RevisionNotFound")
-        return found
+    def in_repo(self, repo_id: str, verb: str | None, revision: str | None, path: str | None) -> Any:
+        repo = self.repo(repo_id, write=self.command == "POST" and verb != "paths-info")
+        sha, files = repo.at(revision or "main")
+        sent = json.loads(self.body) if self.command == "POST" and verb not in ("paths-info", "commit") else {}
+        match (self.command, verb):
+            case ("HEAD" | "GET", "resolve"):
+                return self.file(repo, sha, files, str(path))
+            case ("GET", None | "revision"):
+                return repo.info(sha, "blobs" in self.query)
+            case ("GET", "refs"):
+                tags = [{"name": key, "ref": f"refs/tags/{key}", "targetCommit": at} for key, at in repo.refs.items()]
+                return {"branches": [tags.pop(0) | {"ref": "refs/heads/main"}], "tags": tags, "converts": []}
+            case ("GET", "tree"):
+                root, deep = f"{path}/" if path else "", "recursive" in self.query
+                found = [entry for entry in tree(files).values() if entry["path"].startswith(root)]
+                if root and not found:
+                    raise Refusal(404, f"{path} does not exist on {revision}", "EntryNotFound")
+                return [entry for entry in found if deep or "/" not in entry["path"].removeprefix(root)]
+            case ("POST", "paths-info"):
+                wanted = {path.strip("/") for path in parse_qs(self.body.decode()).get("paths", ())}
+                return [entry for path, entry in tree(files).items() if path in wanted]
+            case ("POST", "tag") if sent["tag"] not in repo.refs:
+                return self.hub.tag(repo_id, sent["tag"], sha)
+            case ("POST", "batch"):
+                for file in sent["objects"]:
+                    if file["oid"] in self.hub.objects:
+                        continue  # no action: it is there already
+                    links = {"upload": f"lfs/{file['oid']}", "verify": f"{repo_id}.git/info/lfs/objects/verify"}
+                    file["actions"] = {action: {"href": f"{self.hub.url}/{link}"} for action, link in links.items()}
+                return {"transfer": "basic", "objects": sent["objects"]}
+            case ("POST", "verify") if sent["oid"] in self.hub.objects:
+                return {}
+            case ("POST", "preupload"):
+                entries = tree(files)
+                for file in sent["files"]:
+                    there = entries.get(file["path"], {})
+                    file["uploadMode"] = "lfs" if is_lfs(file["path"], file["size"]) else "regular"
+                    file |= {"shouldIgnore": False, "oid": there.get("lfs", there).get("oid")}
+                return sent
+            case ("POST", "commit") if revision == "main" and "create_pr" not in self.query:
+                return self.commit(repo_id, files)
+        raise Refusal(409 if verb == "tag" else 400, "This cannot be done, or has been done before")
 
-    def resolve(self, repo_id: str, revision: str, path: str) -> Reply:
-        repo, commit, path = self.repo(repo_id), self.commit_of(repo_id, revision), unquote(path)
+    def file(self, repo: Repo, sha: str, files: dict[str, bytes], path: str) -> Any:
         if repo.gated and not (self.known and repo.granted):
-            raise Refusal(403 if self.known else 401, "Access to this model is restricted", "GatedRepo")
-        headers = {"X-Repo-Commit": commit.sha}
-        if path not in commit.files:
-            raise Refusal(404, "Entry not found", "EntryNotFound", **{"X_Repo_Commit": commit.sha})
-        entry, data = commit.entry(path), commit.files[path]
-        headers["ETag"] = f'"{entry["lfs"]["oid"] if "lfs" in entry else entry["oid"]}"'
-        if "lfs" in entry:
-            headers |= {"X-Linked-Etag": headers["ETag"], "X-Linked-Size": str(len(data))}
+            raise Refusal(403 if self.known else 401, f"Access to model {repo.id} is restricted.", "GatedRepo")
+        if path not in files:
+            raise Refusal(404, "Entry not found", "EntryNotFound", sha)
+        data, entry = files[path], tree({path: files[path]})[path]
+        size, status, etag = len(data), 200, f'"{entry.get("lfs", entry)["oid"]}"'
+        headers = {"X-Repo-Commit": sha, "ETag": etag, "Accept-Ranges": "bytes"}
+        headers |= {"X-Linked-Etag": etag, "X-Linked-Size": str(size)} if "lfs" in entry else {}
         if self.command == "HEAD":
-            return Reply(data, 200, headers)
-        if self.hub.corrupt:
-            self.hub.corrupt, middle = False, len(data) // 2
-            data = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
-        status, asked = 200, re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-        if asked:
-            first, last = int(asked[1]), int(asked[2] or len(data) - 1)
-            headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
-            data, status = data[first : last + 1], 206
-        cut = self.hub.cut_after
-        if cut is not None and len(data) > cut:
-            self.hub.cut_after = None
-            return Reply(data, status, headers, cut)
-        return Reply(data, status, headers)
+            return status, data, headers
+        if match := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
+            first, last = int(match[1]), min(int(match[2] or size), size - 1)
+            status, data = (206, data[first : last + 1]) if first < size else (416, b"")
+            headers["Content-Range"] = f"bytes {first}-{last}/{size}" if data else f"bytes */{size}"
+        if self.hub.corrupt and data:
+            self.hub.corrupt, data = False, bytes([data[0] ^ 1]) + data[1:]
+        if self.hub.cut_after is not None and self.hub.cut_after < len(data):
+            headers["Content-Length"], data, self.hub.cut_after = str(len(data)), data[: self.hub.cut_after], None
+        return status, data, headers
 
-    def models(self) -> Any:
-        author = self.query.get("author", [""])[0]
-        shown = [r for r in self.hub.repos.values() if self.known or not r.private]
-        return [self.info(r, r.at("main")) for r in shown if r.id.startswith(f"{author}/") or not author]
-
-    def info(self, repo: Repo, commit: Commit | None) -> dict[str, Any]:
-        files = commit.entries() if commit else []
-        siblings = [
-            {"rfilename": f["path"], "size": f["size"], "blobId": f["oid"]}
-            | ({"lfs": {"sha256": f["lfs"]["oid"], "size": f["size"], "pointerSize": 134}} if "lfs" in f else {})
-            for f in files
-            if f["type"] == "file"
-        ]
-        card = commit.card() if commit else {}
-        index = {"model-index": card["model-index"]} if "model-index" in card else {}
-        return {
-            "id": repo.id,
-            "modelId": repo.id,
-            "sha": commit.sha if commit else None,
-            "private": repo.private,
-            "gated": repo.gated,
-            "tags": [],
-            "siblings": siblings,
-            "cardData": card,
-            **index,
-        }
-
-    def model(self, repo_id: str, revision: str | None = None) -> Any:
-        return self.info(self.repo(repo_id), self.commit_of(repo_id, revision or "main"))
-
-    def tree(self, repo_id: str, revision: str, folder: str | None = None) -> Any:
-        entries = self.commit_of(repo_id, revision).entries()
-        return [entry for entry in entries if not folder or entry["path"].startswith(folder + "/")]
-
-    def paths_info(self, repo_id: str, revision: str) -> Any:
-        commit = self.commit_of(repo_id, revision)
-        try:
-            wanted = json.loads(self.body)["paths"]
-        except json.JSONDecodeError:
-            wanted = parse_qs(self.body.decode())["paths"]
-        return [commit.entry(path) for path in wanted if path in commit.files]
-
-    def create(self) -> Any:
-        asked = json.loads(self.body)
-        repo_id = f"{asked.get('organization') or self.hub.user}/{asked['name']}"
-        self.may_write(repo_id)
-        if repo_id in self.hub.repos:
-            raise Refusal(409, "You already created this model repo")
-        private = asked.get("private") or asked.get("visibility") == "private"
-        self.hub.add_repo(repo_id, {".gitattributes": ATTRIBUTES}, private=bool(private))
-        return {"url": f"{self.hub.url}/{repo_id}", "name": repo_id, "id": repo_id}
-
-    def may_write(self, repo_id: str) -> None:
-        if not self.known:
-            raise Refusal(401, "Invalid username or password.")
-        if repo_id.split("/")[0] not in self.hub.namespaces:
-            raise Refusal(403, "You don't have the rights to create a model under this namespace")
-
-    def validate_yaml(self) -> Any:
-        return {"errors": [], "warnings": []}
-
-    def preupload(self, repo_id: str, revision: str) -> Any:
-        self.may_write(repo_id)
-        files = json.loads(self.body)["files"]
-        modes = [(f["path"], "lfs" if is_lfs(f["path"], f["size"]) else "regular") for f in files]
-        return {"files": [{"path": path, "uploadMode": mode, "shouldIgnore": False} for path, mode in modes]}
-
-    def lfs_batch(self, repo_id: str) -> Any:
-        self.may_write(repo_id)
-        objects = []
-        for wanted in json.loads(self.body)["objects"]:
-            place = {"href": f"{self.hub.url}/lfs/{wanted['oid']}", "header": {}}
-            absent = {} if wanted["oid"] in self.hub.objects else {"actions": {"upload": place, "verify": place}}
-            objects.append(wanted | absent)
-        return {"transfer": "basic", "objects": objects}
-
-    def lfs(self, oid: str) -> Reply:
-        if self.command == "PUT":
-            if hashlib.sha256(self.body).hexdigest() != oid:
-                raise Refusal(400, "hash mismatch")
-            self.hub.objects[oid] = self.body
-        return Reply(b"")
-
-    def commit(self, repo_id: str, revision: str) -> Any:
-        self.may_write(repo_id)
-        added, deleted, title = {}, [], "commit"
-        for line in self.body.splitlines():
-            entry = json.loads(line)
-            value = entry["value"]
-            if entry["key"] == "header":
-                title = value["summary"]
-            elif entry["key"] == "file":
-                added[value["path"]] = base64.b64decode(value["content"])
-            elif entry["key"] == "lfsFile":
-                added[value["path"]] = self.hub.objects[value["oid"]]
-            elif entry["key"] == "deletedFile":
-                deleted.append(value["path"])
-        sha = self.hub.add_commit(repo_id, added, deleted, unquote(revision), title)
+    def commit(self, repo_id: str, there: dict[str, bytes]) -> Any:
+        files, deleted = dict[str, bytes](), list[str]()
+        for item in map(json.loads, self.body.splitlines()):
+            value, path = item["value"], item["value"].get("path", "").rstrip("/")
+            match item["key"]:
+                case "file":
+                    files[path] = base64.b64decode(value["content"])
+                case "lfsFile":
+                    files[path] = self.hub.objects[value["oid"]]
+                case "deletedFile" | "deletedFolder":
+                    deleted += [file for file in there if file == path or file.startswith(f"{path}/")]
+        sha = self.hub.add_commit(repo_id, files, deleted)
         return {"success": True, "commitOid": sha, "commitUrl": f"{self.hub.url}/{repo_id}/commit/{sha}"}
 
-    def whoami(self) -> Any:
-        if not self.known:
-            raise Refusal(401, "Invalid username or password.")
-        token = {"accessToken": {"displayName": "test", "role": "write"}, "type": "access_token"}
-        return {"type": "user", "name": self.hub.user, "orgs": [], "auth": token}
-
-
-_ID = r"([\w.-]+/[\w.-]+)"
-ROUTES = (
-    ("GET HEAD", rf"/{_ID}/resolve/([^/]+)/(.+)", "resolve"),
-    ("GET", r"/api/models", "models"),
-    ("GET", rf"/api/models/{_ID}", "model"),
-    ("GET", rf"/api/models/{_ID}/revision/([^/]+)", "model"),
-    ("GET", rf"/api/models/{_ID}/tree/([^/]+)", "tree"),
-    ("GET", rf"/api/models/{_ID}/tree/([^/]+)/(.+)", "tree"),
-    ("POST", rf"/api/models/{_ID}/paths-info/([^/]+)", "paths_info"),
-    ("POST", rf"/api/models/{_ID}/preupload/([^/]+)", "preupload"),
-    ("POST", rf"/api/models/{_ID}/commit/([^/]+)", "commit"),
-    ("POST", r"/api/repos/create", "create"),
-    ("POST", r"/api/validate-yaml", "validate_yaml"),
-    ("POST", rf"/{_ID}\.git/info/lfs/objects/batch", "lfs_batch"),
-    ("PUT POST", r"/lfs/(\w+)", "lfs"),
-    ("GET", r"/api/whoami-v2", "whoami"),
-)
-"""Methods, path pattern and the handler's method that answers."""
+    def create_or_delete(self, sent: dict[str, Any]) -> Any:
+        hub, owner = self.hub, sent.get("organization") or self.hub.user
+        repo_id = f"{owner}/{sent['name']}"
+        if self.command == "DELETE":
+            return hub.repos.pop(self.repo(repo_id, write=True).id) and {}
+        if owner not in hub.namespaces or sent.get("type", "model") != "model":
+            raise Refusal(403, f"You don't have the rights to create this under the namespace {owner}")
+        if repo_id in hub.repos:
+            raise Refusal(409, "You already created this model repo", url=f"{hub.url}/{repo_id}")
+        hub.add_repo(repo_id, {".gitattributes": b"*.safetensors filter=lfs\n"}, sent.get("visibility") == "private")
+        return {"name": repo_id, "url": f"{hub.url}/{repo_id}"}

@@ -63,7 +63,7 @@ def fails(capsys, *arguments: object) -> str:
 def test_push_gives_the_same_detector_back(hub, evaluated, category, tmp_path, capsys):
     assert main(["push", str(evaluated), "--to", REPO]) == 0
     assert REPO in capsys.readouterr().out
-    files = hub.repos[REPO].at("main").files
+    files = hub.repos[REPO].at("main")[1]
     assert {"README.md", "config.json", "model.safetensors", "modeling_uranet.py", "figure.png"} <= files.keys()
     assert files["model.safetensors"] == (evaluated / "model.safetensors").read_bytes()
     assert not any(name.endswith((".bin", ".pt", ".pkl")) for name in files)
@@ -75,7 +75,7 @@ def test_push_gives_the_same_detector_back(hub, evaluated, category, tmp_path, c
 
 def test_the_card_says_what_was_measured(hub, evaluated):
     push(evaluated, REPO)
-    card = ModelCard(hub.repos[REPO].at("main").files["README.md"].decode())
+    card = ModelCard(hub.repos[REPO].at("main")[1]["README.md"].decode())
     card.validate()  # by the Hub's own check
     figures = json.loads((evaluated / "evaluation.json").read_text())
     found = {result.metric_name: result.metric_value for result in card.data.eval_results}
@@ -98,8 +98,8 @@ def test_push_again_sends_no_weights(hub, evaluated):
     hub.reset()
     push(evaluated, REPO)
     assert not [path for method, path in hub.requests if method == "PUT"]
-    first, *more = hub.repos[REPO].commits[1:]
-    assert all(commit.files == first.files for commit in more)
+    trees = list(hub.repos[REPO].commits.values())
+    assert trees[-1] == trees[1]
 
 
 def test_push_of_a_whole_folder_and_the_list(hub, evaluated, tmp_path, capsys):
@@ -129,7 +129,7 @@ def test_push_refusals(hub, evaluated, tmp_path, capsys, monkeypatch):
 
 def test_model_and_hub_methods_of_transformers(hub, evaluated, tmp_path):
     URANetForAnomalyDetection.from_pretrained(evaluated).push_to_hub(REPO)
-    text = hub.repos[REPO].at("main").files["README.md"].decode()
+    text = hub.repos[REPO].at("main")[1]["README.md"].decode()
     assert "Not evaluated" in text or "image AUROC" in text
     assert URANetForAnomalyDetection.from_pretrained(REPO, cache_dir=tmp_path).config.is_calibrated
 
@@ -149,7 +149,7 @@ def test_order_of_places(hub, evaluated, tmp_path, monkeypatch):
     assert not hub.requests
 
 
-@pytest.mark.parametrize("name", ["../../etc", "a/b/c", "two words", "-rf", "x/../y", "", "a\0b", "C:\\x"])
+@pytest.mark.parametrize("name", ["../../nowhere", "a/b/c", "two words", "-rf", "x/../y", "", "a\0b", "C:\\x"])
 def test_a_name_that_is_none_never_becomes_a_path(hub, name, tmp_path):
     with pytest.raises((UserError, ValueError)):
         checkpoint_folder(name, cache_dir=tmp_path)
@@ -210,14 +210,14 @@ def test_what_is_cached_costs_one_request_or_none(hub, evaluated, category, tmp_
 
 def test_an_interrupted_download_goes_on(hub, evaluated, tmp_path):
     hub.add_repo(REPO, files_of(evaluated))
-    hub.cut_after = 4_000_000
+    hub.cut_after = 11_000_000  # the client keeps whole pieces of 10 MiB
     for _ in range(2):  # the client may go on by itself, or the next load does
         try:
             model, _ = load_checkpoint(REPO, cache_dir=tmp_path)
             break
         except UserError as error:
             assert REPO in str(error)
-    assert any(header.startswith("bytes=4000000") or "4000000-" in header for _, header in hub.ranges)
+    assert [header for _, header in hub.ranges] == ["bytes=10485760-"]
     wanted = load_file(evaluated / "model.safetensors")
     assert all(torch.equal(tensor, wanted[name]) for name, tensor in model.state_dict().items())
 
@@ -346,7 +346,7 @@ def test_the_guide_is_true(hub, tmp_path):
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr[-3000:]}"
     assert load_checkpoint("me/uranet-ring", cache_dir=tmp_path / "cache")[0].config.is_calibrated
-    assert "Not evaluated" not in hub.repos["me/uranet-ring"].at("main").files["README.md"].decode()
+    assert "Not evaluated" not in hub.repos["me/uranet-ring"].at("main")[1]["README.md"].decode()
 
 
 def test_the_list_of_an_unreachable_hub(hub, monkeypatch):

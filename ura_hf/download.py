@@ -55,6 +55,8 @@ def checkpoint_folder(
     """
     if Path(subfolder).is_absolute() or ".." in Path(subfolder).parts:
         raise UserError(f"subfolder must be a path inside the checkpoint, but got {subfolder!r}.")
+    if not str(name).strip():
+        raise UserError("the name of a checkpoint is empty: pass a folder or a name.")
     folder = locate(name)
     if folder is None:
         arguments = {"revision": revision, "token": token, "cache_dir": cache_dir}
