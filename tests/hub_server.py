@@ -90,8 +90,7 @@ class Repo:
         entries = tree(files) if blobs else {path: {"oid": None} for path in files}
         siblings = [{**entries[path], "rfilename": path, "blobId": entries[path]["oid"]} for path in sorted(files)]
         info = {"id": self.id, "modelId": self.id, "author": self.id.split("/")[0], **names, "tags": tags, "sha": sha}
-        info |= {"private": self.private, "gated": "auto" if self.gated else False}
-        return info | {"downloads": 0, "likes": 0, "cardData": card, "siblings": siblings}
+        return info | {"private": self.private, "gated": self.gated and "auto", "cardData": card, "siblings": siblings}
 
 
 class HubServer:
@@ -235,10 +234,9 @@ class _Handler(BaseHTTPRequestHandler):
                 return self.hub.tag(repo_id, sent["tag"], sha)
             case ("POST", "batch"):
                 for file in sent["objects"]:
-                    if file["oid"] in self.hub.objects:
-                        continue  # no action: it is there already
                     links = {"upload": f"lfs/{file['oid']}", "verify": f"{repo_id}.git/info/lfs/objects/verify"}
-                    file["actions"] = {action: {"href": f"{self.hub.url}/{link}"} for action, link in links.items()}
+                    if file["oid"] not in self.hub.objects:  # else there is nothing to do
+                        file["actions"] = {name: {"href": f"{self.hub.url}/{link}"} for name, link in links.items()}
                 return {"transfer": "basic", "objects": sent["objects"]}
             case ("POST", "verify") if sent["oid"] in self.hub.objects:
                 return {}

@@ -14,7 +14,7 @@ from conftest import ROOT, tiny_config
 from PIL import Image
 from safetensors.torch import load_file
 
-from ura_hf import URANetConfig, URANetForAnomalyDetection, URANetImageProcessor, UserError
+from ura_hf import URANetConfig, URANetForAnomalyDetection, URANetImageProcessor, URANetPipeline, UserError
 from ura_hf.backbone import WEIGHTS
 from ura_hf.data.demo_parts import KINDS, demo_image
 from ura_hf.demo.examples import example_images
@@ -60,6 +60,7 @@ def test_loads_by_name():
     assert URANetForAnomalyDetection.from_pretrained(RING).config.is_calibrated
     assert URANetConfig.from_pretrained(RING).backbone == "uranet-small"
     assert URANetImageProcessor.from_pretrained(RING).size.height == 256
+    assert URANetPipeline.from_pretrained(RING).model.config.is_calibrated
 
 
 def test_the_page_shows_images_of_twelve_bits_as_bright_as_they_are(tmp_path):

@@ -11,7 +11,7 @@ import torch
 from scipy import ndimage
 from torch.nn import functional
 
-from ura_hf import scoring
+from ura_hf import calibration, scoring
 
 
 def test_l2_distance_by_hand():
@@ -136,7 +136,7 @@ def test_fixed_scale():
 @pytest.mark.parametrize(("count", "rate", "rank"), [(19, 0.05, 19), (99, 0.1, 90), (100, 0.05, 96), (9, 0.5, 5)])
 def test_calibration_takes_the_conformal_rank(count, rate, rank):
     scores = torch.arange(1.0, count + 1)[torch.randperm(count, generator=torch.Generator().manual_seed(0))]
-    assert scoring.calibrate(scores, rate) == rank
+    assert calibration.calibrate(scores, rate) == rank
 
 
 @pytest.mark.parametrize("rate", ["0.01", "0.05", "0.1", "0.2", "0.3", "0.45"])
@@ -145,7 +145,7 @@ def test_calibration_rank_is_exact_for_every_count(rate):
     wrong = {}
     for count in range(1, 400):
         rank = math.ceil((1 - Fraction(rate)) * (count + 1))
-        if rank <= count and (found := scoring.calibrate(torch.arange(1.0, count + 1), float(rate))) != rank:
+        if rank <= count and (found := calibration.calibrate(torch.arange(1.0, count + 1), float(rate))) != rank:
             wrong[count] = (found, rank)
     assert not wrong
 
@@ -153,26 +153,26 @@ def test_calibration_rank_is_exact_for_every_count(rate):
 def test_calibration_holds_the_rate_on_new_scores():
     """Over 3000 calibrations of 49 scores, a new score of the same kind passes in at most 10 %, and about that."""
     scores = torch.rand(3000, 50, generator=torch.Generator().manual_seed(0)).square()
-    passed = np.mean([float(row[49]) > scoring.calibrate(row[:49], 0.1) for row in scores])
+    passed = np.mean([float(row[49]) > calibration.calibrate(row[:49], 0.1) for row in scores])
     assert 0.08 < passed < 0.12
 
 
 @pytest.mark.parametrize("scores", [[1.0], [1.0, 2.0], [1.0, 1.0, 1.0], [0.2, 0.5, 3.0, 0.1]])
 def test_too_few_scores_put_the_threshold_above_all(scores):
-    threshold = scoring.calibrate(torch.tensor(scores), 0.05)
+    threshold = calibration.calibrate(torch.tensor(scores), 0.05)
     assert max(scores) < threshold <= 2 * max(scores) * (1 + 1e-6)
 
 
 def test_few_scores_hold_the_rate_too():
     """Log-normal scores, 3000 calibrations of 8 scores each: a new one passes in at most 5 %, and not in none."""
     scores = torch.randn(3000, 9, generator=torch.Generator().manual_seed(0)).mul(0.2).exp()
-    assert not scoring.enough_to_calibrate(8, 0.05) and scoring.enough_to_calibrate(19, 0.05)
-    passed = np.mean([float(row[8]) > scoring.calibrate(row[:8], 0.05) for row in scores])
+    assert not calibration.enough_to_calibrate(8, 0.05) and calibration.enough_to_calibrate(19, 0.05)
+    passed = np.mean([float(row[8]) > calibration.calibrate(row[:8], 0.05) for row in scores])
     assert 0.03 < passed < 0.06
 
 
 @pytest.mark.parametrize("count", [2, 100])
 def test_threshold_is_positive_even_for_a_dead_map(count):
-    threshold = scoring.calibrate(torch.zeros(count), 0.05)
+    threshold = calibration.calibrate(torch.zeros(count), 0.05)
     assert threshold > 0
     assert scoring.fixed_scale(torch.zeros(1), threshold).item() == 0

@@ -18,7 +18,7 @@ from conftest import ROOT, tiny_config
 from PIL import Image
 from safetensors.torch import load_file
 
-from ura_hf import URANetForAnomalyDetection, UserError, scoring
+from ura_hf import URANetForAnomalyDetection, UserError, calibration
 from ura_hf import training as training_module
 from ura_hf.backbone import Backbone
 from ura_hf.feature_cache import channel_statistics
@@ -292,5 +292,5 @@ def test_thresholds_are_those_of_the_checkpoint(category, resnet18_weights, tmp_
             pixels = processor([paths[row]], return_tensors="pt")["pixel_values"]
             cached = model.backbone.raw(pixels).half().float()
             scores.append(model(features=model.backbone.standardize(cached)).image_score)
-    expected = scoring.calibrate(torch.cat(scores), 0.05)
+    expected = calibration.calibrate(torch.cat(scores), 0.05)
     assert record["thresholds"]["image"] == pytest.approx(expected, rel=2e-4)

@@ -168,8 +168,8 @@ calibrated threshold. An unreadable image is reported and the others go on; the 
 
 
 def _train(options: argparse.Namespace) -> None:
+    from .calibration import enough_to_calibrate
     from .configuration_uranet import URANetConfig
-    from .scoring import enough_to_calibrate
     from .training import TrainingOptions, train
 
     fields = {

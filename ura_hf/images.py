@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 from PIL import Image, UnidentifiedImageError
 
 from .errors import UserError
@@ -33,7 +32,6 @@ _DECODE_ERRORS = (
     RuntimeError,
     struct.error,
     zlib.error,
-    tifffile.TiffFileError,
 )
 
 
@@ -204,6 +202,10 @@ def _decode_deep_png(image: Image.Image) -> np.ndarray | None:
 def _decode_tiff(data: bytes, name: str) -> np.ndarray:
     """Samples of the first page of a TIFF that Pillow cannot hold: 16-bit or float colour."""
     try:
+        import tifffile
+    except ImportError as error:  # where this file came with a checkpoint
+        raise UserError(f"{name} is a TIFF that needs the package tifffile: install it.") from error
+    try:
         with tifffile.TiffFile(io.BytesIO(data)) as tiff:
             page = tiff.pages.first
             _check_pixels(page.imagewidth, page.imagelength, name)
@@ -214,7 +216,7 @@ def _decode_tiff(data: bytes, name: str) -> np.ndarray:
             return _orient(samples, int(tag.value) if tag is not None else 1)
     except UserError:
         raise
-    except (*_DECODE_ERRORS, MemoryError) as error:
+    except (*_DECODE_ERRORS, MemoryError, tifffile.TiffFileError) as error:
         if "imagecodecs" in str(error):
             raise UserError(
                 f"TIFF compression is not supported: {name}; save it uncompressed or with deflate compression"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -46,6 +47,13 @@ class URANetPipeline(Pipeline):
     _load_image_processor = True
     _load_feature_extractor = False
     _load_tokenizer = False
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, **hub: Any) -> URANetPipeline:
+        """The pipeline of a checkpoint by folder or name, as `ura_hf.hub.load_detector`."""
+        from .hub import load_detector
+
+        return load_detector(name, **hub)
 
     def _sanitize_parameters(
         self,

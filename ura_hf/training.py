@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import Trainer, TrainingArguments, set_seed
 
-from . import scoring
+from . import calibration
 from .configuration_uranet import URANetConfig
 from .data.folder import list_images, read_dataset
 from .data.textures import generated_texture
@@ -184,8 +184,8 @@ def calibrate(model: URANetForAnomalyDetection, batches: FeatureBatches, rows: l
         scores.append(output.image_score.cpu())
         peaks.append(output.anomaly_map.amax((1, 2)).cpu())
     config = model.config
-    config.image_threshold = scoring.calibrate(torch.cat(scores), config.false_positive_rate)
-    config.pixel_threshold = scoring.calibrate(torch.cat(peaks), config.false_positive_rate)
+    config.image_threshold = calibration.calibrate(torch.cat(scores), config.false_positive_rate)
+    config.pixel_threshold = calibration.calibrate(torch.cat(peaks), config.false_positive_rate)
 
 
 def _texture_photos(options: TrainingOptions, config: URANetConfig) -> list[Path]:

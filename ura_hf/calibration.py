@@ -1,0 +1,36 @@
+"""Thresholds from the scores of held-out normal images."""
+
+from __future__ import annotations
+
+import math
+
+from scipy import stats
+from torch import Tensor
+
+MIN_LOG_DEVIATION = 0.05  # of normal scores, where few of them happen to agree
+
+
+def calibrate(raw: Tensor, false_positive_rate: float) -> float:
+    """Threshold from held-out normal scores (N,): their (1 - rate) quantile by the conformal rank ceil((1 - rate) (N + 1)).
+
+    Where N is too small for the rate (`enough_to_calibrate`), the prediction bound of a log-normal distribution,
+    exp(mean + t_(N-1)(1 - rate) s sqrt(1 + 1/N)) of the log scores, but above the largest score and at most twice it.
+    """
+    values = raw.flatten().double().sort().values
+    rank = _conformal_rank(len(values), false_positive_rate)
+    if rank <= len(values):
+        return max(float(values[rank - 1]), 1e-12)
+    largest, logs = float(values[-1]), values.clamp_min(1e-12).log()
+    deviation = max(float(logs.std()) if len(logs) > 1 else 0.0, MIN_LOG_DEVIATION)
+    quantile = float(stats.t.ppf(1 - false_positive_rate, max(len(logs) - 1, 1)))
+    bound = math.exp(float(logs.mean()) + quantile * deviation * math.sqrt(1 + 1 / len(logs)))
+    return max(min(max(bound, 1.05 * largest), 2 * largest), 1e-12)
+
+
+def enough_to_calibrate(count: int, false_positive_rate: float) -> bool:
+    """Whether `count` normal scores carry a threshold for this rate without assuming a distribution."""
+    return _conformal_rank(count, false_positive_rate) <= count
+
+
+def _conformal_rank(count: int, rate: float) -> int:
+    return math.ceil(round((1 - rate) * (count + 1), 9))  # (1 - 0.45) 100 is 55.000...01
