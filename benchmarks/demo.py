@@ -45,7 +45,7 @@ def main() -> None:
     ]
     checkpoint = str(output.relative_to(ROOT))
     uranet("train", "--data", data, "--output", checkpoint, *settings, *(f"--set={field}" for field in FIELDS))
-    uranet("evaluate", checkpoint, "--data", data, "--json", f"docs/results/demo-{kind}.json")
+    uranet("evaluate", checkpoint, "--data", data, "--save", "--json", f"docs/results/demo-{kind}.json")
 
 
 if __name__ == "__main__":

@@ -14,12 +14,13 @@ import torch
 from conftest import HUB, ROOT
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoImageProcessor, AutoModel
 
-from ura_hf import URANetConfig, URANetForAnomalyDetection, UserError
+from ura_hf import URANetConfig, URANetForAnomalyDetection, URANetImageProcessor, URANetModel, UserError
 from ura_hf.cli import main
 from ura_hf.download import checkpoint_folder
 from ura_hf.hub import load_checkpoint, load_detector
-from ura_hf.sharing import on_the_hub, push
+from ura_hf.sharing import here, on_the_hub, push
 
 REPO = "tester/uranet-disc"
 LOAD = "import sys; from ura_hf.hub import load_detector; print(load_detector(sys.argv[1])(sys.argv[2])['image_score'])"
@@ -162,6 +163,18 @@ def test_a_typo_is_answered_with_places_and_near_names(hub, tmp_path):
     text = str(caught.value)
     assert "uranet-mvtec-bottle" in text and "bundled" in text and "tester/uranet-mvtec-botle" in text
     assert len(hub.requests) == 1
+
+
+def test_auto_classes_take_a_full_id(hub, evaluated, tmp_path):
+    """With this package imported, its own classes load a pushed checkpoint, not the code that came with it."""
+    push(evaluated, REPO)
+    assert type(AutoConfig.from_pretrained(REPO, cache_dir=tmp_path)) is URANetConfig
+    assert type(AutoModel.from_pretrained(REPO, cache_dir=tmp_path)) is URANetModel
+    assert type(AutoImageProcessor.from_pretrained(REPO, cache_dir=tmp_path)) is URANetImageProcessor
+
+
+def test_bundled_checkpoints_are_listed_with_their_figures():
+    assert all(entry.image_auroc is not None for entry in here() if entry.place == "bundled")
 
 
 def test_a_subfolder_and_a_revision(hub, evaluated, tmp_path):

@@ -113,7 +113,9 @@ def _fetch(name: str, repo: str, subfolder: str, offline: bool, force: bool, arg
     except (TransportError, OSError) as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         answer = f"the Hub answered {status}" if status else " ".join(str(error).split())[:200]
-        raise UserError(f"{repo} could not be fetched ({answer}): try again; what has arrived is kept.") from error
+        raise UserError(
+            f"{repo} could not be fetched ({answer}): try again; files that arrived whole are kept."
+        ) from error
     for file in patterns:
         _verify(folder / file, repo)
     return folder
