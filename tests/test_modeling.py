@@ -285,6 +285,23 @@ def test_training_forward_gives_the_loss_and_its_parts():
     assert not without
 
 
+@pytest.mark.parametrize("switch", ["bayesian_perception", "weigh_keys", "take_out_queries"])
+def test_a_switched_off_part_still_learns_and_comes_back(switch, tmp_path):
+    """The switch reaches the network, leaves no parameter without a gradient path, and is read back from the file."""
+    torch.manual_seed(0)
+    detector = URANetForAnomalyDetection(tiny_config(**{switch: False})).train()
+    detector(pixels(4), num_images=100).loss.backward()
+    assert not [n for n, p in detector.named_parameters() if p.requires_grad and p.grad is None]
+    detector.eval().save_pretrained(tmp_path)
+    again = URANetForAnomalyDetection.from_pretrained(tmp_path)
+    off = URANetForAnomalyDetection(tiny_config()).eval()
+    off.load_state_dict(detector.state_dict(), strict=switch != "bayesian_perception")
+    with torch.no_grad():
+        expected = detector(pixels(1)).restored_features
+        assert torch.equal(again(pixels(1)).restored_features, expected)
+        assert not torch.equal(off(pixels(1)).restored_features, expected)
+
+
 @pytest.mark.parametrize("wrong", [torch.zeros(1, 3, 32, 64), torch.zeros(1, 1, 64, 64)])
 def test_wrong_pixel_shape(model, wrong):
     with pytest.raises(UserError, match=r"pixel_values must be \(B, 3, 64, 64\), but got"):

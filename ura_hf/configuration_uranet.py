@@ -52,10 +52,15 @@ class URANetConfig(PreTrainedConfig):
         memory_tokens: Normal tokens of the training set that every restoration attends to (0: only the image's own).
         memory_cells: Normal cells of the training set that every cell is compared with; 0 needs `residuals` without them.
         perception_size: Hidden channels of the Bayesian perception.
+        bayesian_perception: Whether the perception's last two layers have distributions over their weights; without, no KL and
+            no epistemic uncertainty.
         prior_std: Standard deviation of the weights' Gaussian prior, > 0.
         num_samples: Weight samples drawn at inference for the predictive distribution, at least 1.
         sample_seed: Seed of these samples: the same image and weights give the same maps.
         uncertainty_weight: w in the suspicion m = clip(p + w u, 0, 1), >= 0.
+        weigh_keys: Whether attention weighs keys by their normality, log(1 - m + eps).
+        take_out_queries: Whether suspicious content is taken out of the queries, (1 - m) t + m t_mask. With neither and no
+            `memory_tokens`, what is left is plain reconstruction.
         source_weights: Relative weights of the anomaly sources ``texture``, ``self`` and ``noise``.
         mask_weights: Relative weights of the mask families ``large``, ``small``, ``thin``, ``subtle`` and ``empty``.
         max_blend: Upper end of b ~ U(0, max_blend) in F~ = (1-M) F + M (b F + (1-b) A), in [0, 1).
@@ -94,10 +99,13 @@ class URANetConfig(PreTrainedConfig):
         memory_tokens: int = 512,
         memory_cells: int = 4096,
         perception_size: int = 128,
+        bayesian_perception: bool = True,
         prior_std: float = 0.1,
         num_samples: int = 8,
         sample_seed: int = 0,
         uncertainty_weight: float = 0.5,
+        weigh_keys: bool = True,
+        take_out_queries: bool = True,
         source_weights: dict[str, float] | None = None,
         mask_weights: dict[str, float] | None = None,
         max_blend: float = 0.8,
@@ -127,10 +135,13 @@ class URANetConfig(PreTrainedConfig):
         self.memory_tokens = memory_tokens
         self.memory_cells = memory_cells
         self.perception_size = perception_size
+        self.bayesian_perception = bayesian_perception
         self.prior_std = prior_std
         self.num_samples = num_samples
         self.sample_seed = sample_seed
         self.uncertainty_weight = uncertainty_weight
+        self.weigh_keys = weigh_keys
+        self.take_out_queries = take_out_queries
         self.source_weights = dict(SOURCE_WEIGHTS) if source_weights is None else source_weights
         self.mask_weights = dict(MASK_WEIGHTS) if mask_weights is None else mask_weights
         self.max_blend = max_blend
@@ -197,6 +208,8 @@ class URANetConfig(PreTrainedConfig):
             value = getattr(self, field)
             whole = isinstance(value, int) and not isinstance(value, bool)
             require(whole and low <= value <= high, field, f"a whole number from {low} to {high}")
+        for field in ("bayesian_perception", "weigh_keys", "take_out_queries"):
+            require(isinstance(getattr(self, field), bool), field, "True or False")
         require(self.grid_size % self.patch_size == 0, "patch_size", f"a divisor of grid_size ({self.grid_size})")
         require(self.hidden_size % self.num_attention_heads == 0, "num_attention_heads", "a divisor of hidden_size")
         require(self.grid_size <= self.image_size, "grid_size", f"at most image_size ({self.image_size})")

@@ -22,7 +22,7 @@ from .download import WEIGHTS_FILE, checkpoint_folder, require_files, split_hub_
 from .errors import UserError
 from .losses import dice_loss, focal_loss, weigh_hard_cells
 from .memory import NormalMemory
-from .perception import AnomalyPerception, VariationalLinear, binary_entropy
+from .perception import AnomalyPerception, PlainLinear, VariationalLinear, binary_entropy
 from .restoration import FeatureRestoration
 from .scoring import direction_distance, fixed_scale, gaussian_smooth, geometric_mean, image_score, l2_distance
 from .synthesis import synthesize
@@ -81,7 +81,7 @@ class URANetPreTrainedModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         if getattr(module, "_uranet_frozen", False):
             return
-        if isinstance(module, (VariationalLinear, FeatureRestoration)):
+        if isinstance(module, (VariationalLinear, PlainLinear, FeatureRestoration)):
             module.reset_parameters()
         else:
             super()._init_weights(module)
@@ -155,7 +155,7 @@ class URANetModel(URANetPreTrainedModel):
         for module in self.extractor.modules():
             module._uranet_frozen = True  # type: ignore[assignment]
         channels = self.extractor.channels
-        self.perception = AnomalyPerception(channels, c.perception_size, c.prior_std)
+        self.perception = AnomalyPerception(channels, c.perception_size, c.prior_std, c.bayesian_perception)
         self.restoration = FeatureRestoration(
             channels,
             c.grid_size,
@@ -166,6 +166,8 @@ class URANetModel(URANetPreTrainedModel):
             c.mlp_ratio,
             c.bottleneck_dropout,
             c.memory_tokens,
+            c.weigh_keys,
+            c.take_out_queries,
         )
         self.memory = NormalMemory(c.memory_cells, channels)
         self.deep_memory = NormalMemory(c.memory_cells, sum(self.extractor.deep_channels))
