@@ -39,8 +39,8 @@ def detection(report: dict) -> str:
 
 def peers(report: dict) -> str:
     """Markdown tables of `benchmarks/peers.py`: the mean over the data sets, then each of them."""
-    head = [*COLUMNS.values(), "train s", "ms/image", "GiB"]
-    keys = [*COLUMNS, "train_seconds", "ms_per_image", "peak_memory_gib"]
+    head = [*COLUMNS.values(), "epochs", "train CPU s", "ms/image", "GiB"]
+    keys = ("train_cpu_seconds", "ms_per_image", "peak_memory_gib")
     lines = []
     places = ["mean", *(name for name in dict.fromkeys(run["dataset"] for run in report["runs"]))]
     for place in places:
@@ -51,13 +51,25 @@ def peers(report: dict) -> str:
         lines += [f"**{title}**", "", "| model | seeds | " + " | ".join(head) + " |", "|---" * (len(head) + 2) + "|"]
         for model, row in rows.items():
             cells = [f"{row[k]['mean']:.3f} ± {row[k]['spread'] / 2:.3f}" for k in COLUMNS]
-            cells += [f"{row[k]['mean']:.{1 if k == 'peak_memory_gib' else 0}f}" for k in keys[len(COLUMNS) :]]
+            cells.append(
+                _epochs([r for r in report["runs"] if r["model"] == model and place in ("mean", r["dataset"])])
+            )
+            cells += [f"{row[k]['mean']:.{1 if k == 'peak_memory_gib' else 0}f}" for k in keys]
             lines.append(f"| {model} | {row['image_auroc']['seeds']} | " + " | ".join(cells) + " |")
         lines.append("")
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     lines += [f"± is half of largest minus smallest over seeds. {report['hardware']}, {versions}, {report['date']}."]
     lines += ["Settings that could favour one side:", "", *(f"- {note}" for note in report["notes"])]
     return "\n".join(lines)
+
+
+def _epochs(runs: list[dict]) -> str:
+    """Fewest epochs that the budget left, of those documented; empty for what isn't trained by epochs."""
+    trained = [run["training"] for run in runs if "documented_epochs" in run["training"]]
+    if not trained:
+        return ""
+    fewest = min(trained, key=lambda training: training["epochs"])
+    return f"{fewest['epochs']:.0f} of {fewest['documented_epochs']}"
 
 
 TABLES = {"detection": (detection, "README.md"), "peers": (peers, "docs/comparison.md")}

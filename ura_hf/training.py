@@ -283,6 +283,7 @@ def _record(
         },
         "processes": trainer.args.world_size,
         "seconds": round(time.monotonic() - began, 1),
+        "cpu_seconds": round(sum(os.times()[:4]), 1),
         "resumed": resumed,
         "peak_memory_gib": round(peak, 2),
         "peak_gpu_memory_gib": round(torch.cuda.max_memory_allocated() / 2**30, 2) if gpu else None,
