@@ -81,7 +81,7 @@ thresholds. The checkpoint is that of the last step.
 
 Killed or interrupted runs go on from the last saved step when the same command is repeated. Several processes or
 GPUs: accelerate launch -m ura_hf train ...""",
-        "uranet train --data photos/ring --output runs/ring --steps 800 --seed 0",
+        "uranet train --data photos/ring --output runs/ring --seed 0",
     )
     data = parser.add_argument_group("data")
     data.add_argument("--data", type=Path, required=True, metavar="DIR", help="category or folder of good images")
@@ -94,6 +94,12 @@ GPUs: accelerate launch -m ura_hf train ...""",
         "--max-value", type=float, metavar="V", help="white in 16-bit images, e.g. 4095 for 12-bit cameras"
     )
     data.add_argument("--resize-mode", choices=("stretch", "pad"), default="stretch", help="pad keeps the aspect ratio")
+    data.add_argument(
+        "--pose",
+        choices=("auto", "fixed", "any"),
+        default="auto",
+        help="any: parts lie in any rotation (default: told)",
+    )
     model = parser.add_argument_group("model")
     model.add_argument("--backbone", metavar="NAME", help="any timm CNN (default: wide_resnet50_2.tv_in1k)")
     model.add_argument(
@@ -105,7 +111,7 @@ GPUs: accelerate launch -m ura_hf train ...""",
         "--set", action="append", default=[], metavar="FIELD=JSON", help="any other field of URANetConfig"
     )
     run = parser.add_argument_group("training")
-    run.add_argument("--steps", type=int, default=800, help="optimiser steps (default: %(default)s)")
+    run.add_argument("--steps", type=int, default=600, help="optimiser steps (default: %(default)s)")
     run.add_argument("--batch-size", type=int, default=8, help="images a step and process (default: %(default)s)")
     run.add_argument("--learning-rate", type=float, default=1e-3, help="peak of the schedule (default: %(default)s)")
     run.add_argument(
