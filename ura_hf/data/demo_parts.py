@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,14 +81,19 @@ def write_demo_data(kind: str, output: Path, train: int = 60, good: int = 20, ea
     for row, defect in enumerate(KINDS[kind][2]):
         jobs += [(f"test/{defect}", i, defect, 20_000 + 1000 * row + i) for i in range(each)]
     try:
-        for folder, index, defect, seed in tqdm(jobs, desc=f"drawing {kind}", unit="image"):
-            pixels, mask = demo_image(kind, seed, defect, side)
-            path = output / folder / f"{index:03d}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(path)
-            if defect is not None:
-                target = output / "ground_truth" / defect / f"{index:03d}_mask.png"
-                target.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(mask.astype(np.uint8) * 255).save(target)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=output.parent) as work:
+            root = Path(work) / "category"
+            for folder, index, defect, seed in tqdm(jobs, desc=f"drawing {kind}", unit="image"):
+                pixels, mask = demo_image(kind, seed, defect, side)
+                _save(pixels, root / folder / f"{index:03d}.png")
+                if defect is not None:
+                    _save(mask.astype(np.uint8) * 255, root / "ground_truth" / defect / f"{index:03d}_mask.png")
+            root.replace(output)  # all or nothing
     except OSError as error:
         raise UserError(f"{output} can't be written ({error.strerror}): choose another folder.") from error
+
+
+def _save(pixels: NDArray[np.uint8], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
