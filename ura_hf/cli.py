@@ -101,7 +101,12 @@ GPUs: accelerate launch -m ura_hf train ...""",
         help="any: parts lie in any rotation (default: told)",
     )
     model = parser.add_argument_group("model")
-    model.add_argument("--backbone", metavar="NAME", help="any timm CNN (default: wide_resnet50_2.tv_in1k)")
+    model.add_argument(
+        "--backbone",
+        metavar="NAME",
+        help="any timm CNN, or uranet-small, which lies in the package (default: wide_resnet50_2.tv_in1k; uranet-small "
+        "where its weights can't be fetched)",
+    )
     model.add_argument(
         "--backbone-weights", type=Path, metavar="FILE", help="its weights as safetensors; default: the Hub"
     )
@@ -176,6 +181,7 @@ calibrated threshold. An unreadable image is reported and the others go on; the 
 def _train(options: argparse.Namespace) -> None:
     from .calibration import enough_to_calibrate
     from .configuration_uranet import URANetConfig
+    from .default_backbone import default_backbone
     from .training import TrainingOptions, train
 
     fields = {
@@ -194,9 +200,11 @@ def _train(options: argparse.Namespace) -> None:
         raise UserError(
             f"--set must name a field of URANetConfig, but got {unknown[0]!r}: see help(ura_hf.URANetConfig)."
         )
-    chosen = {name: getattr(options, name) for name in TrainingOptions.__dataclass_fields__}
+    chosen = TrainingOptions(**{name: getattr(options, name) for name in TrainingOptions.__dataclass_fields__})
+    if "backbone" not in fields and options.backbone_weights is None and options.data.is_dir():
+        fields["backbone"] = default_backbone(options.output)
     command = " ".join(["uranet", *sys.argv[1:]])
-    record = train(TrainingOptions(**chosen), URANetConfig(**fields), command)
+    record = train(chosen, URANetConfig(**fields), command)
     if int(os.environ.get("RANK", "0")) == 0:
         count, held = record["images"]["fitted"], record["images"]["held_out"]
         print(

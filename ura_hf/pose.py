@@ -43,7 +43,8 @@ def rotation_ratio(images: Sequence[Path], backbone: Backbone, processor: URANet
     """How much farther turned images lie from the others than upright ones do: about 1 where parts lie in any rotation.
 
     For a third of the images: the distance to the nearest deep cells of the others when turned by 30 to 330 degrees, over the
-    same when hardly turned, which resamples the pixels alike; of these ratios the geometric mean. None for fewer than `MIN_IMAGES` images.
+    same when hardly turned, which resamples the pixels alike; of these ratios the geometric mean.
+    None for fewer than `MIN_IMAGES` images.
     """
     if len(images) < MIN_IMAGES:
         return None

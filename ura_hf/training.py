@@ -230,6 +230,7 @@ def _record(
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "command": command,
+        "backbone": trainer.model.config.backbone,
         "options": {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(options).items()},
         "images": images,
         "pose": pose,
