@@ -45,7 +45,7 @@ NOTES = [
     "FRE, STFPM, ReverseDistillation and SuperSimpleNet stop at their documented epochs (FRE's documents name none: 220) or at "
     "the budget of CPU time, last step; on CPUs the budget comes first for the last three (favours the others).",
     "Frozen extractors see each training image once and students compute channels-last: the same mathematics, faster.",
-    "The coresets of PatchCore and MH-PatchCore are selected by benchmarks/farthest.py, exact and faster; before every run it is "
+    "PatchCore and MH-PatchCore coresets are selected by ura_hf.memory.farthest_points, exact and faster; before every run it is "
     "compared with anomalib's own selection.",
     "MH-PatchCore's centre crop to 224 is left out, as every model sees the whole image.",
     "Left out of anomalib's list: CFA (compares every cell with 4096 centres at every step, hours on CPUs), DFKDE (wants the "

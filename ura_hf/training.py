@@ -60,6 +60,7 @@ class TrainingOptions:
         max_value: Value of white in 16-bit images; None: 65535.
         resize_mode: ``stretch`` or ``pad``, as in URANetImageProcessor.
         limit: Use only this many good images, drawn by the seed; None: all.
+        cache: Folder that keeps the frozen features for later runs on the same images; None: each run computes its own.
         half: Round the weights to float16 before calibration and store them so, for half the size.
     """
 
@@ -77,6 +78,7 @@ class TrainingOptions:
     max_value: float | None = None
     resize_mode: str = "stretch"
     limit: int | None = None
+    cache: Path | None = None
     half: bool = False
 
     def __post_init__(self) -> None:
@@ -106,7 +108,7 @@ def train(options: TrainingOptions, config: URANetConfig, command: str | None = 
     images = [sample.image for sample in read_dataset(options.data).train]
     images = _some(images, min(options.limit or MAX_IMAGES, MAX_IMAGES), options.seed)
     photos = _texture_photos(options, config)
-    choices = {k: v for k, v in dataclasses.asdict(options).items() if k != "output"}
+    choices = {k: v for k, v in dataclasses.asdict(options).items() if k not in ("output", "cache")}
     files = {"images": files_fingerprint(images), "textures": files_fingerprint(photos)}
     work = claim_output(options.output, choices | files | {"config": config.to_diff_dict()}, state)
     set_seed(options.seed)
@@ -120,10 +122,12 @@ def train(options: TrainingOptions, config: URANetConfig, command: str | None = 
     if options.half:
         model.backbone.half().float()
     with state.main_process_first():
-        features = cached_features(images, model.backbone, processor, work, "training")
+        features = cached_features(images, model.backbone, processor, options.cache or work, "training")
         if not photos and config.source_weights.get("texture"):
             photos = _generated_textures(work, config.image_size, options.seed)
-        textures = cached_features(photos, model.backbone, processor, work, "texture") if photos else None
+        textures = (
+            cached_features(photos, model.backbone, processor, options.cache or work, "texture") if photos else None
+        )
     held_out, fitted = _split(len(images), options)
     model.backbone.set_statistics(*channel_statistics(features, fitted), config.std_floor)
     if options.half:
