@@ -103,10 +103,10 @@ def train(options: TrainingOptions, config: URANetConfig, command: str | None = 
     Raises:
         UserError: Data, weights or the output folder can't be used.
     """
-    began = time.monotonic()
+    began = time.monotonic(), sum(os.times()[:4])
     state = PartialState(cpu=not torch.cuda.is_available())
     images = [sample.image for sample in read_dataset(options.data).train]
-    images = _some(images, min(options.limit or MAX_IMAGES, MAX_IMAGES), options.seed)
+    images = draw_images(images, min(options.limit or MAX_IMAGES, MAX_IMAGES), options.seed)
     photos = _texture_photos(options, config)
     choices = {k: v for k, v in dataclasses.asdict(options).items() if k not in ("output", "cache")}
     files = {"images": files_fingerprint(images), "textures": files_fingerprint(photos)}
@@ -200,10 +200,10 @@ def _texture_photos(options: TrainingOptions, config: URANetConfig) -> list[Path
     photos = list_images(options.textures, recursive=True)
     if not photos:
         raise UserError(f"{options.textures} holds no images: correct --textures or leave it out.")
-    return _some(photos, MAX_IMAGES, options.seed)
+    return draw_images(photos, MAX_IMAGES, options.seed)
 
 
-def _some(images: list[Path], count: int | None, seed: int) -> list[Path]:
+def draw_images(images: list[Path], count: int | None, seed: int) -> list[Path]:
     """At most `count` images, drawn by the seed, in their order."""
     order = np.random.default_rng(seed).permutation(len(images))[:count].tolist()
     return [images[i] for i in sorted(order)]
@@ -268,7 +268,7 @@ def fill_memories(model: URANetForAnomalyDetection, batches: FeatureBatches, see
 def _record(
     options: TrainingOptions,
     trainer: Trainer,
-    began: float,
+    began: tuple[float, float],
     fitted: int,
     held_out: int,
     resumed: bool,
@@ -286,8 +286,8 @@ def _record(
             "false_positive_rate": trainer.model.config.false_positive_rate,
         },
         "processes": trainer.args.world_size,
-        "seconds": round(time.monotonic() - began, 1),
-        "cpu_seconds": round(sum(os.times()[:4]), 1),
+        "seconds": round(time.monotonic() - began[0], 1),
+        "cpu_seconds": round(sum(os.times()[:4]) - began[1], 1),
         "resumed": resumed,
         "peak_memory_gib": round(peak, 2),
         "peak_gpu_memory_gib": round(torch.cuda.max_memory_allocated() / 2**30, 2) if gpu else None,
