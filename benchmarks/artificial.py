@@ -25,7 +25,7 @@ Mask = NDArray[np.bool_]
 
 
 def add_defect(image: Picture, kind: str, rng: np.random.Generator) -> tuple[Picture, Mask]:
-    """One defect in an image (H, W, 3), and the mask of the pixels that it changes visibly, (H, W).
+    """One defect in an image (H, W, 3), and the mask of the pixels that it changes visibly, gaps closed, (H, W).
 
     Sizes are for a shorter side of 256 pixels and scale with it: `spot` 2 to 10 across, `scratch` 20 to 100 long and 1 to 2.5
     wide, `cut_paste` a rectangle of 12 to 60 a side from elsewhere, `texture` a patch of 16 to 60 across of another material.
@@ -33,18 +33,23 @@ def add_defect(image: Picture, kind: str, rng: np.random.Generator) -> tuple[Pic
     height, width = image.shape[:2]
     unit = min(height, width) / 256
     plain = image.astype(np.float64)
+    grey = np.ptp(image, axis=2).max() <= 2
     border = np.median(np.concatenate([plain[0], plain[-1], plain[:, 0], plain[:, -1]]), axis=0)
     result, mask = image, np.zeros((height, width), dtype=bool)
     for _ in range(50):
         cover, content = _DEFECTS[kind](plain, unit, rng)
+        if grey:
+            content = np.broadcast_to(content, image.shape).mean(2, keepdims=True)
         drawn = np.rint(plain + cover[..., None] * (content - plain)).clip(0, 255).astype(np.uint8)
         changed = np.abs(drawn.astype(int) - image).max(2) >= CHANGED
-        if changed.sum() < 3:
-            continue
-        result, mask = drawn, changed
-        if np.abs(plain[changed].mean(0) - border).max() > ON_PART:
+        if changed.sum() < max(3, 0.6 * (cover > 0.25).sum()):
+            continue  # hardly to be seen
+        result, mask = drawn, changed | ndimage.binary_closing(changed, iterations=2)
+        if (np.abs(plain[changed] - border).max(1) > ON_PART).mean() > 0.6:
             break  # on the part and not beside it; where the part fills the picture the last try stays
-    return result, mask
+    return (
+        (result, mask) if mask.any() else add_defect(image, "spot", rng)
+    )  # an even picture has nothing to cut and paste
 
 
 def _grid(plain: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[Any]]:
