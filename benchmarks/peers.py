@@ -8,36 +8,37 @@ Needs `pip install -e .[benchmarks]`.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
-import platform
 import resource
 import shutil
 import statistics
-import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 import torch
 from detection import DATASETS, ROOT, WEIGHTS
 from detection import run as run_uranet
+from runs import commit, cpu_seconds, part, read_runs, run_missing, versions, write_report
 
 from ura_hf import URANetForAnomalyDetection, URANetImageProcessor
 from ura_hf.data.folder import read_dataset
 from ura_hf.evaluation import evaluate
 from ura_hf.metrics import METRIC_KEYS
+from ura_hf.training import draw_images
 
+KEY = ("model", "dataset", "seed")
 OURS = "uranet"
 FITTED = ("patchcore_0.01", "patchcore_0.1", "mh_patchcore", "padim", "dfm")
 DESCENDED = ("fre", "stfpm", "reverse_distillation", "supersimplenet")
 NAMES = (OURS, *FITTED, *DESCENDED)
+FEW = "Trained on {} good images, the same ones for every model, drawn by the seed."
 NOTES = [
     "Same ResNet-18 ImageNet weights, 256x256 bilinear input without crop, ImageNet normalisation, one evaluator for all.",
-    "URA-Net holds a tenth of the good images out for its thresholds; the others train on all of them (favours the others).",
+    "URA-Net holds a tenth of the good images out for its thresholds, a quarter of few; the others train on all of them "
+    "(favours the others).",
     "URA-Net's map rule and image-score rule were chosen on test images of pill and magnetic_tile, see docs/method.md "
     "(favours URA-Net); the others run at their documented settings, which their authors chose on MVTec AD.",
     "URA-Net uses texture photos (../shared/data/textures) as a source of artificial anomalies; the others take none.",
@@ -45,7 +46,7 @@ NOTES = [
     "FRE, STFPM, ReverseDistillation and SuperSimpleNet stop at their documented epochs (FRE's documents name none: 220) or at "
     "the budget of CPU time, last step; on CPUs the budget comes first for the last three (favours the others).",
     "Frozen extractors see each training image once and students compute channels-last: the same mathematics, faster.",
-    "The coresets of PatchCore and MH-PatchCore are selected by benchmarks/farthest.py, exact and faster; before every run it is "
+    "PatchCore and MH-PatchCore coresets are selected by ura_hf.memory.farthest_points, exact and faster; before every run it is "
     "compared with anomalib's own selection.",
     "MH-PatchCore's centre crop to 224 is left out, as every model sees the whole image.",
     "Left out of anomalib's list: CFA (compares every cell with 4096 centres at every step, hours on CPUs), DFKDE (wants the "
@@ -69,17 +70,13 @@ def latency(model: Any) -> float:
     return 1000 * statistics.median(times[5:])
 
 
-def _cpu_seconds() -> float:
-    """CPU seconds of this process, its threads and its finished children."""
-    return sum(os.times()[:4])
-
-
 def run_one(name: str, dataset: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """Train and evaluate in this process."""
-    facts = {"model": name, "threads": torch.get_num_threads(), "commit": _commit()}
-    began = _cpu_seconds()
+    facts = {"model": name, "threads": torch.get_num_threads(), "commit": commit()}
+    began = cpu_seconds()
     if name == OURS:
-        found = run_uranet(dataset, seed, options.shared, options.work, [])
+        limit = [f"--limit={options.limit}"] if options.limit else []
+        found = run_uranet(dataset, seed, options.shared, options.work, limit)
         training = found.pop("training")
         model = URANetForAnomalyDetection.from_pretrained(options.work / f"{dataset}-{seed}").eval()
         facts |= {"train_cpu_seconds": training["cpu_seconds"], "peak_memory_gib": training["peak_memory_gib"]}
@@ -88,10 +85,10 @@ def run_one(name: str, dataset: str, seed: int, options: argparse.Namespace) -> 
 
     data = options.shared / DATASETS[dataset]
     processor = URANetImageProcessor(size={"height": 256, "width": 256})
-    paths = [sample.image for sample in read_dataset(data).train]
+    paths = draw_images([sample.image for sample in read_dataset(data).train], options.limit, seed)
     images = torch.cat([processor([path], return_tensors="pt")["pixel_values"] for path in paths])
     model, training = train_rival(name, options.shared / WEIGHTS, images, options.budget, seed)
-    seconds = _cpu_seconds() - began
+    seconds = cpu_seconds() - began
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "linux" else 2**30)
     report = evaluate(model, processor, data)  # type: ignore[arg-type]
     return {
@@ -104,17 +101,6 @@ def run_one(name: str, dataset: str, seed: int, options: argparse.Namespace) -> 
         "ms_per_image": latency(model),
         "training": {**training, "images": len(images), "budget_seconds": options.budget},
     }
-
-
-def _commit() -> str | None:
-    """The commit of the checkout, marked where the code differs from it; None outside of one."""
-
-    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
-
-    if not (commit := git("rev-parse", "--short", "HEAD").stdout.strip()):
-        return None
-    return commit + "-dirty" * git("diff", "--quiet", "HEAD", "--", "ura_hf", "benchmarks").returncode
 
 
 def summarise(runs: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
@@ -142,15 +128,7 @@ def _mean_and_spread(values: list[float]) -> dict[str, float]:
     return {"mean": statistics.mean(values), "spread": max(values) - min(values), "seeds": len(values)}
 
 
-def _key(run: dict[str, Any]) -> tuple[str, str, int]:
-    return run["model"], run["dataset"], run["seed"]
-
-
-def _runs(output: Path) -> dict[tuple[str, str, int], dict[str, Any]]:
-    return {_key(run): run for run in json.loads(output.read_text())["runs"]} if output.exists() else {}
-
-
-def main() -> None:
+def main(**defaults: Any) -> None:
     """Run what is missing, each in a process of its own, and write the results after every run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     shared = Path(os.environ.get("URA_HF_SHARED", ROOT.parent / "shared"))
@@ -167,82 +145,47 @@ def main() -> None:
     parser.add_argument(
         "--redo", nargs="+", choices=NAMES, default=[], help="run these models anew, e.g. after a change"
     )
+    parser.add_argument("--limit", type=int, help="train on this many good images, drawn by the seed (default: all)")
     parser.add_argument("--only", nargs=3, metavar=("MODEL", "DATASET", "SEED"), help=argparse.SUPPRESS)
+    parser.set_defaults(**defaults)
     options = parser.parse_args()
-    options.work.mkdir(parents=True, exist_ok=True)
     if options.only:
         name, dataset, seed = options.only[0], options.only[1], int(options.only[2])
         result = run_one(name, dataset, seed, options)
-        _part(options.work, name, dataset, seed).write_text(json.dumps(result))
+        part(options.work, (name, dataset, seed)).write_text(json.dumps(result))
         return
     wanted = [(m, d, s) for s in options.seeds for d in options.datasets for m in options.models]
     forget(options, [key for key in wanted if key[0] in options.redo])
-    missing = [key for key in wanted if key not in _runs(options.output)]
-    failed = []
-    with ThreadPoolExecutor(options.jobs) as pool:
-        waiting = {pool.submit(_run_apart, *key, options): key for key in missing}
-        for future in as_completed(waiting):
-            part = _part(options.work, *waiting[future])
-            if future.result():
-                write(options, _runs(options.output) | {waiting[future]: json.loads(part.read_text())})
-            else:
-                failed.append(waiting[future])
-    if failed:
-        sys.exit(f"{len(failed)} runs failed, their messages are above: {failed}. Run the same command again to retry.")
+    missing = [key for key in wanted if key not in read_runs(options.output, KEY)]
+    passed = ["--shared", options.shared, "--work", options.work, "--budget", options.budget]
+    passed += ["--limit", options.limit] if options.limit else []
+
+    def add(key: tuple[Any, ...], run: dict[str, Any]) -> None:
+        write(options, read_runs(options.output, KEY) | {key: run})
+
+    run_missing(__file__, missing, options.work, options.jobs, passed, add)
 
 
 def forget(options: argparse.Namespace, keys: list[tuple[str, str, int]]) -> None:
     """Drop runs from the results, and what would bring them back."""
     for name, dataset, seed in keys:
-        _part(options.work, name, dataset, seed).unlink(missing_ok=True)
+        part(options.work, (name, dataset, seed)).unlink(missing_ok=True)
         if name == OURS:
             shutil.rmtree(options.work / f"{dataset}-{seed}", ignore_errors=True)
             (options.work / f"{dataset}-{seed}.json").unlink(missing_ok=True)
     if keys and options.output.exists():
-        write(options, {key: run for key, run in _runs(options.output).items() if key not in keys})
+        left = {key: run for key, run in read_runs(options.output, KEY).items() if key not in keys}
+        write(options, left)
 
 
-def _part(work: Path, name: str, dataset: str, seed: int) -> Path:
-    return work / f"{name}-{dataset}-{seed}.json"
-
-
-def _run_apart(name: str, dataset: str, seed: int, options: argparse.Namespace) -> bool:
-    """One run in its own process; what an interrupted call left finished is used again."""
-    if _part(options.work, name, dataset, seed).exists():
-        return True
-    threads = str(max(1, (os.cpu_count() or 1) // options.jobs))
-    places = ["--shared", options.shared, "--work", options.work, "--budget", options.budget]
-    command = [sys.executable, __file__, *places, "--only", name, dataset, seed]
-    environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-    return subprocess.run([str(part) for part in command], env=environment).returncode == 0
-
-
-def write(options: argparse.Namespace, found: dict[tuple[str, str, int], dict[str, Any]]) -> None:
+def write(options: argparse.Namespace, found: dict[tuple[Any, ...], dict[str, Any]]) -> None:
     """Write all runs with their summary."""
     names, datasets = list(NAMES), list(DATASETS)
     order = sorted(found, key=lambda key: (names.index(key[0]), datasets.index(key[1]), key[2]))
     runs = [found[key] for key in order]
-    report = {
-        "command": " ".join(["python", *sys.argv]),
-        "notes": NOTES,
-        "hardware": f"{os.cpu_count()} CPU cores ({platform.machine()}), {options.jobs} runs at a time",
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, **_anomalib()},
-        "date": datetime.date.today().isoformat(),
-        "summary": summarise(runs),
-        "runs": runs,
-    }
-    partial = options.output.with_suffix(".partial")
-    partial.write_text(json.dumps(report, indent=1) + "\n")
-    partial.replace(options.output)
-
-
-def _anomalib() -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return {"anomalib": version("anomalib")}
-    except PackageNotFoundError:
-        return {}
+    notes = [FEW.format(options.limit)] * bool(options.limit) + NOTES
+    facts = {"jobs": options.jobs, "limit": options.limit, "versions": versions("torch", "transformers", "anomalib")}
+    write_report(options.output, {"notes": notes, **facts, "summary": summarise(runs), "runs": runs})
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """anomalib's models with the given ResNet-18 weights, trained as documented, behind the interface of our evaluation.
 
 Needs `pip install -e .[benchmarks]`. Made faster without another result, up to rounding: frozen extractors see each training
-image once, students compute channels-last, and coresets are selected by `farthest.py`.
+image once, students compute channels-last, and coresets are selected by `ura_hf.memory.farthest_points`.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ from anomalib.models.image.stfpm.loss import STFPMLoss
 from anomalib.models.image.stfpm.torch_model import STFPMModel
 from anomalib.models.image.supersimplenet.loss import SSNLoss
 from anomalib.models.image.supersimplenet.torch_model import SupersimplenetModel
-from farthest import farthest_points
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
+
+from ura_hf.memory import farthest_points
 
 BACKBONE = "resnet18"
 ALL = ["layer1", "layer2", "layer3"]
@@ -163,7 +164,7 @@ def check_selections() -> None:
         found.append(select(KCenterGreedy(points, 0.2)))
     blocks = [select(points.double(), 100) for select in (mh_components._farthest_first_coreset, _mh_coreset)]
     if found[0] != found[1] or not torch.equal(*blocks):
-        raise SystemExit("the fast coreset differs from anomalib's: compare farthest.py with the installed anomalib.")
+        raise SystemExit("the fast coreset differs from anomalib's: compare ura_hf.memory with the installed anomalib.")
 
 
 def _patchcore(ratio: float, weights: Path, images: Tensor, budget: float) -> tuple[nn.Module, dict[str, Any]]:

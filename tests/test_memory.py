@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from ura_hf import memory as memory_module
-from ura_hf.memory import NormalMemory, greedy_coreset
+from ura_hf.memory import NormalMemory, farthest_points, greedy_coreset
 
 # The look-up
 
@@ -93,3 +93,35 @@ def test_coreset_of_no_more_points_than_asked(count):
 def test_coreset_has_the_asked_size(count):
     chosen = greedy_coreset([torch.randn(9, 3)], count, torch.Generator().manual_seed(0))
     assert len(chosen) == count
+
+
+def one_by_one(points: torch.Tensor, count: int, first: int) -> list[int]:
+    """Farthest points by the definition: every centre against every point."""
+    chosen = [first]
+    while len(chosen) < count:
+        distances = torch.cdist(points.double(), points[chosen].double()).amin(1)
+        chosen.append(int(distances.argmax()))
+    return chosen
+
+
+@pytest.mark.parametrize("pool", [0, 10, 64, 400])
+def test_farthest_points_whatever_the_pool(pool):
+    """Clusters of unequal spread, so that bounds grow old at different times."""
+    generator = torch.Generator().manual_seed(0)
+    spread = torch.tensor([3.0, 1.0, 0.1, 0.01]).repeat_interleave(100)[:, None]
+    points = torch.randn(4, 8, generator=generator).repeat_interleave(100, 0) + spread * torch.randn(
+        400, 8, generator=generator
+    )
+    for first in (0, 399):
+        assert farthest_points(points, 120, first, pool).tolist() == one_by_one(points, 120, first)
+
+
+def test_farthest_points_keep_their_precision_far_from_the_origin():
+    points = 1000 + torch.randn(300, 8, generator=torch.Generator().manual_seed(0))
+    assert farthest_points(points, 60, 5).tolist() == one_by_one(points, 60, 5)
+
+
+def test_farthest_points_of_equal_points_are_distinct_first():
+    """Three places, fifty times each: the first three picks are the places."""
+    points = torch.eye(3).repeat(50, 1)
+    assert sorted(i % 3 for i in farthest_points(points, 3, 0).tolist()) == [0, 1, 2]

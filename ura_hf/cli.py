@@ -134,6 +134,9 @@ GPUs: accelerate launch -m ura_hf train ...""",
     run.add_argument(
         "--save-every", type=int, default=200, metavar="STEPS", help="between resume points (default: 200)"
     )
+    run.add_argument(
+        "--cache", type=Path, metavar="DIR", help="keep the frozen features there for later runs on the same images"
+    )
     run.add_argument("--half", action="store_true", help="store the weights as float16, half the size")
 
 

@@ -24,7 +24,8 @@ def files_fingerprint(images: Sequence[Path]) -> str:
 
 
 def _fingerprint(images: Sequence[Path], backbone: Backbone, processor: URANetImageProcessor) -> str:
-    parts = [files_fingerprint(images), backbone.name, backbone.grid_size, processor.to_dict()]
+    levels = list(backbone.cnn.feature_info.out_indices)
+    parts = [files_fingerprint(images), backbone.name, levels, backbone.grid_size, processor.to_dict()]
     key = hashlib.sha256(json.dumps(parts, default=str).encode())
     for name, tensor in backbone.cnn.state_dict().items():
         key.update(name.encode() + tensor.float().cpu().numpy().tobytes())

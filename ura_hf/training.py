@@ -59,6 +59,7 @@ class TrainingOptions:
         limit: Use only this many good images, drawn by the seed; None: all.
         pose: ``fixed``, ``any`` where parts lie in any rotation, so that turned copies of the images are normal too, or
             ``auto``: told from the images (`ura_hf.pose`).
+        cache: Folder that keeps the frozen features for later runs on the same images; None: each run computes its own.
         half: Round the weights to float16 before calibration and store them so, for half the size.
     """
 
@@ -77,6 +78,7 @@ class TrainingOptions:
     resize_mode: str = "stretch"
     limit: int | None = None
     pose: str = "auto"
+    cache: Path | None = None
     half: bool = False
 
     def __post_init__(self) -> None:
@@ -103,12 +105,12 @@ def train(options: TrainingOptions, config: URANetConfig, command: str | None = 
     Raises:
         UserError: Data, weights or the output folder can't be used.
     """
-    began = time.monotonic()
+    began = time.monotonic(), sum(os.times()[:4])
     state = PartialState(cpu=not torch.cuda.is_available())
     images = [sample.image for sample in read_dataset(options.data).train]
-    images = _some(images, min(options.limit or MAX_IMAGES, MAX_IMAGES), options.seed)
+    images = draw_images(images, min(options.limit or MAX_IMAGES, MAX_IMAGES), options.seed)
     photos = _texture_photos(options, config)
-    choices = {k: v for k, v in dataclasses.asdict(options).items() if k != "output"}
+    choices = {k: v for k, v in dataclasses.asdict(options).items() if k not in ("output", "cache")}
     files = {"images": files_fingerprint(images), "textures": files_fingerprint(photos)}
     work = claim_output(options.output, choices | files | {"config": config.to_diff_dict()}, state)
     set_seed(options.seed)
@@ -124,10 +126,12 @@ def train(options: TrainingOptions, config: URANetConfig, command: str | None = 
     ratio = rotation_ratio(images, model.backbone, processor) if options.pose == "auto" else None
     copies = TURNED_COPIES if options.pose == "any" or (ratio is not None and ratio <= ANY_ROTATION) else 0
     with state.main_process_first():
-        features = cached_features(images, model.backbone, processor, work, "training", copies)
+        features = cached_features(images, model.backbone, processor, options.cache or work, "training", copies)
         if not photos and config.source_weights.get("texture"):
             photos = _generated_textures(work, config.image_size, options.seed)
-        textures = cached_features(photos, model.backbone, processor, work, "texture") if photos else None
+        textures = (
+            cached_features(photos, model.backbone, processor, options.cache or work, "texture") if photos else None
+        )
     held_out, fitted = _split(len(images), options)
     fitted = [copy * len(images) + row for copy in range(copies + 1) for row in fitted]
     model.backbone.set_statistics(*channel_statistics(features, fitted), config.std_floor)
@@ -186,10 +190,10 @@ def _texture_photos(options: TrainingOptions, config: URANetConfig) -> list[Path
     photos = list_images(options.textures, recursive=True)
     if not photos:
         raise UserError(f"{options.textures} holds no images: correct --textures or leave it out.")
-    return _some(photos, MAX_IMAGES, options.seed)
+    return draw_images(photos, MAX_IMAGES, options.seed)
 
 
-def _some(images: list[Path], count: int | None, seed: int) -> list[Path]:
+def draw_images(images: list[Path], count: int | None, seed: int) -> list[Path]:
     """At most `count` images, drawn by the seed, in their order."""
     order = np.random.default_rng(seed).permutation(len(images))[:count].tolist()
     return [images[i] for i in sorted(order)]
@@ -220,7 +224,7 @@ def _split(count: int, options: TrainingOptions) -> tuple[list[int], list[int]]:
 def _record(
     options: TrainingOptions,
     trainer: Trainer,
-    began: float,
+    began: tuple[float, float],
     images: dict[str, int],
     pose: dict[str, Any],
     resumed: bool,
@@ -240,8 +244,8 @@ def _record(
             "false_positive_rate": trainer.model.config.false_positive_rate,
         },
         "processes": trainer.args.world_size,
-        "seconds": round(time.monotonic() - began, 1),
-        "cpu_seconds": round(sum(os.times()[:4]), 1),
+        "seconds": round(time.monotonic() - began[0], 1),
+        "cpu_seconds": round(sum(os.times()[:4]) - began[1], 1),
         "resumed": resumed,
         "peak_memory_gib": round(peak, 2),
         "peak_gpu_memory_gib": round(torch.cuda.max_memory_allocated() / 2**30, 2) if gpu else None,
