@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .data.folder import Sample, read_dataset
+from .data.folder import read_dataset
+from .data.samples import Sample
 from .errors import UserError
 from .image_processing_uranet import URANetImageProcessor
 from .images import load_mask
 from .metrics import AnomalyMetrics
 from .modeling_uranet import URANetForAnomalyDetection
+from .prefetch import read_ahead
 
 
 @torch.inference_mode()
@@ -28,8 +30,11 @@ def predict_batches(
     description: str,
 ) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
     """Batch by batch, with a progress bar: index of the first image, raw scores (B,), raw maps (B, S, S), original sizes."""
-    for start in tqdm(range(0, len(images), batch_size), desc=description, unit="batch"):
-        inputs = processor(list(images[start : start + batch_size]), return_tensors="pt")
+    starts = range(0, len(images), batch_size)
+    inputs_ahead = read_ahead(
+        lambda start: processor(list(images[start : start + batch_size]), return_tensors="pt"), starts
+    )
+    for start, inputs in zip(starts, tqdm(inputs_ahead, description, len(starts), unit="batch"), strict=True):
         output = model(inputs["pixel_values"].to(model.device))
         yield start, output.image_score.cpu(), output.anomaly_map.float().cpu(), inputs["original_sizes"]
 

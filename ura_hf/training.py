@@ -11,6 +11,7 @@ import resource
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import transformers
 from accelerate import PartialState
 from PIL import Image
 from torch import Tensor
-from transformers import Trainer, TrainingArguments, set_seed
+from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from . import calibration
 from .configuration_uranet import URANetConfig
@@ -31,6 +32,7 @@ from .feature_cache import cached_features, channel_statistics, files_fingerprin
 from .image_processing_uranet import URANetImageProcessor
 from .memory import greedy_coreset
 from .modeling_uranet import URANetForAnomalyDetection
+from .prefetch import reading_workers
 from .restoration import to_tokens
 from .run_folder import RECORD, WORK, claim_output, resume_point
 from .trainer import FeatureBatches, RestorationTrainer, use_bf16
@@ -93,18 +95,24 @@ class TrainingOptions:
             raise UserError(f"precision must be auto, fp32 or bf16, but got {self.precision!r}.")
 
 
-def train(options: TrainingOptions, config: URANetConfig, command: str | None = None) -> dict[str, Any]:
+def train(
+    options: TrainingOptions,
+    config: URANetConfig,
+    command: str | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> dict[str, Any]:
     """Train a detector, calibrate it on held-out good images and save it; the same call resumes an interrupted run.
 
     The checkpoint is that of the last step. Returns the record that is also written to ``training.json``.
+    `callbacks` are transformers' and see the model while it trains.
 
     Raises:
         UserError: Data, weights or the output folder can't be used.
     """
     began = time.monotonic()
     state = PartialState(cpu=not torch.cuda.is_available())
-    images = [sample.image for sample in read_dataset(options.data).train]
-    images = _some(images, min(options.limit or MAX_IMAGES, MAX_IMAGES), options.seed)
+    good = [sample.image for sample in read_dataset(options.data).train]
+    images = _some(good, min(options.limit or MAX_IMAGES, MAX_IMAGES), options.seed)
     photos = _texture_photos(options, config)
     choices = {k: v for k, v in dataclasses.asdict(options).items() if k != "output"}
     files = {"images": files_fingerprint(images), "textures": files_fingerprint(photos)}
@@ -114,9 +122,7 @@ def train(options: TrainingOptions, config: URANetConfig, command: str | None = 
     model.backbone.load_imagenet(options.backbone_weights)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.backbone.to(state.device if device.type == "cuda" else device)
-    size = {"height": config.image_size, "width": config.image_size}
-    processor = URANetImageProcessor(size=size, max_value=options.max_value, resize_mode=options.resize_mode)
-
+    processor = make_processor(options, config)
     if options.half:
         model.backbone.half().float()
     with state.main_process_first():
@@ -146,7 +152,8 @@ def train(options: TrainingOptions, config: URANetConfig, command: str | None = 
         save_steps=options.save_every,
         save_total_limit=1,
         remove_unused_columns=False,
-        dataloader_pin_memory=False,
+        dataloader_pin_memory=device.type == "cuda",
+        dataloader_num_workers=reading_workers() if device.type == "cuda" else 0,
         ddp_find_unused_parameters=False,
         report_to="none",
         seed=options.seed,
@@ -156,6 +163,7 @@ def train(options: TrainingOptions, config: URANetConfig, command: str | None = 
         args=arguments,
         train_dataset=batches,
         data_collator=batches.collate,
+        callbacks=list(callbacks),
     )
     last = resume_point(work)
     trainer.train(resume_from_checkpoint=last)
@@ -166,9 +174,16 @@ def train(options: TrainingOptions, config: URANetConfig, command: str | None = 
             model.half().float()
         calibrate(model, batches, held_out)
         record = _record(options, trainer, began, len(fitted), len(held_out), last is not None, command)
+        record |= {"good_images": len(good), "data_wait_share": trainer.wait_share()}
         _save(model.half() if options.half else model, processor, record, options.output)
     state.wait_for_everyone()
     return json.loads((options.output / RECORD).read_text())
+
+
+def make_processor(options: TrainingOptions, config: URANetConfig) -> URANetImageProcessor:
+    """The image processor that a checkpoint of these options has."""
+    size = {"height": config.image_size, "width": config.image_size}
+    return URANetImageProcessor(size=size, max_value=options.max_value, resize_mode=options.resize_mode)
 
 
 @torch.no_grad()
@@ -180,7 +195,7 @@ def calibrate(model: URANetForAnomalyDetection, batches: FeatureBatches, rows: l
     model.eval()
     scores, peaks = [], []
     for row in rows:
-        output = model(features=batches.collate([row])["features"].to(model.device))
+        output = model(features=batches.features_of([row]).to(model.device))
         scores.append(output.image_score.cpu())
         peaks.append(output.anomaly_map.amax((1, 2)).cpu())
     config = model.config
@@ -222,9 +237,14 @@ def _generated_textures(work: Path, side: int, seed: int) -> list[Path]:
 def _split(count: int, options: TrainingOptions) -> tuple[list[int], list[int]]:
     """Rows held out for calibration and rows to fit, both sorted."""
     order = np.random.default_rng(options.seed).permutation(count).tolist()
-    asked = round(options.held_out * count)
-    held_out = min(max(asked, min(MIN_HELD_OUT, count // 4), 1), count // 2)
+    held_out, _ = split_sizes(count, options.held_out)
     return sorted(order[:held_out]), sorted(order[held_out:])
+
+
+def split_sizes(count: int, share: float) -> tuple[int, int]:
+    """How many of `count` good images are held out for calibration, and how many are left to fit."""
+    held_out = min(max(round(share * count), min(MIN_HELD_OUT, count // 4), 1), count // 2)
+    return held_out, count - held_out
 
 
 @torch.no_grad()
