@@ -42,7 +42,7 @@ def predict_batches(
 def evaluate(
     model: URANetForAnomalyDetection, processor: URANetImageProcessor, data: str | Path, batch_size: int = 8
 ) -> dict[str, Any]:
-    """Image and pixel metrics on the test images of an MVTec-layout category.
+    """Image and pixel metrics on the test images of a category in any layout that `read_dataset` knows.
 
     Maps are compared with the masks in the geometry of the input image. `at_threshold` tells how the calibrated threshold
     does on the test images: rates of false alarms and of misses.

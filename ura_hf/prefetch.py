@@ -19,6 +19,11 @@ def reading_workers() -> int:
     return min(4, os.cpu_count() or 1) if torch.cuda.is_available() else 1
 
 
+def loading_processes() -> int:
+    """Processes that load batches while a GPU trains; none beside a CPU."""
+    return reading_workers() if torch.cuda.is_available() else 0
+
+
 def read_ahead(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None
 ) -> Iterator[Result]:

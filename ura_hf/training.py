@@ -32,7 +32,7 @@ from .feature_cache import cached_features, channel_statistics, files_fingerprin
 from .image_processing_uranet import URANetImageProcessor
 from .memory import greedy_coreset
 from .modeling_uranet import URANetForAnomalyDetection
-from .prefetch import reading_workers
+from .prefetch import loading_processes
 from .restoration import to_tokens
 from .run_folder import RECORD, WORK, claim_output, resume_point
 from .trainer import FeatureBatches, RestorationTrainer, use_bf16
@@ -48,7 +48,7 @@ class TrainingOptions:
     """What a training run depends on, apart from the model's own config.
 
     Args:
-        data: MVTec-layout category, or a plain folder of good images.
+        data: Category in any layout that `read_dataset` knows, or a plain folder of good images.
         output: Folder of the checkpoint.
         backbone_weights: safetensors file in timm's key layout; None: timm fetches them from the Hub.
         textures: Folder of natural photos for artificial anomalies, searched recursively; None: none are used.
@@ -153,7 +153,7 @@ def train(
         save_total_limit=1,
         remove_unused_columns=False,
         dataloader_pin_memory=device.type == "cuda",
-        dataloader_num_workers=reading_workers() if device.type == "cuda" else 0,
+        dataloader_num_workers=loading_processes(),
         ddp_find_unused_parameters=False,
         report_to="none",
         seed=options.seed,

@@ -14,7 +14,7 @@ import multiprocessing
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +31,11 @@ from .table import write_tables
 
 SETTINGS = "benchmark.json"
 POLL_SECONDS = 1.0
-LAUNCH_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-LAUNCH_PREFIXES = ("GROUP_", "ROLE_", "TORCHELASTIC_", "ACCELERATE_")
+LAUNCH_VARIABLES = (
+    *("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),
+    *("GROUP_RANK", "GROUP_WORLD_SIZE", "ROLE_RANK", "ROLE_WORLD_SIZE", "ROLE_NAME"),
+)
+LAUNCH_PREFIXES = ("TORCHELASTIC_", "ACCELERATE_")
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def plan(settings: Settings, output: Path, categories: list[str] | None, seeds: 
     return runs
 
 
-def work(runs: list[Run], settings: Settings, command: str, place: Place, say: Callable[[str], None] = print) -> bool:
+def work(runs: list[Run], settings: Settings, command: str, place: Place) -> bool:
     """Do what is left of `runs`; the first process then waits for the others and writes the tables. Whether all succeeded."""
     started, spent = time.time(), []
     while left := [run for run in runs if not _settled(run, started)]:
@@ -108,7 +111,8 @@ def work(runs: list[Run], settings: Settings, command: str, place: Place, say: C
                 _in_process(run, settings, command)
                 spent.append(time.monotonic() - began)
             waiting = sum(not _settled(other, started) for other in runs)
-            say(_progress(run, len(runs) - waiting, len(runs), statistics.mean(spent) * waiting / place.processes))
+            left_seconds = statistics.mean(spent) * waiting / place.processes
+            print(_progress(run, len(runs) - waiting, len(runs), left_seconds), flush=True)
             if place.rank == 0:
                 write_tables(runs, settings, command)
         if idle and place.rank:
