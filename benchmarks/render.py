@@ -98,18 +98,16 @@ def scaling(report: dict) -> str:
 def presets(report: dict) -> str:
     """Markdown table of `benchmarks/presets.py`."""
     places = list(next(iter(report["presets"].values()))["runs"])
-    speeds = list(next(iter(report["presets"].values()))["runs"][places[0]]["hours"])
     head = ["preset", "trained parameters", "memory of a step", "arithmetic of a step"]
-    lines = ["| " + " | ".join([*head, *(f"{place}: steps; hours; features on disk" for place in places)]) + " |"]
+    lines = ["| " + " | ".join([*head, *(f"{place}: steps; minutes; features" for place in places)]) + " |"]
     lines.append("|---" * (len(head) + len(places)) + "|")
     for name, row in report["presets"].items():
         cells = [f"`{name}`", f"{row['trained_parameters'] / 1e6:.1f} M", f"{row['step_gib']:.1f} GiB"]
         cells.append(f"{row['step_tflop']:.2f} TFLOP")
         for run in row["runs"].values():
-            hours = " / ".join(f"{run['hours'][speed]:.1f}" for speed in speeds)
-            cells.append(f"{run['steps']}; {hours}; {run['cache_gb']} GB")
+            cells.append(f"{run['steps']:,}; > {run['minutes_at_least']:.1f}; {run['features_gb']} GB")
         lines.append("| " + " | ".join(cells) + " |")
-    how = f"Batch of 8. {report['note'][0].upper()}{report['note'][1:]} Hours at {' / '.join(speeds)}."
+    how = f"Batch of 8. {report['note'][0].upper()}{report['note'][1:]}"
     return "\n".join([*lines, "", f"{how} {report['date']}, torch {report['torch']}. Command: `{report['command']}`."])
 
 

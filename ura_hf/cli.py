@@ -187,6 +187,8 @@ def _train(options: argparse.Namespace) -> None:
         print(
             f"{options.output}: trained on {count} good images, calibrated on {held} others, {record['seconds']:.0f} s."
         )
+        if count + held < record["good_images"]:
+            print(f"used {count + held} of {record['good_images']} good images, drawn by the seed.")
         if not enough_to_calibrate(held, rate := record["thresholds"]["false_positive_rate"]):
             print(
                 f"{held} images are few to calibrate a false-positive rate of {rate:g} on, so the real one may differ: "

@@ -100,6 +100,8 @@ def plan(settings: Settings, output: Path, categories: list[str] | None, seeds: 
 def work(runs: list[Run], settings: Settings, command: str, place: Place) -> bool:
     """Do what is left of `runs`; the first process then waits for the others and writes the tables. Whether all succeeded."""
     started, spent = time.time(), []
+    if place.rank == 0:
+        print(f"{len(runs)} runs, {sum(run.result.exists() for run in runs)} done before", flush=True)
     while left := [run for run in runs if not _settled(run, started)]:
         idle = True
         for run in left:
