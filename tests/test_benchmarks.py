@@ -19,6 +19,7 @@ import artificial
 import claim
 import render
 import runs
+import tables_methods
 
 from ura_hf import URANetConfig
 from ura_hf.data.folder import list_images, read_dataset
@@ -160,7 +161,7 @@ def test_numbers_of_a_checkpoint(checkpoint, category, tmp_path):
 
 
 def _metrics(value: float) -> dict[str, float]:
-    return dict.fromkeys(render.COLUMNS, value)
+    return dict.fromkeys(tables_methods.COLUMNS, value)
 
 
 def test_ablation_table():
@@ -170,7 +171,7 @@ def test_ablation_table():
     for row, dataset, value in (("defaults", "pill", 0.5), ("defaults", "bottle", 0.7), ("grid 16", "pill", 0.9)):
         run = {"row": row, "dataset": dataset, "seed": 0, "steps": 300, "train_cpu_seconds": 10.0}
         report["runs"].append({**run, "held_out": _metrics(value), "test": _metrics(value / 2)})
-    text = render.ablation(report)
+    text = tables_methods.ablation(report)
     mean, pill, bottle = text.split("**")[1::2], text.split("**pill")[1], text.split("**bottle")[1]
     assert mean[0] == "Mean over the data sets, 300 steps"
     assert "| defaults | 10 CPU s | 0.600 | 0.600 | 0.600 | 0.300 | 0.300 | 0.300 |" in text.split("**pill")[0]
@@ -182,12 +183,12 @@ def test_small_types_and_claim_tables():
         {"model": model, "dataset": "pill", "seed": seed, "per_type": {"scratch": _metrics(value)}}
         for model, seed, value in (("uranet", 0, 0.8), ("uranet", 1, 0.6), ("padim", 0, 0.5))
     ]
-    text = render.small_types({"runs": runs_found})
+    text = tables_methods.small_types({"runs": runs_found})
     assert "| uranet | 0.700 / 0.700 / 0.700 |" in text and "| padim | 0.500" in text and "blowhole" not in text
     errors = {"uranet": {"inside": 0.2, "outside": 0.1}, "plain": {"inside": 0.9, "outside": 0.05}}
     run = {"dataset": "pill", "steps": 300, "synthesis": errors, "drawn": errors}
     facts = {"hardware": "2 cores", "date": "2026-01-01", "command": "python x"}
-    assert "| 0.200 | 0.900 | 0.100 | 0.050 |" in render.claim({**facts, "runs": [run]})
+    assert "| 0.200 | 0.900 | 0.100 | 0.050 |" in tables_methods.claim({**facts, "runs": [run]})
 
 
 def test_tables_say_which_markers_are_missing(tmp_path, monkeypatch, capsys):

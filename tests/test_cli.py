@@ -39,6 +39,21 @@ def test_train_command_end_to_end(category, resnet18_weights, tmp_path, capsys):
     assert config["image_threshold"] > 0
 
 
+def test_train_says_when_it_leaves_images_out(category, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("ura_hf.training.MAX_IMAGES", 8)
+    arguments = ["train", "--data", category, "--output", tmp_path / "o", "--backbone", "uranet-small", "--steps", 1]
+    fields = (
+        "image_size=64",
+        "grid_size=8",
+        "hidden_size=32",
+        "num_hidden_layers=1",
+        "memory_tokens=16",
+        "memory_cells=32",
+    )
+    assert main([str(a) for a in arguments] + [f"--set={field}" for field in fields]) == 0
+    assert "used 8 of 12 good images, drawn by the seed" in capsys.readouterr().out
+
+
 def test_evaluate_writes_the_promised_keys(checkpoint, category, tmp_path, capsys):
     assert main(["evaluate", str(checkpoint), "--data", str(category), "--json", str(tmp_path / "r.json")]) == 0
     printed = capsys.readouterr().out

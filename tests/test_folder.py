@@ -111,7 +111,7 @@ def test_folder_of_datasets_suggests_one(mvtec):
 
 @pytest.mark.parametrize("make", [False, True])
 def test_train_without_good(tmp_path, make):
-    images(tmp_path / "train" / "ok", "a.png", "b.png")
+    images(tmp_path / "train" / "fine", "a.png", "b.png")
     if make:
         (tmp_path / "train" / "good").mkdir()
     with pytest.raises(UserError, match=r"no good training images in .*good"):

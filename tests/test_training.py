@@ -107,6 +107,22 @@ def test_same_seed_same_weights_other_seed_other_weights(trained, tmp_path):
     assert not torch.equal(weights(output)[DECODER], weights(other.output)[DECODER])
 
 
+def test_loading_in_other_processes_changes_nothing(trained, tmp_path, monkeypatch):
+    """As beside a GPU."""
+    options, output, _ = trained
+    monkeypatch.setattr(training_module, "loading_processes", lambda: 2)
+    record = train(TrainingOptions(**{**vars(options), "output": tmp_path / "again"}), tiny_config())
+    assert_same(weights(output), weights(tmp_path / "again"))
+    assert record["good_images"] == 12 and 0 < record["data_wait_share"] < 1
+
+
+def test_a_full_disk_is_noticed_before_the_features_are_computed(category, resnet18_weights, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=1000))
+    options = TrainingOptions(category, tmp_path / "o", resnet18_weights, steps=1)
+    with pytest.raises(UserError, match=r"features of 12 images need .* GB .* 0\.0 GB is free"):
+        train(options, tiny_config())
+
+
 def test_killed_run_resumes_to_the_uninterrupted_result(trained, tmp_path):
     options, output, _ = trained
     resumed = tmp_path / "resumed"

@@ -10,6 +10,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from .data.datasets import facts
 from .download import EVALUATION, TRAINING
 from .errors import UserError
 from .metrics import METRIC_KEYS
@@ -17,12 +18,6 @@ from .pipeline import TASK
 
 FIGURE = "figure.png"
 METRIC_TYPES = {"auroc": "roc_auc", "ap": "average_precision", "f1max": "f1", "aupro": "aupro"}
-
-
-def facts() -> dict[str, dict[str, str]]:
-    """Facts and licences of the datasets, by the key in checkpoint names: mvtec, btad, oct2017, demo."""
-    found: dict[str, dict[str, str]] = json.loads(files("weights_card").joinpath("datasets.json").read_text())
-    return found
 
 
 def read_record(folder: Path, name: str) -> dict[str, Any] | None:

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .data.folder import Sample, read_dataset
+from .data.folder import read_dataset
+from .data.samples import Sample
 from .errors import UserError
 from .image_processing_uranet import URANetImageProcessor
 from .images import load_mask
 from .metrics import AnomalyMetrics
 from .modeling_uranet import URANetForAnomalyDetection
+from .prefetch import read_ahead
 
 
 @torch.inference_mode()
@@ -28,8 +30,11 @@ def predict_batches(
     description: str,
 ) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
     """Batch by batch, with a progress bar: index of the first image, raw scores (B,), raw maps (B, S, S), original sizes."""
-    for start in tqdm(range(0, len(images), batch_size), desc=description, unit="batch"):
-        inputs = processor(list(images[start : start + batch_size]), return_tensors="pt")
+    starts = range(0, len(images), batch_size)
+    inputs_ahead = read_ahead(
+        lambda start: processor(list(images[start : start + batch_size]), return_tensors="pt"), starts
+    )
+    for start, inputs in zip(starts, tqdm(inputs_ahead, description, len(starts), unit="batch"), strict=True):
         output = model(inputs["pixel_values"].to(model.device))
         yield start, output.image_score.cpu(), output.anomaly_map.float().cpu(), inputs["original_sizes"]
 
@@ -37,7 +42,7 @@ def predict_batches(
 def evaluate(
     model: URANetForAnomalyDetection, processor: URANetImageProcessor, data: str | Path, batch_size: int = 8
 ) -> dict[str, Any]:
-    """Image and pixel metrics on the test images of an MVTec-layout category.
+    """Image and pixel metrics on the test images of a category in any layout that `read_dataset` knows.
 
     Maps are compared with the masks in the geometry of the input image. `at_threshold` tells how the calibrated threshold
     does on the test images: rates of false alarms and of misses.

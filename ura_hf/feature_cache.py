@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,8 +15,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .backbone import Backbone
+from .errors import UserError
 from .image_processing_uranet import URANetImageProcessor
 from .pose import turned_copy
+from .prefetch import read_ahead
 
 
 def files_fingerprint(images: Sequence[Path]) -> str:
@@ -48,18 +52,23 @@ def cached_features(
     Computed where the folder has none of the same images, processor and weights; an interrupted computation starts again.
 
     Raises:
-        UserError: An image can't be read.
+        UserError: An image can't be read, or the disk is too full for the features.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}-{_fingerprint(images, backbone, processor)}-{copies}.npy"
     if not path.exists():
         shape = ((copies + 1) * len(images), backbone.channels, backbone.grid_size, backbone.grid_size)
+        _check_space(folder, 2 * math.prod(shape), len(images))
         partial = path.with_suffix(".partial")
         store = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
         device = backbone.mean.device
-        for start in tqdm(range(0, len(images), batch_size), desc=f"features of {name} images", unit="batch"):
-            rows = range(start, min(start + batch_size, len(images)))
-            pixels = processor(list(images[start : rows.stop]), return_tensors="pt")["pixel_values"].to(device)
+        starts = range(0, len(images), batch_size)
+        ahead = read_ahead(lambda at: processor(list(images[at : at + batch_size]), return_tensors="pt"), starts)
+        for start, inputs in zip(
+            starts, tqdm(ahead, f"features of {name} images", len(starts), unit="batch"), strict=True
+        ):
+            pixels = inputs["pixel_values"].to(device)
+            rows = range(start, start + len(pixels))
             for copy in range(copies + 1):
                 shown = turned_copy(pixels, rows, copy) if copy else pixels
                 found = backbone.raw(shown).clamp(-6e4, 6e4).half().cpu().numpy()
@@ -68,6 +77,15 @@ def cached_features(
         del store
         partial.rename(path)
     return np.load(path, mmap_mode="r")
+
+
+def _check_space(folder: Path, needed: int, images: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"the features of {images} images need {needed / 1e9:.1f} GB in {folder} while training runs, but "
+            f"{free / 1e9:.1f} GB is free: choose another --output, fewer images or a smaller --grid-size."
+        )
 
 
 def channel_statistics(features: np.ndarray, rows: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -84,6 +84,16 @@ def load_mask(path: Any, size: tuple[int, int] | None) -> np.ndarray:
     return mask
 
 
+def image_size(source: Any) -> tuple[int, int]:
+    """(H, W) as `load_image` would return it, after decoding every pixel: a truncated file raises.
+
+    Raises:
+        UserError: as `load_image`, but for values out of their range.
+    """
+    height, width = _decode(source)[0].shape[:2]
+    return height, width
+
+
 def _decode(source: Any) -> tuple[np.ndarray, str]:
     """Return the samples as stored, (H, W, C) with C in 1..4, and the name that error messages use."""
     if isinstance(source, np.ndarray):

@@ -11,6 +11,7 @@ import resource
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import torch
 import transformers
 from accelerate import PartialState
 from PIL import Image
-from transformers import Trainer, TrainingArguments, set_seed
+from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from .configuration_uranet import URANetConfig
 from .data.folder import list_images, read_dataset
@@ -30,6 +31,7 @@ from .fitting import calibrate, fill_memories
 from .image_processing_uranet import URANetImageProcessor
 from .modeling_uranet import URANetForAnomalyDetection
 from .pose import ANY_ROTATION, TURNED_COPIES, rotation_ratio
+from .prefetch import loading_processes
 from .run_folder import RECORD, WORK, claim_output, resume_point
 from .trainer import FeatureBatches, RestorationTrainer, use_bf16
 
@@ -43,7 +45,7 @@ class TrainingOptions:
     """What a training run depends on, apart from the model's own config.
 
     Args:
-        data: MVTec-layout category, or a plain folder of good images.
+        data: Category in any layout that `read_dataset` knows, or a plain folder of good images.
         output: Folder of the checkpoint.
         backbone_weights: safetensors file in timm's key layout; None: timm fetches them from the Hub.
         textures: Folder of natural photos for artificial anomalies, searched recursively; None: none are used.
@@ -97,18 +99,24 @@ class TrainingOptions:
             raise UserError(f"precision must be auto, fp32 or bf16, but got {self.precision!r}.")
 
 
-def train(options: TrainingOptions, config: URANetConfig, command: str | None = None) -> dict[str, Any]:
+def train(
+    options: TrainingOptions,
+    config: URANetConfig,
+    command: str | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> dict[str, Any]:
     """Train a detector, calibrate it on held-out good images and save it; the same call resumes an interrupted run.
 
     The checkpoint is that of the last step. Returns the record that is also written to ``training.json``.
+    `callbacks` are transformers' and see the model while it trains.
 
     Raises:
         UserError: Data, weights or the output folder can't be used.
     """
     began = time.monotonic(), sum(os.times()[:4])
     state = PartialState(cpu=not torch.cuda.is_available())
-    images = [sample.image for sample in read_dataset(options.data).train]
-    images = draw_images(images, min(options.limit or MAX_IMAGES, MAX_IMAGES), options.seed)
+    good = [sample.image for sample in read_dataset(options.data).train]
+    images = draw_images(good, min(options.limit or MAX_IMAGES, MAX_IMAGES), options.seed)
     photos = _texture_photos(options, config)
     choices = {k: v for k, v in dataclasses.asdict(options).items() if k not in ("output", "cache")}
     files = {"images": files_fingerprint(images), "textures": files_fingerprint(photos)}
@@ -118,9 +126,7 @@ def train(options: TrainingOptions, config: URANetConfig, command: str | None = 
     model.backbone.load_imagenet(options.backbone_weights)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.backbone.to(state.device if device.type == "cuda" else device)
-    size = {"height": config.image_size, "width": config.image_size}
-    processor = URANetImageProcessor(size=size, max_value=options.max_value, resize_mode=options.resize_mode)
-
+    processor = make_processor(options, config)
     if options.half:
         model.backbone.half().float()
     ratio = rotation_ratio(images, model.backbone, processor) if options.pose == "auto" else None
@@ -155,7 +161,8 @@ def train(options: TrainingOptions, config: URANetConfig, command: str | None = 
         save_steps=options.save_every,
         save_total_limit=1,
         remove_unused_columns=False,
-        dataloader_pin_memory=False,
+        dataloader_pin_memory=device.type == "cuda",
+        dataloader_num_workers=loading_processes(),
         ddp_find_unused_parameters=False,
         report_to="none",
         seed=options.seed,
@@ -165,6 +172,7 @@ def train(options: TrainingOptions, config: URANetConfig, command: str | None = 
         args=arguments,
         train_dataset=batches,
         data_collator=batches.collate,
+        callbacks=list(callbacks),
     )
     last = resume_point(work)
     trainer.train(resume_from_checkpoint=last)
@@ -177,9 +185,16 @@ def train(options: TrainingOptions, config: URANetConfig, command: str | None = 
         pose = {"rotation_ratio": ratio, "turned_copies": copies}
         counts = {"fitted": len(fitted) // (copies + 1), "held_out": len(held_out)}
         record = _record(options, trainer, began, counts, pose, last is not None, command)
+        record |= {"good_images": len(good), "data_wait_share": trainer.wait_share()}
         _save(model.half() if options.half else model, processor, record, options.output)
     state.wait_for_everyone()
     return json.loads((options.output / RECORD).read_text())
+
+
+def make_processor(options: TrainingOptions, config: URANetConfig) -> URANetImageProcessor:
+    """The image processor that a checkpoint of these options has."""
+    size = {"height": config.image_size, "width": config.image_size}
+    return URANetImageProcessor(size=size, max_value=options.max_value, resize_mode=options.resize_mode)
 
 
 def _texture_photos(options: TrainingOptions, config: URANetConfig) -> list[Path]:
@@ -216,9 +231,14 @@ def _generated_textures(work: Path, side: int, seed: int) -> list[Path]:
 def _split(count: int, options: TrainingOptions) -> tuple[list[int], list[int]]:
     """Rows held out for calibration and rows to fit, both sorted."""
     order = np.random.default_rng(options.seed).permutation(count).tolist()
-    asked = round(options.held_out * count)
-    held_out = min(max(asked, min(MIN_HELD_OUT, count // 4), 1), count // 2)
+    held_out, _ = split_sizes(count, options.held_out)
     return sorted(order[:held_out]), sorted(order[held_out:])
+
+
+def split_sizes(count: int, share: float) -> tuple[int, int]:
+    """How many of `count` good images are held out for calibration, and how many are left to fit."""
+    held_out = min(max(round(share * count), min(MIN_HELD_OUT, count // 4), 1), count // 2)
+    return held_out, count - held_out
 
 
 def _record(

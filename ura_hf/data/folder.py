@@ -1,46 +1,28 @@
-"""Reading of dataset folders: the MVTec AD layout, a folder with `good/`, or a plain folder of good images."""
+"""The one reader of dataset folders: MVTec AD, BTAD, OCT-2017 and VisA categories, a folder with `good/`, a plain folder."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
+from .samples import GOOD, Dataset, Sample
+from .visa import is_visa, read_visa
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".ppm"})
 """File name endings, in lower case, that count as images."""
 
-GOOD = "good"
+GOOD_FOLDERS = (GOOD, "ok", "normal")  # MVTec AD and BMAD, BTAD, OCT-2017; in any case
+UNSORTED = "normal"  # a train/ with this folder keeps its anomalous classes beside it (Kermany's layout of OCT-2017)
 GROUND_TRUTH = "ground_truth"
 MIN_TRAIN_IMAGES = 2
 RECOMMENDED_TRAIN_IMAGES = 20
 
 _LAYOUTS = (
-    "expected train/good/ with images (MVTec AD layout), or good/ and one subfolder per defect type, "
-    f"or good images directly in the folder ({', '.join(sorted(IMAGE_SUFFIXES))})"
+    "expected train/good/ with images (MVTec AD layout; BTAD's ok and OCT-2017's NORMAL are good, too), or good/ and one "
+    f"subfolder per defect type, or good images directly in the folder ({', '.join(sorted(IMAGE_SUFFIXES))})"
 )
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One image: `label` 0 normal or 1 anomalous, `defect_type` "good" for normals, `mask` None if there is none."""
-
-    image: Path
-    label: int
-    defect_type: str
-    mask: Path | None = None
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """The images of one category, naturally sorted; `train` holds normal images only, `test` may be empty."""
-
-    name: str
-    root: Path
-    train: list[Sample]
-    test: list[Sample]
 
 
 def list_images(folder: str | Path, recursive: bool = False) -> list[Path]:
@@ -51,16 +33,18 @@ def list_images(folder: str | Path, recursive: bool = False) -> list[Path]:
 
 
 def read_dataset(root: str | Path, for_training: bool = True) -> Dataset:
-    """Read a dataset folder in whichever of three layouts it has.
+    """Read a category in whichever layout it has.
 
-    With `train/`: the MVTec AD layout, `train/good/*`, `test/<type>/*` and `ground_truth/<type>/<stem>_mask.png` (or
-    `<stem>.png`, any image suffix). With `good/`: its images are for training, every other subfolder is a defect type
-    for testing, with masks in `ground_truth/` as above. Otherwise: the images directly in the folder, for training.
+    With `train/` or `test/`: `train/good/*`, `test/<type>/*` and `ground_truth/<type>/<stem>_mask.png` (or `<stem>.png`, any
+    image suffix), where good is `good` (MVTec AD, BMAD), `ok` (BTAD) or `NORMAL` (OCT-2017, whose train/ holds the anomalous
+    classes as well; they are not read). With `Data/Images/`: a VisA category, split by `../split_csv/1cls.csv`. With `good/`: its
+    images are for training, every other subfolder is a defect type for testing, with masks in `ground_truth/` as above.
+    Otherwise: the images directly in the folder, for training.
     Masks may be missing, altogether or for single images. `for_training=False` lets good training images be missing.
 
     Raises:
-        UserError: no such folder, fewer than two good training images, test images outside a type's folder, or
-            masks that belong to no test image.
+        UserError: no such folder, fewer than two good training images, defects among the training images, test images outside
+            a type's folder, or masks that belong to no test image.
     """
     root = Path(root)
     if not root.exists():
@@ -68,11 +52,18 @@ def read_dataset(root: str | Path, for_training: bool = True) -> Dataset:
     if not root.is_dir():
         raise UserError(f"dataset must be a folder, but got a file: {root}; {_LAYOUTS}")
 
+    if is_visa(root):
+        train, test = read_visa(root)
+        if for_training:
+            _check_train(train, root, root)
+        return Dataset(root.resolve().name, root, train, test)
     if (root / "train").is_dir() or (root / "test").is_dir():
-        train_folder, type_folders = root / "train" / GOOD, _mvtec_test_folders(root)
+        train_folder, type_folders = _good_folder(root / "train"), _mvtec_test_folders(root)
+        if for_training:
+            _check_no_defects(train_folder)
     elif (root / GOOD).is_dir():
         train_folder = root / GOOD
-        type_folders = [f for f in _subfolders(root) if f.name not in (GOOD, GROUND_TRUTH)]
+        type_folders = [f for f in subfolders(root) if f.name not in (GOOD, GROUND_TRUTH)]
     else:
         train_folder, type_folders = root, []
 
@@ -80,6 +71,33 @@ def read_dataset(root: str | Path, for_training: bool = True) -> Dataset:
     if for_training:
         _check_train(train, train_folder, root)
     return Dataset(root.resolve().name, root, train, _read_test(type_folders, root / GROUND_TRUTH))
+
+
+def is_category(folder: Path) -> bool:
+    """Whether `read_dataset` would find training images by name: train/good, train/ok, train/NORMAL, good/ or VisA's layout."""
+    return _good_folder(folder / "train").is_dir() or (folder / GOOD).is_dir() or is_visa(folder)
+
+
+def _is_good(folder: Path) -> bool:
+    return folder.name.lower() in GOOD_FOLDERS
+
+
+def _good_folder(train: Path) -> Path:
+    """The folder of good images in train/; train/good where there is none."""
+    found = {folder.name.lower(): folder for folder in subfolders(train)} if train.is_dir() else {}
+    return next((found[name] for name in GOOD_FOLDERS if name in found), train / GOOD)
+
+
+def _check_no_defects(good: Path) -> None:
+    train = good.parent
+    if not train.is_dir() or good.name.lower() == UNSORTED:
+        return
+    others = [folder for folder in subfolders(train) if folder != good and list_images(folder)]
+    if others and good.is_dir() and list_images(good):
+        raise UserError(
+            f"{train} must hold good images only, but beside {good.name}/ it has {', '.join(f.name for f in others[:5])} "
+            f"({len(list_images(others[0]))} images in {others[0].name}): move such images to {train.parent / 'test'}"
+        )
 
 
 def _mvtec_test_folders(root: Path) -> list[Path]:
@@ -92,18 +110,18 @@ def _mvtec_test_folders(root: Path) -> list[Path]:
             f"images must lie in a subfolder of {test} named after their type, but got {len(loose)} directly in it, "
             f"e.g. {loose[0].name}; move them to {test / GOOD} or {test / '<defect type>'}"
         )
-    return _subfolders(test)
+    return subfolders(test)
 
 
 def _read_test(type_folders: list[Path], ground_truth: Path) -> list[Sample]:
     found = list_images(ground_truth, recursive=True) if ground_truth.is_dir() else []
-    masks = {mask for mask in found if mask.parent != ground_truth / GOOD}
+    masks = {mask for mask in found if not (mask.parent.parent == ground_truth and _is_good(mask.parent))}
     by_name = {(mask.parent.name, mask.stem): mask for mask in masks if mask.parent.parent == ground_truth}
     unmatched = set(masks)
     samples = []
     for folder in type_folders:
         for image in list_images(folder):
-            if folder.name == GOOD:
+            if _is_good(folder):
                 samples.append(Sample(image, 0, GOOD))
                 continue
             stems = (f"{image.stem}_mask", image.stem)
@@ -136,18 +154,19 @@ def _describe(folder: Path) -> str:
     suffixes = Counter(
         p.suffix.lower() or p.name for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")
     )
-    subfolders = [f.name for f in _subfolders(folder)]
+    names = [f.name for f in subfolders(folder)]
     found = []
     if suffixes:
         found.append(f"{suffixes.total()} other file(s) ({', '.join(s for s, _ in suffixes.most_common(5))})")
-    if subfolders:
-        found.append(f"subfolder(s) {', '.join(subfolders[:5])}{', ...' if len(subfolders) > 5 else ''}")
+    if names:
+        found.append(f"subfolder(s) {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}")
     description = f"found {' and '.join(found) or 'nothing'} in {folder}"
-    datasets = [f for f in _subfolders(folder) if (f / "train" / GOOD).is_dir() or (f / GOOD).is_dir()]
+    datasets = [f for f in subfolders(folder) if is_category(f)]
     return f"{description}, did you mean {datasets[0]}?" if datasets else description
 
 
-def _subfolders(folder: Path) -> list[Path]:
+def subfolders(folder: Path) -> list[Path]:
+    """Folders in `folder`, naturally sorted; no hidden ones."""
     return sorted((p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")), key=_natural_key)
 
 

@@ -1,0 +1,158 @@
+"""One run of a benchmark, in a process of its own: check, train, evaluate, card, result. What is done is not done again."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import threading
+import time
+import traceback
+from multiprocessing import parent_process
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+from ..card import FIGURE, draw_figure, make_card
+from ..data.check import Check, check_category
+from ..data.datasets import checkpoint_name
+from ..data.folder import read_dataset
+from ..download import EVALUATION, TRAINING
+from ..errors import UserError
+from ..evaluation import evaluate
+from ..feature_cache import files_fingerprint
+from ..hub import load_checkpoint
+from ..image_processing_uranet import URANetImageProcessor
+from ..metrics import METRIC_KEYS
+from ..training import MAX_IMAGES, make_processor, train
+from .settings import Run, Settings
+
+INTERRUPTED = 130  # exit code
+KEPT = (
+    *("command", "images", "good_images", "seconds", "resumed", "peak_memory_gib", "peak_gpu_memory_gib"),
+    *("data_wait_share", "hardware", "precision", "versions"),
+)
+"""What a result keeps of the training record."""
+
+
+def execute(run: Run, settings: Settings, command: str) -> None:
+    """Do a run and write its result, or why it failed. Ends with the process that started it."""
+    _end_with_parent()
+    try:
+        write_json(run.result, _result(run, settings, command))
+    except UserError as error:
+        write_json(run.failure, {"reason": str(error), "time": time.time()})
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except Exception as error:  # the other categories go on
+        traceback.print_exc()
+        write_json(run.failure, {"reason": f"unexpected {type(error).__name__}: {error}", "time": time.time()})
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file in one step, so that a killed process leaves none or a whole one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.write_text(json.dumps(content, indent=1) + "\n")
+    partial.replace(path)
+
+
+def fingerprint(category: Path) -> str:
+    """Changes with the names, sizes and times of the images and masks of a category."""
+    dataset = read_dataset(category)
+    masks = [sample.mask for sample in dataset.test if sample.mask]
+    return files_fingerprint([sample.image for sample in dataset.train + dataset.test] + masks)
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+
+    def wait() -> None:
+        parent.join()  # type: ignore[union-attr]
+        os._exit(1)
+
+    if parent is not None:
+        threading.Thread(target=wait, daemon=True).start()
+
+
+def _result(run: Run, settings: Settings, command: str) -> dict[str, Any]:
+    check = check_category(run.dataset, run.category, run.data)
+    _refuse(check, settings)
+    images = len(read_dataset(run.data).train)
+    options = settings.options(run.data, run.checkpoint, run.seed, images)
+    config = settings.model()
+    if not (run.checkpoint / TRAINING).exists():
+        processor = make_processor(options, config)
+        every = max(1, options.steps // settings.best_on_test) if settings.best_on_test else 0
+        train(options, config, command, [Envelope(run, processor, every)] if every else ())
+    training = json.loads((run.checkpoint / TRAINING).read_text())
+    began = time.monotonic()
+    report = {**evaluate(*load_checkpoint(run.checkpoint), run.data), "dataset": run.category}
+    seconds = time.monotonic() - began
+    write_json(run.checkpoint / EVALUATION, report)
+    draw_figure(report, run.checkpoint / FIGURE)
+    make_card(run.checkpoint, checkpoint_name(run.dataset, run.category)).save(run.checkpoint / "README.md")
+    return {
+        "category": run.category,
+        "seed": run.seed,
+        **report,
+        "best_on_test": _best(run, report) if settings.best_on_test else None,
+        "notes": check.notes + _limits(images, options.limit),
+        "steps": options.steps,
+        "training": {key: training[key] for key in KEPT},
+        "evaluation_seconds": round(seconds, 1),
+        "peak_memory_gib": round(max(training["peak_memory_gib"], peak_memory()), 2),
+        "fingerprint": fingerprint(run.data),
+    }
+
+
+def peak_memory() -> float:
+    """Largest resident memory of this process so far [GiB]."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+
+
+def _refuse(check: Check, settings: Settings) -> None:
+    if check.error:
+        raise UserError(check.error)
+    if check.damaged:
+        more = f" (and {len(check.damaged) - 1} more)" if len(check.damaged) > 1 else ""
+        raise UserError(f"{check.damaged[0]}{more}; `uranet data check` lists all")
+    if check.differences and not settings.partial:
+        raise UserError(
+            f"{check.folder} is not the published {check.category} ({'; '.join(check.differences)}): extract it again, or "
+            "pass --partial to take it as it is"
+        )
+
+
+def _limits(images: int, limit: int | None) -> list[str]:
+    used = min(limit or MAX_IMAGES, MAX_IMAGES)
+    return [f"trained on {used} of {images} good images, drawn by the seed"] if used < images else []
+
+
+def _best(run: Run, report: dict[str, Any]) -> dict[str, float | None]:
+    """The largest value of every metric at any measured step, the last one included."""
+    steps = [*json.loads(run.envelope.read_text()).values(), report] if run.envelope.exists() else [report]
+    values = {key: [step[key] for step in steps if step[key] is not None] for key in METRIC_KEYS}
+    return {key: max(found, default=None) for key, found in values.items()}
+
+
+class Envelope(TrainerCallback):
+    """Measures the model on the test images every so many steps; leaves the run's random numbers as they were."""
+
+    def __init__(self, run: Run, processor: URANetImageProcessor, every: int) -> None:
+        self.run, self.processor, self.every = run, processor, every
+
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        if state.global_step % self.every or state.global_step == state.max_steps:
+            return
+        known = json.loads(self.run.envelope.read_text()) if self.run.envelope.exists() else {}
+        with torch.random.fork_rng():
+            model.eval()
+            report = evaluate(model, self.processor, self.run.data)
+            model.train()
+        known = {step: figures for step, figures in known.items() if int(step) < state.global_step}
+        known[str(state.global_step)] = {key: report[key] for key in METRIC_KEYS}
+        write_json(self.run.envelope, known)

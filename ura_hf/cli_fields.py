@@ -1,0 +1,33 @@
+"""Fields of URANetConfig on the command line, for every command that takes them."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from .errors import UserError
+
+
+def read_fields(entries: Sequence[str]) -> dict[str, Any]:
+    """The fields that `--set FIELD=JSON` names; a value that is no JSON is text.
+
+    Raises:
+        UserError: URANetConfig has no such field.
+    """
+    from .configuration_uranet import URANetConfig
+
+    known = inspect.signature(URANetConfig).parameters
+    fields: dict[str, Any] = {}
+    for entry in entries:
+        name, _, value = entry.partition("=")
+        if name not in known or name == "kwargs":
+            raise UserError(
+                f"--set must name a field of URANetConfig, but got {name!r}: see help(ura_hf.URANetConfig)."
+            )
+        try:
+            fields[name] = json.loads(value)
+        except json.JSONDecodeError:
+            fields[name] = value
+    return fields

@@ -1,0 +1,105 @@
+"""Whether a category on disk is whole: counts against the published ones, masks, readable files, sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ..errors import UserError
+from ..images import image_size, load_mask
+from ..prefetch import read_ahead
+from .datasets import Counts, archives, has_masks, published_counts
+from .folder import read_dataset
+from .samples import Dataset, Sample
+
+
+@dataclass
+class Check:
+    """What is wrong with a category. Without `error` and `damaged` it can be trained and measured.
+
+    `error`: it can't be read at all. `damaged`: unreadable files and masks of another size. `differences`: from the published
+    counts. `unmasked`: anomalous images without a mask, of which there should be one; pixel metrics leave them out.
+    """
+
+    category: str
+    folder: Path
+    found: Counts | None = None
+    error: str | None = None
+    damaged: list[str] = field(default_factory=list)
+    differences: list[str] = field(default_factory=list)
+    unmasked: list[Path] = field(default_factory=list)
+    any_mask: bool = False
+
+    @property
+    def problems(self) -> list[str]:
+        """Every problem in a sentence, the gravest first."""
+        sentences = [self.error] if self.error else []
+        sentences += self.damaged + self.differences
+        if self.unmasked:
+            sentences.append(
+                f"{len(self.unmasked)} anomalous images have no mask, e.g. {self.unmasked[0]}: expected "
+                f"ground_truth/{self.unmasked[0].parent.name}/{self.unmasked[0].stem}_mask.png"
+            )
+        return sentences
+
+    @property
+    def notes(self) -> list[str]:
+        """What limits the figures, for the table."""
+        more = f"; {len(self.differences) - 2} more" if len(self.differences) > 2 else ""
+        shown = "; ".join(self.differences[:2]) + more
+        notes = [f"counts differ from the published ones ({shown})"] if self.differences else []
+        if self.found and not self.any_mask:
+            notes.append("no masks: image metrics only")
+        elif self.unmasked:
+            notes.append(f"{len(self.unmasked)} anomalous images without a mask are left out of the pixel metrics")
+        return notes
+
+
+def check_category(key: str, category: str, folder: Path, decode: bool = True, workers: int = 4) -> Check:
+    """Check one category of the dataset `key`; `decode` reads every image and mask to its end."""
+    check = Check(category, folder)
+    try:
+        if not folder.is_dir():
+            raise UserError(f"category {category} is missing: expected the folder {folder}{_packed(folder)}")
+        dataset = read_dataset(folder)
+        if not dataset.test:
+            raise UserError(f"{folder} has no test images: expected test/good and test/<defect type>{_packed(folder)}")
+    except UserError as error:
+        check.error = str(error)
+        return check
+    check.found = Counts.of(dataset)
+    published = [check.found.differences(counts) for counts in published_counts(key, category)]
+    check.differences = min(published, key=len, default=[])
+    anomalous = [sample for sample in dataset.test if sample.label]
+    check.any_mask = any(sample.mask for sample in anomalous)
+    if has_masks(key) or check.any_mask:
+        check.unmasked = [sample.image for sample in anomalous if not sample.mask]
+    if decode:
+        check.damaged = list(_damage(dataset, category, workers))
+    return check
+
+
+def _packed(folder: Path) -> str:
+    packed = archives(folder) or [path for path in archives(folder.parent) if path.name.startswith(folder.name)]
+    return f"; {packed[0]} seems not to be extracted completely" if packed else ""
+
+
+def _damage(dataset: Dataset, category: str, workers: int) -> Iterator[str]:
+    samples = dataset.train + dataset.test
+    found = read_ahead(_problem, samples, workers)
+    for problem in tqdm(found, f"checking {category}", len(samples), unit="image", leave=False):
+        if problem:
+            yield problem
+
+
+def _problem(sample: Sample) -> str | None:
+    try:
+        size = image_size(sample.image)
+        if sample.mask:
+            load_mask(sample.mask, size)
+    except UserError as error:
+        return str(error)
+    return None

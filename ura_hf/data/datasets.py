@@ -1,0 +1,125 @@
+"""What is published about each dataset, in one table (`weights_card/datasets.json`), and where its categories lie on disk."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections import Counter
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from .folder import is_category, subfolders
+from .samples import Dataset
+
+FOLDER = "folder"  # any other dataset: every subfolder is a category
+ARCHIVES = (".zip", ".tar", ".gz", ".xz", ".tgz", ".part", ".crdownload")
+
+
+@functools.cache
+def facts() -> dict[str, dict[str, Any]]:
+    """Facts of the datasets by the key in checkpoint names: mvtec, btad, oct2017, visa, demo."""
+    found: dict[str, dict[str, Any]] = json.loads(files("weights_card").joinpath("datasets.json").read_text())
+    return found
+
+
+def benchmarks() -> list[str]:
+    """Keys of the datasets whose categories are known, and `folder`."""
+    return [*(key for key, entry in facts().items() if entry.get("categories")), FOLDER]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Images of a category: good ones to train on, good ones to test on, anomalous ones by type; `edition` if there are many."""
+
+    train: int
+    good: int
+    types: dict[str, int]
+    edition: str | None = None
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> Counts:
+        """What was found on disk."""
+        types = Counter(sample.defect_type for sample in dataset.test if sample.label)
+        return cls(len(dataset.train), sum(not sample.label for sample in dataset.test), dict(types))
+
+    def differences(self, published: Counts) -> list[str]:
+        """Where these counts depart from the published ones, one clause each."""
+        pairs = [("train", self.train, published.train), ("test, good", self.good, published.good)]
+        pairs += [(f"test, {k}", self.types.get(k, 0), published.types.get(k, 0)) for k in published.types | self.types]
+        return [f"{name}: {found} images, published {wanted}" for name, found, wanted in pairs if found != wanted]
+
+
+def published_counts(key: str, category: str) -> list[Counts]:
+    """The published counts, one entry an edition; none for `folder`."""
+    entry = facts().get(key, {}).get("categories", {}).get(category, {})
+    return [Counts(**counts) for counts in entry.get("counts", [])]
+
+
+def has_masks(key: str) -> bool:
+    """Whether the published dataset comes with masks of its anomalous images."""
+    return bool(facts().get(key, {}).get("masks"))
+
+
+def checkpoint_name(key: str, category: str) -> str:
+    """`uranet-mvtec-bottle`, as published; of other data `uranet-{category}`."""
+    return str(facts().get(key, {}).get("checkpoint", "uranet-{category}")).format(category=category)
+
+
+def locate_categories(key: str, root: Path, wanted: list[str] | None = None) -> dict[str, Path]:
+    """The folder of every category, or of those in `wanted`, in the published order; it need not exist.
+
+    `root` may hold the categories in one subfolder, as archives unpack.
+
+    Raises:
+        UserError: `root` is not a folder or holds no category, or `wanted` has a name that there is not.
+    """
+    if not root.is_dir():
+        raise UserError(f"--root must be the folder of the dataset, but {root} is not a folder: check the path.")
+    if key == FOLDER:
+        folders = {
+            f.resolve().name: f for f in ([root] if is_category(root) else filter(is_category, subfolders(root)))
+        }
+        if not folders:
+            raise UserError(f"{root} holds no category: expected subfolders with train/good or good. {_found(root)}")
+        names = list(folders)
+    else:
+        names = list(facts()[key]["categories"])
+        home = next((place for place in _places(root) if _holds(place, names)), None)
+        if home is None:
+            what = "train/NORMAL or train/good" if len(names) == 1 else f"subfolders {', '.join(names)}"
+            raise UserError(f"{root} does not look like {facts()[key]['name']}: expected {what}. {_found(root)}")
+        folders = {name: home / name for name in names} if len(names) > 1 else {names[0]: home}
+    if unknown := [name for name in wanted or [] if name not in names]:
+        raise UserError(f"--categories must be some of {', '.join(names)}, but got {unknown[0]!r}.")
+    return {name: folders[name] for name in names if wanted is None or name in wanted}
+
+
+def _places(root: Path) -> list[Path]:
+    """The root itself, or what an archive may have made inside it, two levels deep."""
+    inside = subfolders(root)
+    return [root, *inside, *(deeper for folder in inside[:20] for deeper in subfolders(folder)[:20])]
+
+
+def _holds(place: Path, names: list[str]) -> bool:
+    if len(names) == 1:
+        return is_category(place)
+    return any((place / name).is_dir() for name in names) and not (place / "train").is_dir()
+
+
+def _found(root: Path) -> str:
+    packed = archives(root)
+    if packed:
+        return f"Found the archive {packed[0].name}: extract it there."
+    names = [folder.name for folder in subfolders(root)]
+    hint = f" {root} is itself one category: pass the folder above it, {root.parent}." if is_category(root) else ""
+    return f"Found {', '.join(names[:5]) + (', ...' if len(names) > 5 else '') if names else 'no subfolders'}.{hint}"
+
+
+def archives(folder: Path) -> list[Path]:
+    """Archives lying in a folder, packed or half downloaded."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in ARCHIVES and path.is_file())
