@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
-from ura_hf.demo.examples import example_images
 from ura_hf.demo.page import build_demo, launch_options
-from ura_hf.hub import load_detector
+from ura_hf.demo.store import Detectors
 
 DEFAULT = "uranet-demo-ring"
 
@@ -30,8 +30,11 @@ def main() -> int:
     if not 0 < arguments.port < 65536:
         parser.error(f"--port must be from 1 to 65535, but got {arguments.port}")
     try:
-        detector = load_detector(arguments.checkpoint)
-        demo = build_demo(detector, example_images(arguments.checkpoint))
+        store, start = Detectors(), arguments.checkpoint
+        if Path(start).is_dir():
+            start = store.add(Path(start), Path(start).resolve().name)
+        store.get(start)
+        demo = build_demo(store, start)
         demo.launch(
             server_name=arguments.host, server_port=arguments.port, inbrowser=arguments.open, **launch_options()
         )
