@@ -6,6 +6,8 @@ import json
 import sys
 from pathlib import Path
 
+from ura_hf.data.demo_parts import KINDS, LOGICAL
+
 ROOT = Path(__file__).resolve().parent.parent
 COLUMNS = {
     "image_auroc": "image AUROC",
@@ -90,10 +92,28 @@ def backbone(report: dict) -> str:
     return "\n".join([*lines, "", note])
 
 
+def demo(report: dict) -> str:
+    """Markdown table of one kind of `benchmarks/demo.py`: every defect type, the logical ones named so."""
+    lines = ["| type | image AUROC | pixel AUROC | pixel AP | AUPRO |", "|---" * 5 + "|"]
+    for name, row in {"all": report, **report["per_type"]}.items():
+        label = f"{name} (logical)" if name in LOGICAL else name
+        cells = [f"{row[key]:.3f}" for key in ("image_auroc", "pixel_auroc", "pixel_ap", "aupro")]
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    at, training = report["at_threshold"], report["training"]
+    note = (
+        f"{report['n_normal']} good and {report['n_anomalous']} defective drawings not seen in training; at the calibrated "
+        f"threshold {at['false_alarm_rate']:.1%} false alarms and {at['miss_rate']:.1%} misses. Checkpoint of "
+        f"{report['checkpoint_bytes'] / 1e6:.1f} MB, seed {training['seed']}, trained in {training['seconds'] / 60:.0f} min on "
+        f"{training['hardware']}, {report['date']}. Command: `{report['command']}`."
+    )
+    return "\n".join([*lines, "", note])
+
+
 TABLES = {
     "detection": (detection, "README.md"),
     "peers": (peers, "docs/comparison.md"),
     "backbone": (backbone, "docs/backbone.md"),
+    **{f"demo-{kind}": (demo, "docs/demo.md") for kind in KINDS},
 }
 """Result file -> how it is rendered, and the document with its markers."""
 
