@@ -41,8 +41,8 @@ def detection(report: dict) -> str:
 
 def peers(report: dict) -> str:
     """Markdown tables of `benchmarks/peers.py`: the mean over the data sets, then each of them."""
-    head = [*COLUMNS.values(), "train s", "ms/image", "GiB"]
-    keys = [*COLUMNS, "train_seconds", "ms_per_image", "peak_memory_gib"]
+    head = [*COLUMNS.values(), "epochs", "train CPU s", "ms/image", "GiB"]
+    keys = ("train_cpu_seconds", "ms_per_image", "peak_memory_gib")
     lines = []
     places = ["mean", *(name for name in dict.fromkeys(run["dataset"] for run in report["runs"]))]
     for place in places:
@@ -53,13 +53,25 @@ def peers(report: dict) -> str:
         lines += [f"**{title}**", "", "| model | seeds | " + " | ".join(head) + " |", "|---" * (len(head) + 2) + "|"]
         for model, row in rows.items():
             cells = [f"{row[k]['mean']:.3f} ± {row[k]['spread'] / 2:.3f}" for k in COLUMNS]
-            cells += [f"{row[k]['mean']:.{1 if k == 'peak_memory_gib' else 0}f}" for k in keys[len(COLUMNS) :]]
+            cells.append(
+                _epochs([r for r in report["runs"] if r["model"] == model and place in ("mean", r["dataset"])])
+            )
+            cells += [f"{row[k]['mean']:.{1 if k == 'peak_memory_gib' else 0}f}" for k in keys]
             lines.append(f"| {model} | {row['image_auroc']['seeds']} | " + " | ".join(cells) + " |")
         lines.append("")
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     lines += [f"± is half of largest minus smallest over seeds. {report['hardware']}, {versions}, {report['date']}."]
     lines += ["Settings that could favour one side:", "", *(f"- {note}" for note in report["notes"])]
     return "\n".join(lines)
+
+
+def _epochs(runs: list[dict]) -> str:
+    """Fewest epochs that the budget left, of those documented; empty for what isn't trained by epochs."""
+    trained = [run["training"] for run in runs if "documented_epochs" in run["training"]]
+    if not trained:
+        return ""
+    fewest = min(trained, key=lambda training: training["epochs"])
+    return f"{fewest['epochs']:.0f} of {fewest['documented_epochs']}"
 
 
 def backbone(report: dict) -> str:
@@ -109,24 +121,105 @@ def demo(report: dict) -> str:
     return "\n".join([*lines, "", note])
 
 
+SHOWN = ("image_auroc", "pixel_auroc", "pixel_ap")
+
+
+def _cells(row: dict) -> list[str]:
+    return ["-" if row[key] is None else f"{row[key]:.3f}" for key in SHOWN]
+
+
+def _mean(rows: list[dict]) -> dict:
+    """Mean of the shown metrics; None where a row lacks one."""
+    columns = {key: [row[key] for row in rows] for key in SHOWN}
+    return {key: None if None in values else sum(values) / len(values) for key, values in columns.items()}
+
+
+def ablation(report: dict) -> str:
+    """Markdown tables of `benchmarks/ablation.py`: each data set, and the mean over them of the rows that all of them have."""
+    runs = report["runs"]
+    datasets = list(dict.fromkeys(run["dataset"] for run in runs))
+    head = ["change", "training", *(f"held-out: {COLUMNS[k]}" for k in SHOWN), *(f"test: {COLUMNS[k]}" for k in SHOWN)]
+    lines = []
+    for steps in dict.fromkeys(run["steps"] for run in runs):
+        for place in ["mean", *datasets] if len(datasets) > 1 else datasets:
+            table = []
+            for name, group in report["groups"].items():
+                own = [r for r in runs if r["row"] == name and r["steps"] == steps and place in ("mean", r["dataset"])]
+                if own and (place != "mean" or {r["dataset"] for r in own} == set(datasets)):
+                    cells = [*_cells(_mean([r["held_out"] for r in own])), *_cells(_mean([r["test"] for r in own]))]
+                    spent = [r["train_cpu_seconds"] for r in own]
+                    cost = "none" if None in spent else f"{sum(spent) / len(spent):.0f} CPU s"
+                    title = name if name == group else f"{group}: {name.split(': ')[-1]}"
+                    table.append(f"| {title} | {cost} | " + " | ".join(cells) + " |")
+            if table:
+                title = "Mean over the data sets" if place == "mean" else place
+                lines += [f"**{title}, {steps} steps**", "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+                lines += [*table, ""]
+    seeds = ", ".join(map(str, sorted({run["seed"] for run in runs})))
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    lines.append(f"Seeds {seeds}. {report['hardware']}, {versions}, {report['date']}. Command: `{report['command']}`.")
+    return "\n".join(lines)
+
+
+def claim(report: dict) -> str:
+    """Markdown table of `benchmarks/claim.py`."""
+    lines = ["| data | artificial anomalies | inside: URA-Net | inside: plain | outside: URA-Net | outside: plain |"]
+    lines.append("|---" * 6 + "|")
+    for run in report["runs"]:
+        for kind, title in (("synthesis", "of the training synthesis"), ("drawn", "drawn into the image")):
+            values = [run[kind][model][where] for where in ("inside", "outside") for model in ("uranet", "plain")]
+            lines.append(f"| {run['dataset']} | {title} | " + " | ".join(f"{value:.3f}" for value in values) + " |")
+    first = report["runs"][0]
+    lines += ["", f"{first['steps']} steps, {report['hardware']}, {report['date']}. Command: `{report['command']}`."]
+    return "\n".join(lines)
+
+
+SMALL_TYPES = (("magnetic_tile", "blowhole"), ("magnetic_tile", "crack"), ("pill", "crack"), ("pill", "scratch"))
+
+
+def small_types(report: dict) -> str:
+    """Markdown table of the small defects in a report of `benchmarks/peers.py`."""
+    found = [(d, t) for d, t in SMALL_TYPES if any(r["dataset"] == d and t in r["per_type"] for r in report["runs"])]
+    lines = ["| model | " + " | ".join(f"{dataset} {kind}" for dataset, kind in found) + " |"]
+    lines.append("|---" * (len(found) + 1) + "|")
+    for model in dict.fromkeys(run["model"] for run in report["runs"]):
+        cells = []
+        for dataset, kind in found:
+            rows = [r["per_type"][kind] for r in report["runs"] if (r["model"], r["dataset"]) == (model, dataset)]
+            cells.append(" / ".join(_cells(_mean(rows))) if rows else "-")
+        lines.append(f"| {model} | " + " | ".join(cells) + " |")
+    return "\n".join(
+        [*lines, "", "Image AUROC / pixel AUROC / pixel AP of the type against all good test images, mean over seeds."]
+    )
+
+
 TABLES = {
-    "detection": (detection, "README.md"),
-    "peers": (peers, "docs/comparison.md"),
-    "backbone": (backbone, "docs/backbone.md"),
-    **{f"demo-{kind}": (demo, "docs/demo.md") for kind in KINDS},
+    "detection": ("detection", detection, "README.md"),
+    "peers": ("peers", peers, "docs/comparison.md"),
+    "small-types": ("peers", small_types, "docs/comparison.md"),
+    "few-shot": ("few_shot", peers, "docs/comparison.md"),
+    "backbone": ("backbone", backbone, "docs/backbone.md"),
+    "ablation": ("ablation", ablation, "docs/ablation.md"),
+    "claim": ("claim", claim, "docs/method.md"),
+    **{f"demo-{kind}": (f"demo-{kind}", demo, "docs/demo.md") for kind in KINDS},
 }
-"""Result file -> how it is rendered, and the document with its markers."""
+"""Name of the markers in a document -> result file, how it is rendered, and the document."""
 
 
 def main() -> int:
     """Write, or with --check compare; 1 where a document is behind."""
     behind = 0
-    for name, (render, document) in TABLES.items():
-        source, target = ROOT / "docs/results" / f"{name}.json", ROOT / document
+    for name, (results, render, document) in TABLES.items():
+        source, target = ROOT / "docs/results" / f"{results}.json", ROOT / document
         if not source.exists():
             continue
         text = target.read_text()
         begin, end = f"<!-- {name} -->\n", f"\n<!-- end {name} -->"
+        if begin not in text:
+            print(
+                f"{document} lacks the lines <!-- {name} --> and <!-- end {name} -->: add them where the table belongs."
+            )
+            return 1
         head, rest = text.split(begin, 1)
         wanted = head + begin + render(json.loads(source.read_text())) + end + rest.split(end, 1)[1]
         behind |= int(wanted != text)

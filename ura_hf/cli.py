@@ -81,7 +81,7 @@ thresholds. The checkpoint is that of the last step.
 
 Killed or interrupted runs go on from the last saved step when the same command is repeated. Several processes or
 GPUs: accelerate launch -m ura_hf train ...""",
-        "uranet train --data photos/ring --output runs/ring --steps 800 --seed 0",
+        "uranet train --data photos/ring --output runs/ring --seed 0",
     )
     data = parser.add_argument_group("data")
     data.add_argument("--data", type=Path, required=True, metavar="DIR", help="category or folder of good images")
@@ -94,6 +94,12 @@ GPUs: accelerate launch -m ura_hf train ...""",
         "--max-value", type=float, metavar="V", help="white in 16-bit images, e.g. 4095 for 12-bit cameras"
     )
     data.add_argument("--resize-mode", choices=("stretch", "pad"), default="stretch", help="pad keeps the aspect ratio")
+    data.add_argument(
+        "--pose",
+        choices=("auto", "fixed", "any"),
+        default="auto",
+        help="any: parts lie in any rotation (default: told)",
+    )
     model = parser.add_argument_group("model")
     model.add_argument(
         "--backbone",
@@ -110,7 +116,7 @@ GPUs: accelerate launch -m ura_hf train ...""",
         "--set", action="append", default=[], metavar="FIELD=JSON", help="any other field of URANetConfig"
     )
     run = parser.add_argument_group("training")
-    run.add_argument("--steps", type=int, default=800, help="optimiser steps (default: %(default)s)")
+    run.add_argument("--steps", type=int, default=600, help="optimiser steps (default: %(default)s)")
     run.add_argument("--batch-size", type=int, default=8, help="images a step and process (default: %(default)s)")
     run.add_argument("--learning-rate", type=float, default=1e-3, help="peak of the schedule (default: %(default)s)")
     run.add_argument(
@@ -127,6 +133,9 @@ GPUs: accelerate launch -m ura_hf train ...""",
     )
     run.add_argument(
         "--save-every", type=int, default=200, metavar="STEPS", help="between resume points (default: 200)"
+    )
+    run.add_argument(
+        "--cache", type=Path, metavar="DIR", help="keep the frozen features there for later runs on the same images"
     )
     run.add_argument("--half", action="store_true", help="store the weights as float16, half the size")
 
