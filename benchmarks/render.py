@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 from tables_datasets import datasets, presets, scaling
-from tables_methods import ablation, backbone, claim, detection, peers, small_types
+from tables_methods import ablation, backbone, claim, demo, detection, peers, small_types
 
 from ura_hf.benchmark.table import as_markdown
+from ura_hf.data.demo_parts import KINDS
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = "docs/results"
@@ -19,6 +20,7 @@ TABLES = {
     "small-types": (f"{RESULTS}/peers.json", small_types, "docs/comparison.md"),
     "few-shot": (f"{RESULTS}/few_shot.json", peers, "docs/comparison.md"),
     "backbone": (f"{RESULTS}/backbone.json", backbone, "docs/backbone.md"),
+    **{f"demo-{kind}": (f"{RESULTS}/demo-{kind}.json", demo, "docs/demo.md") for kind in KINDS},
     "ablation": (f"{RESULTS}/ablation.json", ablation, "docs/ablation.md"),
     "claim": (f"{RESULTS}/claim.json", claim, "docs/method.md"),
     "benchmark-mvtec": (f"{RESULTS}/benchmark-mvtec.json", as_markdown, "docs/benchmark.md"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ura_hf.data.demo_parts import LOGICAL
+
 COLUMNS = {
     "image_auroc": "image AUROC",
     "image_ap": "image AP",
@@ -108,6 +110,23 @@ def _mean(rows: list[dict]) -> dict:
     """Mean of the shown metrics; None where a row lacks one."""
     columns = {key: [row[key] for row in rows] for key in SHOWN}
     return {key: None if None in values else sum(values) / len(values) for key, values in columns.items()}
+
+
+def demo(report: dict) -> str:
+    """Markdown table of one kind of `benchmarks/demo.py`: every defect type, the logical ones named so."""
+    lines = ["| type | image AUROC | pixel AUROC | pixel AP | AUPRO |", "|---" * 5 + "|"]
+    for name, row in {"all": report, **report["per_type"]}.items():
+        label = f"{name} (logical)" if name in LOGICAL else name
+        cells = [f"{row[key]:.3f}" for key in ("image_auroc", "pixel_auroc", "pixel_ap", "aupro")]
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    at, training = report["at_threshold"], report["training"]
+    note = (
+        f"{report['n_normal']} good and {report['n_anomalous']} defective drawings not seen in training; at the calibrated "
+        f"threshold {at['false_alarm_rate']:.1%} false alarms and {at['miss_rate']:.1%} misses. Checkpoint of "
+        f"{report['checkpoint_bytes'] / 1e6:.1f} MB, seed {training['seed']}, trained in {training['seconds'] / 60:.0f} min on "
+        f"{training['hardware']}, {report['date']}. Command: `{report['command']}`."
+    )
+    return "\n".join([*lines, "", note])
 
 
 def ablation(report: dict) -> str:

@@ -20,7 +20,16 @@ from .errors import UserError
 from .names import WEIGHTS
 
 SMALL = "uranet-small"
-OWN: dict[str, dict[str, Any]] = {SMALL: {"model_name": "resnet10t", "channels": (48, 96, 192, 384), "stem_width": 16}}
+OWN: dict[str, dict[str, Any]] = {
+    SMALL: {
+        "model_name": "resnet50",  # for its bottleneck blocks; 1, 2 and 2 of them give the channels of a ResNet-18
+        "layers": (1, 2, 2, 1),
+        "channels": (16, 32, 64, 16),
+        "base_width": 128,
+        "stem_type": "deep",
+        "stem_width": 12,
+    }
+}
 """Backbones of our own: timm's architecture and its arguments; their weights lie in the package."""
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # of timm's repositories
@@ -146,7 +155,7 @@ class Backbone(nn.Module):
         """
         if weights is None and self.name in OWN:
             weights = WEIGHTS / f"{self.name}.safetensors"
-        self.cnn.load_state_dict(_read_weights(weights, self.cnn.state_dict()) if weights else self._fetch())
+        self.cnn.load_state_dict(read_weights(weights, self.cnn.state_dict()) if weights else self._fetch())
         self.freeze()
 
     def _fetch(self) -> Mapping[str, Tensor]:
@@ -162,7 +171,12 @@ class Backbone(nn.Module):
             ) from error
 
 
-def _read_weights(path: Path, expected: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+def read_weights(path: Path, expected: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The tensors of a safetensors file that `expected` names.
+
+    Raises:
+        UserError: The file is missing, unreadable or of another architecture.
+    """
     if not path.is_file():
         raise UserError(f"backbone weights must be a .safetensors file, but {path} does not exist: check the path.")
     try:

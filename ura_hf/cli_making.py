@@ -35,6 +35,9 @@ safetensors) and its card, FILE with the suffix .json.""",
         "--photos", type=Path, required=True, metavar="DIR", help="ordinary photos, searched recursively"
     )
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="a .safetensors file")
+    parser.add_argument(
+        "--initial", type=Path, metavar="FILE", help="go on from these weights of an earlier distillation"
+    )
     parser.add_argument("--steps", type=int, default=4000, help="optimiser steps (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=8, help="pictures a step (default: %(default)s)")
     parser.add_argument("--side", type=int, default=160, help="of the crops, pixels (default: %(default)s)")

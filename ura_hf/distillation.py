@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import Trainer, TrainingArguments, set_seed
 
-from .backbone import SMALL, Backbone
+from .backbone import SMALL, Backbone, read_weights
 from .data.folder import list_images
 from .data.pictures import Pictures, read_photo
 from .errors import UserError
@@ -39,6 +39,7 @@ class DistillationOptions:
     Args:
         teacher: Name of a timm CNN with feature levels 1-3.
         teacher_weights: Its safetensors file in timm's key layout; None: from the Hub.
+        initial: Weights of an earlier distillation to go on from, its card beside them; None: random ones.
         photos: Folder of ordinary photos, searched recursively; at least 20.
         output: File for the student's weights; its card is written beside it as .json.
         steps: Optimiser steps.
@@ -52,6 +53,7 @@ class DistillationOptions:
     photos: Path
     output: Path
     teacher_weights: Path | None = None
+    initial: Path | None = None
     steps: int = 4000
     batch_size: int = 8
     side: int = 160
@@ -128,9 +130,13 @@ def distill(options: DistillationOptions, command: str | None = None) -> dict[st
         raise UserError(f"{options.photos} must hold at least {MIN_PHOTOS} photos, but got {len(photos)}: add more.")
     teacher = Backbone(options.teacher, (1, 2, 3), 8)
     teacher.load_imagenet(options.teacher_weights)
-    _claim(options.output)
     set_seed(options.seed)
     model: Distiller = Distiller(teacher).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    earlier = None
+    if options.initial is not None:
+        model.student.load_state_dict(read_weights(options.initial, model.student.state_dict()))
+        earlier = _read_card(options.initial.with_suffix(".json"))
+    _claim(options.output)
     pixels = [read_photo(path) for path in photos]
     apart = pixels[::HELD_OUT]
     kept = [pixel for index, pixel in enumerate(pixels) if index % HELD_OUT]
@@ -160,11 +166,13 @@ def distill(options: DistillationOptions, command: str | None = None) -> dict[st
     card = {
         "command": command,
         "options": {k: str(v) if isinstance(v, Path) else v for k, v in asdict(options).items()},
+        "earlier": earlier,
         "photos": {"trained_on": len(kept), "held_out": len(apart)},
         "parameters": sum(p.numel() for p in model.student.parameters()),
         "losses": [round(e["loss"], 4) for e in trainer.state.log_history if "loss" in e],
         "held_out": measure_student(model.float(), apart, options.side),
         "seconds": round(time.monotonic() - began),
+        "threads": torch.get_num_threads(),
         "hardware": torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores",
         "versions": {
             "torch": torch.__version__,
@@ -190,6 +198,13 @@ def measure_student(model: Distiller, photos: list[Tensor], side: int) -> dict[s
         torch.manual_seed(0)
         found = model(torch.stack([pictures[i]["pictures"] for i in range(MEASURED)]).to(device))
     return {key: [round(float(v), 4) for v in value.flatten()] for key, value in found.items()}
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise UserError(f"{path}, the card of the initial weights, can't be read: keep it beside them.") from error
 
 
 def _claim(output: Path) -> None:

@@ -38,8 +38,8 @@ def cloth(u: Field, v: Field, rng: np.random.Generator, flaw: Flaw) -> Field:
     centre = np.floor(place[1] * YARNS) + 0.5  # of the yarn that the flaw lies in, yarns
     reach = soft(np.abs(u - place[0]) - draw.uniform(0.07, 0.14), 0.03) if flaw is not None else np.zeros_like(u)
     if name == "missing_yarn":  # the crossing yarns float over a dark gap
-        gap = reach * soft((np.abs(weft - centre) - 0.55) / YARNS, 0.008)
-        light = light + gap * (0.08 + 0.3 * profile_u**2 - light)
+        gap = reach * soft((np.abs(weft - centre) - 0.85) / YARNS, 0.008)
+        light = light + gap * (0.55 * profile_u**4 - light)
         colour = colour + gap[..., None] * (yarn_u - colour)
     if name == "thick_yarn":  # a slub, about twice as wide as its neighbours and on top of them
         wide = 0.95 + 0.12 * texture(u, np.zeros_like(v), draw, 0.03)
