@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from .backbone import Backbone
 from .image_processing_uranet import URANetImageProcessor
+from .progress import Progress, silent
 
 
 def files_fingerprint(images: Sequence[Path]) -> str:
@@ -36,6 +37,7 @@ def cached_features(
     processor: URANetImageProcessor,
     folder: Path,
     name: str,
+    progress: Progress = silent,
     batch_size: int = 16,
 ) -> np.ndarray:
     """Raw features of `images`, (N, C, G, G) float16, memory-mapped read-only from `folder`.
@@ -56,6 +58,7 @@ def cached_features(
             batch = list(images[start : start + batch_size])
             pixels = processor(batch, return_tensors="pt")["pixel_values"].to(device)
             store[start : start + len(batch)] = backbone.raw(pixels).clamp(-6e4, 6e4).half().cpu().numpy()
+            progress(f"{name} features", start + len(batch), len(images))
         store.flush()
         del store
         partial.rename(path)

@@ -31,9 +31,10 @@ from .feature_cache import cached_features, channel_statistics, files_fingerprin
 from .image_processing_uranet import URANetImageProcessor
 from .memory import greedy_coreset
 from .modeling_uranet import URANetForAnomalyDetection
+from .progress import Progress, silent
 from .restoration import to_tokens
 from .run_folder import RECORD, WORK, claim_output, resume_point
-from .trainer import FeatureBatches, RestorationTrainer, use_bf16
+from .trainer import FeatureBatches, ReportProgress, RestorationTrainer, use_bf16
 
 MAX_IMAGES = 4000  # largest number of images whose features are cached; more are sampled
 MIN_HELD_OUT = 10  # unless that is more than a quarter of the images
@@ -93,13 +94,17 @@ class TrainingOptions:
             raise UserError(f"precision must be auto, fp32 or bf16, but got {self.precision!r}.")
 
 
-def train(options: TrainingOptions, config: URANetConfig, command: str | None = None) -> dict[str, Any]:
+def train(
+    options: TrainingOptions, config: URANetConfig, command: str | None = None, progress: Progress = silent
+) -> dict[str, Any]:
     """Train a detector, calibrate it on held-out good images and save it; the same call resumes an interrupted run.
 
-    The checkpoint is that of the last step. Returns the record that is also written to ``training.json``.
+    The checkpoint is that of the last step. Returns the record that is also written to ``training.json``. `progress` hears of
+    the stages ``training features``, ``texture features``, ``memory``, ``training`` (with losses) and ``calibration``.
 
     Raises:
         UserError: Data, weights or the output folder can't be used.
+        Cancelled: `progress` raised it; the output folder then holds no checkpoint, only what resumes the run.
     """
     began = time.monotonic()
     state = PartialState(cpu=not torch.cuda.is_available())
@@ -120,16 +125,16 @@ def train(options: TrainingOptions, config: URANetConfig, command: str | None = 
     if options.half:
         model.backbone.half().float()
     with state.main_process_first():
-        features = cached_features(images, model.backbone, processor, work, "training")
+        features = cached_features(images, model.backbone, processor, work, "training", progress)
         if not photos and config.source_weights.get("texture"):
             photos = _generated_textures(work, config.image_size, options.seed)
-        textures = cached_features(photos, model.backbone, processor, work, "texture") if photos else None
+        textures = cached_features(photos, model.backbone, processor, work, "texture", progress) if photos else None
     held_out, fitted = _split(len(images), options)
     model.backbone.set_statistics(*channel_statistics(features, fitted), config.std_floor)
     if options.half:
         model.backbone.half().float()
     batches = FeatureBatches(features, fitted, textures, model)
-    fill_memories(model, batches, options.seed)
+    fill_memories(model, batches, options.seed, progress)
 
     arguments = TrainingArguments(
         output_dir=str(work),
@@ -156,6 +161,7 @@ def train(options: TrainingOptions, config: URANetConfig, command: str | None = 
         args=arguments,
         train_dataset=batches,
         data_collator=batches.collate,
+        callbacks=[ReportProgress(progress)],
     )
     last = resume_point(work)
     trainer.train(resume_from_checkpoint=last)
@@ -164,7 +170,7 @@ def train(options: TrainingOptions, config: URANetConfig, command: str | None = 
     if state.is_main_process:
         if options.half:
             model.half().float()
-        calibrate(model, batches, held_out)
+        calibrate(model, batches, held_out, progress)
         record = _record(options, trainer, began, len(fitted), len(held_out), last is not None, command)
         _save(model.half() if options.half else model, processor, record, options.output)
     state.wait_for_everyone()
@@ -172,14 +178,17 @@ def train(options: TrainingOptions, config: URANetConfig, command: str | None = 
 
 
 @torch.no_grad()
-def calibrate(model: URANetForAnomalyDetection, batches: FeatureBatches, rows: list[int]) -> None:
+def calibrate(
+    model: URANetForAnomalyDetection, batches: FeatureBatches, rows: list[int], progress: Progress = silent
+) -> None:
     """Set both thresholds from held-out normals: the image score's, and that of the map's maximum an image.
 
     So the configured false-positive rate is the share of good images that are called anomalous, and of those that glow anywhere.
     """
     model.eval()
     scores, peaks = [], []
-    for row in rows:
+    for done, row in enumerate(rows):
+        progress("calibration", done, len(rows))
         output = model(features=batches.collate([row])["features"].to(model.device))
         scores.append(output.image_score.cpu())
         peaks.append(output.anomaly_map.amax((1, 2)).cpu())
@@ -228,7 +237,9 @@ def _split(count: int, options: TrainingOptions) -> tuple[list[int], list[int]]:
 
 
 @torch.no_grad()
-def fill_memories(model: URANetForAnomalyDetection, batches: FeatureBatches, seed: int) -> None:
+def fill_memories(
+    model: URANetForAnomalyDetection, batches: FeatureBatches, seed: int, progress: Progress = silent
+) -> None:
     """Store coresets of the training images: k x k tokens for restoration attention, single cells for the residuals."""
     uranet = model.uranet
     rows = np.random.default_rng(seed).permutation(batches.rows)
@@ -243,11 +254,13 @@ def fill_memories(model: URANetForAnomalyDetection, batches: FeatureBatches, see
     def deep_cells(features: Tensor) -> Tensor:
         return cells(model.backbone.deep(features.to(model.backbone.mean.device)).cpu())
 
-    for store, vectors, count in (
+    stores = (
         (uranet.restoration.memory, tokens, (model.config.grid_size // patch) ** 2),
         (uranet.memory.cells, cells, model.config.grid_size**2),
         (uranet.deep_memory.cells, deep_cells, model.config.grid_size**2),
-    ):
+    )
+    for done, (store, vectors, count) in enumerate(stores):
+        progress("memory", done, len(stores))
         if len(store) == 0:
             continue
         used = sorted(rows[: max(1, MAX_CANDIDATES // count)].tolist())
