@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
+from functools import cache
 from pathlib import Path
 
 from PIL import Image
@@ -14,6 +15,7 @@ from ura_hf.data.demo_parts import KINDS, LOGICAL, demo_image
 FIRST_SEED = 50_000  # far from the seeds of training and test images
 
 
+@cache
 def example_images(checkpoint: str) -> list[Path]:
     """A good part and one of every defect type of the kind that `uranet-demo-KIND` was trained on; none for other checkpoints.
 

@@ -2,41 +2,68 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import gradio as gr
 
 from ura_hf.demo import detect
-from ura_hf.demo.shared import checkpoint_picker
+from ura_hf.demo.shared import QUIET, checkpoint_picker, to_gr_error
 from ura_hf.demo.store import Detectors
-from ura_hf.demo.style import CSS, theme
+from ura_hf.demo.style import CSS, HEAD, theme
 
 TITLE = "URA-Net: find what is wrong, and what normal would look like"
 MAX_FILE_SIZE = "100mb"
-CACHE_SECONDS = 3600  # uploads and pictures are deleted after this time
+KEEP_SECONDS, SWEEP_SECONDS = 3600, 600  # files of uploads and results live this long; how often old ones are removed
 
 
 def build_demo(store: Detectors, start: str | None = None) -> gr.Blocks:
     """The page for the detectors of a store, at first with the one named `start`; open it with `.launch(**launch_options())`."""
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(CACHE_SECONDS, CACHE_SECONDS)) as demo:
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(SWEEP_SECONDS, KEEP_SECONDS)) as demo:
         gr.HTML(
             f"<header><h1>{TITLE}</h1><p>The model has only ever seen good parts. It marks what differs from them, "
-            "and restores what it expected to see instead.</p></header>",
-            padding=False,
+            "and restores what it expected to see instead.</p></header>"
         )
         picker = checkpoint_picker(store, start, elem_id="checkpoint")
+        with gr.Accordion("About this checkpoint", open=False, elem_id="about"):
+            card = gr.Markdown(store.card(str(picker.value)), elem_id="card")
+
+        @to_gr_error()
+        def open_checkpoint(name: str) -> str:
+            store.get(name)
+            return store.card(name)
+
+        opened = picker.change(
+            open_checkpoint,
+            inputs=picker,
+            outputs=card,
+            api_visibility="private",
+            concurrency_id="open",
+            concurrency_limit=2,
+            show_progress_on=picker,
+        )
         with gr.Tab("Detect"):
-            detect.build(store, picker)
+            shelf = detect.build(store, picker, opened)
+        demo.temp_file_sets.append(shelf.files)
+        demo.load(lambda: gr.Dropdown(choices=store.names()), outputs=picker, **QUIET)  # others may have come meanwhile
+
+        def checkpoints() -> list[dict[str, Any]]:
+            """The checkpoints that are known here by name, each with its backbone, its input size and what was measured on it."""
+            return store.describe()
+
+        gr.api(checkpoints, api_name="checkpoints")
     return demo
 
 
 def launch_options() -> dict[str, Any]:
-    """Arguments of `gr.Blocks.launch` that belong to the page: looks, upload limit, no server-side rendering."""
+    """Arguments of `gr.Blocks.launch` for the page: looks, upload limit, and tools for agents where `gradio[mcp]` is."""
     return {
         "theme": theme(),
         "css": CSS,
+        "head": HEAD,
         "max_file_size": MAX_FILE_SIZE,
         "footer_links": ["api"],
         "ssr_mode": False,
         "run_history": False,
+        "mcp_server": find_spec("mcp") is not None,
     }

@@ -20,6 +20,8 @@ MODEL_QUEUE = "model"
 """Events with this `concurrency_id` take turns at the processor; give them `concurrency_limit=1`."""
 QUIET: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
 """Arguments of an event that only moves things about on the page."""
+SPACES = import_module("spaces") if find_spec("spaces") else None
+"""Hugging Face's package on a Space with a GPU; it must be there before a tensor goes to the GPU."""
 
 logger = logging.getLogger(__name__)
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -80,7 +82,7 @@ def checkpoint_picker(store: Detectors, value: str | None = None, **options: Any
 
 def on_gpu(seconds: int) -> Callable[[Function], Function]:
     """`spaces.GPU(duration=seconds)` on a ZeroGPU Space, nothing elsewhere."""
-    if find_spec("spaces") is None:
+    if SPACES is None:
         return lambda function: function
-    decorate: Callable[[Function], Function] = import_module("spaces").GPU(duration=seconds)
+    decorate: Callable[[Function], Function] = SPACES.GPU(duration=seconds)
     return decorate

@@ -6,13 +6,14 @@ import re
 import threading
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
-from ura_hf.card import make_card
-from ura_hf.download import WEIGHTS_FILE, TransportError, checkpoint_folder, require_files
+from ura_hf.card import make_card, read_record
+from ura_hf.download import EVALUATION, WEIGHTS_FILE, TransportError, checkpoint_folder, require_files
 from ura_hf.errors import UserError
 from ura_hf.hub import load_detector
 from ura_hf.names import bundled, hub_id, local, locate
@@ -121,6 +122,26 @@ class Detectors:
         text = make_card(self.folder(name), name).text
         kept = [line for line in text.strip().splitlines() if not line.startswith(("# ", "!["))]
         return "\n".join(kept).strip()
+
+    def describe(self) -> list[dict[str, Any]]:
+        """For each of `names`: `name`, `backbone`, `image_size` [pixels], whether `loaded`, AUROCs or None where not measured."""
+        described = []
+        for name in self.names():
+            folder = self.folder(name)
+            config, figures = read_record(folder, "config.json") or {}, read_record(folder, EVALUATION) or {}
+            with self._lock:
+                loaded = name in self._loaded
+            described.append(
+                {
+                    "name": name,
+                    "backbone": config.get("backbone"),
+                    "image_size": config.get("image_size"),
+                    "loaded": loaded,
+                    "image_auroc": figures.get("image_auroc"),
+                    "pixel_auroc": figures.get("pixel_auroc"),
+                }
+            )
+        return described
 
     def _choices(self) -> str:
         return ", ".join(self.names())
