@@ -10,16 +10,18 @@ import gradio as gr
 
 from ura_hf.archives import MIB, ZipLimits, gather
 from ura_hf.batch import BatchRow, check_batch, summary, worst_first, write_csv, write_overlays
-from ura_hf.demo.jobs import LONG_QUEUE, Job, note_html, progress_html
+from ura_hf.demo.examples import example_images
+from ura_hf.demo.jobs import Job, note_html, one_at_a_time, progress_html, waiting_html
 from ura_hf.demo.render import format_score
-from ura_hf.demo.shared import QUIET, to_gr_error
+from ura_hf.demo.shared import QUIET, on_gpu, to_gr_error
 from ura_hf.demo.store import Detectors
 from ura_hf.errors import UserError
 from ura_hf.progress import Progress
 
 LIMITS = ZipLimits(files=1000, total=1024 * MIB)
+GPU_SECONDS = 60  # of a ZeroGPU Space for a batch
 SHOWN = 60  # pictures in the gallery
-HEADERS = ["File", "Verdict", "Score", "Anomalous area", "Note"]
+HEADERS = ["File", "Verdict", "Score", "Area %", "Note"]
 EMPTY = ("Nothing checked yet", "Drop photos or a zip of them, then press Check all. The worst come first.")
 
 
@@ -28,16 +30,17 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
     with gr.Row(equal_height=False):
         with gr.Column(min_width=320, scale=2):
             files = gr.File(file_count="multiple", label="Photos, or a zip of them", height=200, elem_id="batch-files")
+            has_sample = bool(example_images(str(picker.value)))
+            sample = gr.Button("Use drawn parts", size="sm", visible=has_sample, elem_id="batch-sample")
         with gr.Column(min_width=280, scale=1):
+            start = gr.Button("Check all", variant="primary", elem_id="batch-start")
+            cancel = gr.Button("Cancel", visible=False, elem_id="batch-cancel")
             status = gr.HTML(note_html(*EMPTY), elem_id="batch-status", padding=False)
-            with gr.Row():
-                start = gr.Button("Check all", variant="primary", elem_id="batch-start")
-                cancel = gr.Button("Cancel", visible=False, elem_id="batch-cancel")
     report = gr.JSON(visible=False)
     with gr.Column(visible=False, elem_id="batch-results") as results:
         with gr.Row():
-            table_file = gr.DownloadButton("Download table (CSV)", elem_id="batch-csv")
-            overlay_file = gr.DownloadButton("Download overlays (ZIP)", elem_id="batch-overlays")
+            table_file = gr.DownloadButton("Download table (CSV)", size="md", elem_id="batch-csv")
+            overlay_file = gr.DownloadButton("Download overlays (ZIP)", size="md", elem_id="batch-overlays")
         gallery = gr.Gallery(
             label="Worst first",
             columns=4,
@@ -52,6 +55,7 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
             datatype=["str", "str", "number", "number", "str"],
             interactive=False,
             wrap=True,
+            column_widths=["26%", "16%", "12%", "12%", "34%"],
             max_height=420,
             label="All photos; a click on a heading sorts",
             buttons=["fullscreen", "copy"],
@@ -59,6 +63,7 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
         )
     outputs = [report, table_file, overlay_file, gallery, table, status]
 
+    @on_gpu(GPU_SECONDS)
     def batch(files: list[str] | None, checkpoint: str) -> Iterator[tuple[Any, ...]]:
         """Check many images, or zips of them, with one checkpoint.
 
@@ -100,20 +105,18 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
                 )
 
     def begin() -> tuple[Any, ...]:
-        return gr.Button(visible=False), gr.Button(visible=True), gr.Column(visible=False)
+        return gr.Button(visible=False), gr.Button(visible=True), gr.Column(visible=False), waiting_html()
 
     def end() -> tuple[Any, ...]:
         return gr.Button(visible=True), gr.Button(visible=False)
 
     buttons = [start, cancel]
-    running = start.click(begin, outputs=[*buttons, results], **QUIET).then(
+    running = start.click(begin, outputs=[*buttons, results, status], **QUIET).then(
         batch,
         inputs=[files, picker],
         outputs=outputs,
         api_name="batch",
-        concurrency_id=LONG_QUEUE,
-        concurrency_limit=1,
-        show_progress="hidden",
+        **one_at_a_time("batch"),
     )
     running.success(lambda: gr.Column(visible=True), outputs=results, **QUIET)
     running.failure(lambda: note_html(*EMPTY), outputs=status, **QUIET)
@@ -124,6 +127,8 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
         cancels=running,
         **QUIET,
     )
+    sample.click(lambda checkpoint: [str(path) for path in example_images(checkpoint)], picker, files, **QUIET)
+    picker.change(lambda name: gr.Button(visible=bool(example_images(name))), picker, sample, **QUIET)
     files.clear(lambda: (note_html(*EMPTY), gr.Column(visible=False)), outputs=[status, results], **QUIET)
 
 

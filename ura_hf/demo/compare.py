@@ -12,8 +12,8 @@ import pandas as pd
 
 from ura_hf.comparison import compare, draw_test_set, unpack_test_set
 from ura_hf.data.demo_parts import KINDS
-from ura_hf.demo.jobs import LONG_QUEUE, Job, note_html, progress_html
-from ura_hf.demo.shared import QUIET, to_gr_error
+from ura_hf.demo.jobs import Job, note_html, one_at_a_time, progress_html, waiting_html
+from ura_hf.demo.shared import QUIET, on_gpu, to_gr_error
 from ura_hf.demo.store import Detectors
 from ura_hf.errors import UserError
 from ura_hf.progress import Progress
@@ -38,6 +38,7 @@ CURVES = {
         0.3,
     ),
 }
+GPU_SECONDS = 60  # of a ZeroGPU Space for one measurement
 BINS = 20  # of the histogram of scores, over the fixed 0-1 scale
 EMPTY = (
     "Nothing measured yet",
@@ -68,10 +69,9 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
                 allow_custom_value=True,
                 elem_id="compare-second",
             )
+            start = gr.Button("Measure", variant="primary", elem_id="compare-start")
+            cancel = gr.Button("Cancel", visible=False, elem_id="compare-cancel")
             status = gr.HTML(note_html(*EMPTY), elem_id="compare-status", padding=False)
-            with gr.Row():
-                start = gr.Button("Measure", variant="primary", elem_id="compare-start")
-                cancel = gr.Button("Cancel", visible=False, elem_id="compare-cancel")
     report = gr.JSON(visible=False)
     with gr.Column(visible=False, elem_id="compare-results") as results:
         table = gr.HTML(elem_id="compare-table", padding=False)
@@ -86,6 +86,7 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
             histograms = [_histogram_plot(f"compare-scores-{place}") for place in (1, 2)]
     outputs = [report, table, *plots, *histograms, status]
 
+    @on_gpu(GPU_SECONDS)
     def measure(source: str, archive: str | None, first: str, second: str | None) -> Iterator[tuple[Any, ...]]:
         """Measure one or two checkpoints on a test set: a drawn kind (`ring`, ...), or a zip in the MVTec AD layout.
 
@@ -115,7 +116,7 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
             yield found, _table_html(found), *shown, *bars, _summary_html(found)
 
     def begin() -> tuple[Any, ...]:
-        return gr.Button(visible=False), gr.Button(visible=True), gr.Column(visible=False)
+        return gr.Button(visible=False), gr.Button(visible=True), gr.Column(visible=False), waiting_html()
 
     def end() -> tuple[Any, ...]:
         return gr.Button(visible=True), gr.Button(visible=False)
@@ -126,14 +127,12 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
     source.change(choose, source, [archive, layout], **QUIET)
     picker.change(lambda: gr.Dropdown(choices=store.names()), outputs=second, **QUIET)
     buttons = [start, cancel]
-    running = start.click(begin, outputs=[*buttons, results], **QUIET).then(
+    running = start.click(begin, outputs=[*buttons, results, status], **QUIET).then(
         measure,
         inputs=[source, archive, picker, second],
         outputs=outputs,
         api_name="evaluate",
-        concurrency_id=LONG_QUEUE,
-        concurrency_limit=1,
-        show_progress="hidden",
+        **one_at_a_time("evaluate"),
     )
     running.success(lambda: gr.Column(visible=True), outputs=results, **QUIET)
     running.failure(lambda: note_html(*EMPTY), outputs=status, **QUIET)

@@ -11,12 +11,10 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ura_hf.progress import Cancelled, Progress
 
-LONG_QUEUE = "long"
-"""`concurrency_id` of long jobs: one at a time, beside the short ones of `shared.MODEL_QUEUE`, which need not wait minutes."""
 INTERVAL = 0.5  # seconds between two looks at a job
 
 Result = TypeVar("Result")
@@ -119,6 +117,19 @@ def progress_html(words: str, state: State, share: float | None = None) -> str:
     return f"""<section class="job" aria-live="off"><p class="job-words">{escape(words)}</p>
 <div class="job-bar" role="progressbar" aria-valuemin="0" aria-valuemax="100" aria-valuenow="{100 * share:.0f}"
 aria-label="{escape(words)}"><i style="width:{100 * share:.1f}%"></i></div><p class="job-detail">{escape(detail)}</p></section>"""
+
+
+def waiting_html() -> str:
+    """The card of a job that has not begun, since another one is at work."""
+    return note_html("Waiting for its turn", "One job of this kind runs at a time. It starts by itself.")
+
+
+def one_at_a_time(queue: str) -> dict[str, Any]:
+    """Arguments of the event of a long job: it shows its own progress and waits only for others of the same `queue`.
+
+    It does not take turns with the short events of `shared.MODEL_QUEUE`, which need not wait for minutes.
+    """
+    return {"concurrency_id": queue, "concurrency_limit": 1, "show_progress": "hidden"}
 
 
 def note_html(words: str, detail: str = "", tone: str = "") -> str:

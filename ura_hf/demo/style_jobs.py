@@ -17,6 +17,8 @@ JOBS_CSS = """
 .gradio-container .hint { font-size: .88rem; line-height: 1.5; margin: .1rem 0 0; color: var(--body-text-color-subdued); }
 .hint code { font-size: .82rem; white-space: nowrap; }
 
+:is(#batch-gallery, #teach-pictures) .grid-wrap { max-height: none; }
+
 .metrics { overflow-x: auto; }
 .gradio-container .metrics table { width: 100%; max-width: 46rem; border-collapse: collapse; margin: .3rem 0 .8rem; border: 0;
   font-size: .92rem; font-variant-numeric: tabular-nums; }

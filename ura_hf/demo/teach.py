@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,8 @@ import pandas as pd
 from PIL import Image
 
 from ura_hf.archives import MIB, Gathered, Upload, ZipLimits, gather
-from ura_hf.demo.jobs import LONG_QUEUE, Job, State, duration, note_html, progress_html
+from ura_hf.demo.examples import good_images
+from ura_hf.demo.jobs import Job, State, duration, note_html, one_at_a_time, progress_html, waiting_html
 from ura_hf.demo.shared import QUIET, to_gr_error
 from ura_hf.demo.store import Detectors
 from ura_hf.errors import UserError
@@ -27,6 +29,7 @@ from ura_hf.teaching import MAX_PHOTOS, MIN_PHOTOS, OPTIONS, Taught, teach, writ
 from ura_hf.visualization import fit_within, overlay, to_pixels
 
 LIMITS = ZipLimits(files=MAX_PHOTOS + 50, total=1024 * MIB)
+SAMPLE = ("cloth", 30)  # drawn photos for visitors without any: kind, count
 THUMBNAIL = 320  # longest side of a flagged photo on the page [pixels]
 EMPTY = (
     "No photos yet",
@@ -62,14 +65,15 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
                 height=200,
                 elem_id="teach-files",
             )
+            sample = gr.Button(f"Use {SAMPLE[1]} drawn photos of {SAMPLE[0]}", size="sm", elem_id="teach-sample")
         with gr.Column(min_width=280, scale=1):
-            status = gr.HTML(note_html(*EMPTY), elem_id="teach-status", padding=False)
             name = gr.Textbox(
                 value="my-part", label="Name of the new checkpoint", max_lines=1, max_length=60, elem_id="teach-name"
             )
-            with gr.Row():
-                start = gr.Button("Teach", variant="primary", elem_id="teach-start")
-                cancel = gr.Button("Cancel", visible=False, elem_id="teach-cancel")
+            start = gr.Button("Teach", variant="primary", elem_id="teach-start")
+            cancel = gr.Button("Cancel", visible=False, elem_id="teach-cancel")
+            status = gr.HTML(note_html(*EMPTY), elem_id="teach-status", padding=False)
+            download = gr.DownloadButton("Download checkpoint (ZIP)", visible=False, elem_id="teach-download")
     with gr.Column(visible=False, elem_id="teach-flagged") as flagged:
         gr.HTML(
             '<div class="caption"><h3>Look at these first</h3><p>Ticked photos are left out of training.</p></div>',
@@ -98,7 +102,6 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
             elem_id="teach-losses",
         )
     report = gr.JSON(visible=False)
-    download = gr.DownloadButton("Download checkpoint (ZIP)", visible=False, elem_id="teach-download")
 
     def look(files: list[str] | None) -> Iterator[tuple[Any, ...]]:
         """Look through the photos as soon as they are there."""
@@ -134,7 +137,7 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
                 raise UserError(f"There are no photos yet: drop {MIN_PHOTOS} to {MAX_PHOTOS} photos of good parts.")
             plain = _plain(name)
             uploads = [Path(file) for file in files]
-            target = Path(tempfile.mkdtemp(prefix=f"{plain}-", dir=taught)) / plain
+            target = taught / f"{plain}-{secrets.token_hex(4)}"
 
             def work(progress: Progress, folder: Path) -> tuple[list[Upload], PhotoReport, Taught]:
                 gathered = gather(uploads, folder / "files", LIMITS)
@@ -165,29 +168,33 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
             gr.Button(visible=True),
             gr.DownloadButton(visible=False),
             gr.Column(visible=True),
+            waiting_html(),
         )
 
     def end() -> tuple[Any, ...]:
         return gr.Button(visible=True), gr.Button(visible=False)
 
     buttons = [start, cancel]
-    long: dict[str, Any] = {"concurrency_id": LONG_QUEUE, "concurrency_limit": 1, "show_progress": "hidden"}
-    looking = gr.on(
-        [files.upload, files.delete, files.clear],
-        look,
-        inputs=files,
-        outputs=[status, pictures, leave_out, flagged],
-        api_visibility="private",
-        trigger_mode="always_last",
-        **long,
-    )
-    looking.failure(lambda: (note_html(*EMPTY), gr.Column(visible=False)), outputs=[status, flagged], **QUIET)
-    running = start.click(begin, outputs=[*buttons, download, curve_box], **QUIET).then(
+    drawn = sample.click(lambda: [str(path) for path in good_images(*SAMPLE)], outputs=files, **QUIET)
+    look_event: dict[str, Any] = {
+        "fn": look,
+        "inputs": files,
+        "outputs": [status, pictures, leave_out, flagged],
+        "api_visibility": "private",
+        **one_at_a_time("look"),
+    }
+    looking = [
+        gr.on([files.upload, files.delete, files.clear], trigger_mode="always_last", **look_event),
+        drawn.then(**look_event),
+    ]
+    for event in looking:
+        event.failure(lambda: (note_html(*EMPTY), gr.Column(visible=False)), outputs=[status, flagged], **QUIET)
+    running = start.click(begin, outputs=[*buttons, download, curve_box, status], cancels=looking, **QUIET).then(
         learn,
         inputs=[files, name, leave_out],
         outputs=[report, download, curve, status, picker],
         api_name="teach",
-        **long,
+        **one_at_a_time("teach"),
     )
     running.success(lambda: gr.DownloadButton(visible=True), outputs=download, **QUIET)
     running.failure(lambda: (note_html(*EMPTY), gr.Column(visible=False)), outputs=[status, curve_box], **QUIET)
