@@ -41,5 +41,22 @@ def enough_to_calibrate(count: int, false_positive_rate: float) -> bool:
     return _conformal_rank(count, false_positive_rate) <= count
 
 
+def expected_false_alarms(
+    count: int, false_positive_rate: float, confidence: float = 0.95
+) -> tuple[float, float, float]:
+    """False-alarm rate of a threshold that `calibrate` set from `count` normal scores: expected value, and bounds (low, high).
+
+    Whatever the continuous distribution of the scores, the rate above the k-th smallest of N is distributed as
+    Beta(N + 1 - k, k), of mean 1 - k / (N + 1); the bounds hold `confidence` of it. A threshold above the largest score has at
+    most the rate of k = N: the expected value is then an upper one, low is 0 and the upper bound is one-sided.
+    It holds for images taken as those that were held out were.
+    """
+    rank = min(_conformal_rank(count, false_positive_rate), count)
+    rate = stats.beta(count + 1 - rank, rank)
+    if not enough_to_calibrate(count, false_positive_rate):
+        return float(rate.mean()), 0.0, float(rate.ppf(confidence))
+    return float(rate.mean()), float(rate.ppf((1 - confidence) / 2)), float(rate.ppf((1 + confidence) / 2))
+
+
 def _conformal_rank(count: int, rate: float) -> int:
     return math.ceil(round((1 - rate) * (count + 1), 9))  # (1 - 0.45) 100 is 55.000...01

@@ -19,6 +19,7 @@ from .errors import UserError
 from .image_processing_uranet import URANetImageProcessor
 from .pose import turned_copy
 from .prefetch import read_ahead
+from .progress import Progress, silent
 
 
 def files_fingerprint(images: Sequence[Path]) -> str:
@@ -43,6 +44,7 @@ def cached_features(
     folder: Path,
     name: str,
     copies: int = 0,
+    progress: Progress = silent,
     batch_size: int = 16,
 ) -> np.ndarray:
     """Raw features of `images`, (N, C, G, G) float16, memory-mapped read-only from `folder`.
@@ -73,6 +75,11 @@ def cached_features(
                 shown = turned_copy(pixels, rows, copy) if copy else pixels
                 found = backbone.raw(shown).clamp(-6e4, 6e4).half().cpu().numpy()
                 store[copy * len(images) + rows.start : copy * len(images) + rows.stop] = found
+        for start in tqdm(range(0, len(images), batch_size), desc=f"features of {name} images", unit="batch"):
+            batch = list(images[start : start + batch_size])
+            pixels = processor(batch, return_tensors="pt")["pixel_values"].to(device)
+            store[start : start + len(batch)] = backbone.raw(pixels).clamp(-6e4, 6e4).half().cpu().numpy()
+            progress(f"{name} features", start + len(batch), len(images))
         store.flush()
         del store
         partial.rename(path)

@@ -9,6 +9,7 @@ from torch import Tensor
 from . import calibration
 from .memory import greedy_coreset
 from .modeling_uranet import URANetForAnomalyDetection
+from .progress import Progress, silent
 from .restoration import to_tokens
 from .trainer import FeatureBatches
 
@@ -16,7 +17,9 @@ MAX_CANDIDATES = 300_000  # vectors that a coreset is chosen from; of larger set
 
 
 @torch.no_grad()
-def fill_memories(model: URANetForAnomalyDetection, batches: FeatureBatches, seed: int) -> None:
+def fill_memories(
+    model: URANetForAnomalyDetection, batches: FeatureBatches, seed: int, progress: Progress = silent
+) -> None:
     """Store coresets of the training images: k x k tokens for restoration attention, deep cells for the residual to memory."""
     uranet = model.uranet
     rows = np.random.default_rng(seed).permutation(batches.rows).tolist()
@@ -28,10 +31,12 @@ def fill_memories(model: URANetForAnomalyDetection, batches: FeatureBatches, see
     def deep_cells(features: Tensor) -> Tensor:
         return model.backbone.deep(features.to(model.backbone.mean.device)).cpu()[0].flatten(1).T
 
-    for store, vectors, count in (
+    stores = (
         (uranet.restoration.memory, tokens, (model.config.grid_size // patch) ** 2),
         (uranet.memory.cells, deep_cells, model.config.grid_size**2),
-    ):
+    )
+    for done, (store, vectors, count) in enumerate(stores):
+        progress("memory", done, len(stores))
         if len(store) == 0:
             continue
         draw = np.random.default_rng(seed)
@@ -48,7 +53,9 @@ def fill_memories(model: URANetForAnomalyDetection, batches: FeatureBatches, see
 
 
 @torch.no_grad()
-def calibrate(model: URANetForAnomalyDetection, batches: FeatureBatches, rows: list[int]) -> None:
+def calibrate(
+    model: URANetForAnomalyDetection, batches: FeatureBatches, rows: list[int], progress: Progress = silent
+) -> None:
     """Weigh the residuals and set both thresholds from held-out normals: the image score's, and that of the map's maximum.
 
     So the configured false-positive rate is the share of good images that are called anomalous, and of those that glow anywhere.
@@ -60,7 +67,8 @@ def calibrate(model: URANetForAnomalyDetection, batches: FeatureBatches, rows: l
         names = config.residual_weights
         config.reliabilities = {n: calibration.reliability(torch.cat([m[n] for m in maps])) for n in names}
     scores, peaks = [], []
-    for row in rows:
+    for done, row in enumerate(rows):
+        progress("calibration", done, len(rows))
         output = model(features=batches.features_of([row]).to(model.device))
         scores.append(output.image_score.cpu())
         peaks.append(output.anomaly_map.amax((1, 2)).cpu())

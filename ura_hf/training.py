@@ -32,8 +32,9 @@ from .image_processing_uranet import URANetImageProcessor
 from .modeling_uranet import URANetForAnomalyDetection
 from .pose import ANY_ROTATION, TURNED_COPIES, rotation_ratio
 from .prefetch import loading_processes
+from .progress import Progress, silent
 from .run_folder import RECORD, WORK, claim_output, resume_point
-from .trainer import FeatureBatches, RestorationTrainer, use_bf16
+from .trainer import FeatureBatches, ReportProgress, RestorationTrainer, use_bf16
 
 MAX_IMAGES = 4000  # largest number of images whose features are cached; more are sampled
 MIN_HELD_OUT = 10  # unless that is more than a quarter of the images
@@ -104,14 +105,17 @@ def train(
     config: URANetConfig,
     command: str | None = None,
     callbacks: Sequence[TrainerCallback] = (),
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Train a detector, calibrate it on held-out good images and save it; the same call resumes an interrupted run.
 
     The checkpoint is that of the last step. Returns the record that is also written to ``training.json``.
-    `callbacks` are transformers' and see the model while it trains.
+    `callbacks` are transformers' and see the model while it trains. `progress` hears of the stages ``training features``,
+    ``texture features``, ``memory``, ``training`` (with losses) and ``calibration``.
 
     Raises:
         UserError: Data, weights or the output folder can't be used.
+        Cancelled: `progress` raised it; the output folder then holds no checkpoint, only what resumes the run.
     """
     began = time.monotonic(), sum(os.times()[:4])
     state = PartialState(cpu=not torch.cuda.is_available())
@@ -132,11 +136,15 @@ def train(
     ratio = rotation_ratio(images, model.backbone, processor) if options.pose == "auto" else None
     copies = TURNED_COPIES if options.pose == "any" or (ratio is not None and ratio <= ANY_ROTATION) else 0
     with state.main_process_first():
-        features = cached_features(images, model.backbone, processor, options.cache or work, "training", copies)
+        features = cached_features(
+            images, model.backbone, processor, options.cache or work, "training", copies, progress
+        )
         if not photos and config.source_weights.get("texture"):
             photos = _generated_textures(work, config.image_size, options.seed)
         textures = (
-            cached_features(photos, model.backbone, processor, options.cache or work, "texture") if photos else None
+            cached_features(photos, model.backbone, processor, options.cache or work, "texture", progress=progress)
+            if photos
+            else None
         )
     held_out, fitted = _split(len(images), options)
     fitted = [copy * len(images) + row for copy in range(copies + 1) for row in fitted]
@@ -144,7 +152,7 @@ def train(
     if options.half:
         model.backbone.half().float()
     batches = FeatureBatches(features, fitted, textures, model)
-    fill_memories(model, batches, options.seed)
+    fill_memories(model, batches, options.seed, progress)
 
     arguments = TrainingArguments(
         output_dir=str(work),
@@ -172,7 +180,7 @@ def train(
         args=arguments,
         train_dataset=batches,
         data_collator=batches.collate,
-        callbacks=list(callbacks),
+        callbacks=[*callbacks, ReportProgress(progress)],
     )
     last = resume_point(work)
     trainer.train(resume_from_checkpoint=last)
@@ -181,7 +189,7 @@ def train(
     if state.is_main_process:
         if options.half:
             model.half().float()
-        calibrate(model, batches, held_out)
+        calibrate(model, batches, held_out, progress)
         pose = {"rotation_ratio": ratio, "turned_copies": copies}
         counts = {"fitted": len(fitted) // (copies + 1), "held_out": len(held_out)}
         record = _record(options, trainer, began, counts, pose, last is not None, command)

@@ -33,3 +33,14 @@ def example_images(checkpoint: str) -> list[Path]:
         Image.fromarray(demo_image(kind, FIRST_SEED + index, defect)[0]).save(path)
         paths.append(path)
     return paths
+
+
+@cache
+def good_images(kind: str, count: int) -> list[Path]:
+    """Good parts of a kind, to teach with; the files live until the process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="uranet-examples-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    paths = [folder / f"{kind}-{index + 1:02d}.png" for index in range(count)]
+    for index, path in enumerate(paths):
+        Image.fromarray(demo_image(kind, 2 * FIRST_SEED + index)[0]).save(path)
+    return paths

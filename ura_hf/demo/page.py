@@ -7,10 +7,11 @@ from typing import Any
 
 import gradio as gr
 
-from ura_hf.demo import detect
+from ura_hf.demo import batch, compare, detect, teach
 from ura_hf.demo.shared import QUIET, checkpoint_picker, to_gr_error
 from ura_hf.demo.store import Detectors
 from ura_hf.demo.style import CSS, HEAD, theme
+from ura_hf.demo.style_jobs import JOBS_CSS
 
 TITLE = "URA-Net: find what is wrong, and what normal would look like"
 MAX_FILE_SIZE = "100mb"
@@ -44,6 +45,12 @@ def build_demo(store: Detectors, start: str | None = None) -> gr.Blocks:
         )
         with gr.Tab("Detect"):
             shelf = detect.build(store, picker, opened)
+        with gr.Tab("Batch"):
+            batch.build(store, picker)
+        with gr.Tab("Teach"):
+            teach.build(store, picker)
+        with gr.Tab("Compare"):
+            compare.build(store, picker)
         demo.temp_file_sets.append(shelf.files)
         demo.load(lambda: gr.Dropdown(choices=store.names()), outputs=picker, **QUIET)  # others may have come meanwhile
 
@@ -59,7 +66,7 @@ def launch_options() -> dict[str, Any]:
     """Arguments of `gr.Blocks.launch` for the page: looks, upload limit, and tools for agents where `gradio[mcp]` is."""
     return {
         "theme": theme(),
-        "css": CSS,
+        "css": CSS + JOBS_CSS,
         "head": HEAD,
         "max_file_size": MAX_FILE_SIZE,
         "footer_links": ["api"],
