@@ -104,6 +104,7 @@ def _result(run: Run, settings: Settings, command: str) -> dict[str, Any]:
         "steps": options.steps,
         "training": {key: training[key] for key in KEPT},
         "evaluation_seconds": round(seconds, 1),
+        "processor_seconds": round(time.process_time(), 1),
         "peak_memory_gib": round(max(training["peak_memory_gib"], peak_memory()), 2),
         "fingerprint": fingerprint(run.data),
     }
