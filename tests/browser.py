@@ -37,14 +37,15 @@ DESKTOP, PHONE = 1280, 390  # widths, pixels
 def start(port: int, *arguments: object, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
     """app.py on a port, once it answers."""
     process = subprocess.Popen([sys.executable, "app.py", "--port", str(port), *map(str, arguments)], cwd=ROOT, env=env)
-    for _ in range(240):
+    for _ in range(600):
         try:
             urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5).close()
             return process
         except (urllib.error.URLError, OSError):
             assert process.poll() is None, "app.py stopped"
             time.sleep(0.5)
-    raise AssertionError("app.py did not answer within two minutes")
+    process.kill()
+    raise AssertionError("app.py did not answer within five minutes")
 
 
 @contextmanager

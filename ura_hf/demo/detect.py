@@ -20,6 +20,7 @@ from ura_hf.demo.store import Detectors
 from ura_hf.errors import UserError
 from ura_hf.visualization import THRESHOLD
 
+FAULT = "The image could not be checked because of a fault on the server. Try another image."
 STRENGTH = 0.85
 GPU_SECONDS = 5  # of a ZeroGPU Space for one image
 RENDERERS = 2  # pictures that are drawn at the same time
@@ -103,24 +104,27 @@ def build(store: Detectors, picker: gr.Dropdown, opened: Dependency) -> Shelf:
         )
         with gr.Row():
             buttons = {kind: gr.Button(kind, size="md", min_width=140) for kind in downloads.FILES}
-        file = gr.DownloadButton(visible="hidden", elem_id="file")
         with gr.Accordion("Numbers", open=False):
             numbers = gr.JSON(show_label=False, elem_id="summary")
+    file = gr.DownloadButton(elem_id="file")  # clicked by the script, hidden by the style sheet
 
     shown: list[Any] = [key, verdict, heatmap, legend, regions, maps, numbers, findings, controls, details]
 
-    def clear() -> tuple[Any, ...]:
+    def clear(card: str | None = None) -> tuple[Any, ...]:
         hidden = gr.Column(visible=False)
-        return (None, render.empty_html(), None, gr.skip(), "", "", None, hidden, hidden, hidden)
+        return (None, card or render.empty_html(), None, gr.skip(), "", "", None, hidden, hidden, hidden)
 
-    @to_gr_error("The image could not be checked because of a fault on the server. Try another image.")
     def check(image: str | None, checkpoint: str, threshold: float, strength: float) -> tuple[Any, ...]:
         if image is None:
             return clear()
-        key, found = shelf.check(image, checkpoint)
-        drawn = _drawn(found, threshold, strength)
+        try:
+            with to_gr_error(FAULT):
+                key, found = shelf.check(image, checkpoint)
+                drawn, maps = _drawn(found, threshold, strength), render.maps_html(found)
+        except gr.Error as error:
+            return clear(render.error_html(error.message))
         visible = gr.Column(visible=True)
-        return (key, *drawn[:-1], render.maps_html(found), drawn[-1], visible, visible, visible)
+        return (key, *drawn[:-1], maps, drawn[-1], visible, visible, visible)
 
     @to_gr_error()
     def redraw(key: str | None, threshold: float, strength: float) -> tuple[Any, ...]:
@@ -132,7 +136,7 @@ def build(store: Detectors, picker: gr.Dropdown, opened: Dependency) -> Shelf:
         shelf.files.add(path)
         return path
 
-    @to_gr_error("The image could not be checked because of a fault on the server. Try another image.")
+    @to_gr_error(FAULT)
     def detect(image: str | None, checkpoint: str, threshold: float) -> dict[str, Any]:
         """Check one image against the good parts that a checkpoint was trained on.
 
@@ -149,7 +153,7 @@ def build(store: Detectors, picker: gr.Dropdown, opened: Dependency) -> Shelf:
         return shelf.check(image, checkpoint)[1].summary(threshold)
 
     def start(trigger: Any) -> None:
-        trigger(clear, outputs=shown, **QUIET).then(
+        trigger(lambda: clear(), outputs=shown, **QUIET).then(
             check,
             inputs=[image, picker, threshold, strength],
             outputs=shown,
@@ -159,7 +163,7 @@ def build(store: Detectors, picker: gr.Dropdown, opened: Dependency) -> Shelf:
             show_progress_on=verdict,
         )
 
-    image.clear(clear, outputs=shown, **QUIET)
+    image.clear(lambda: clear(), outputs=shown, **QUIET)
     start(image.input)
     start(samples.click(lambda row: row[0], samples, image, **QUIET).then)
     start(opened.success(lambda name: gr.Dataset(**_samples(name)), picker, samples, **QUIET).then)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from importlib.util import find_spec
 from typing import Any
 
@@ -31,6 +32,8 @@ def build_demo(store: Detectors, start: str | None = None) -> gr.Blocks:
 
         @to_gr_error()
         def open_checkpoint(name: str) -> str:
+            if name not in store.names():
+                gr.Info(f"Looking for {escape(str(name))} on the Hub.", duration=5)
             store.get(name)
             return store.card(name)
 
@@ -41,7 +44,7 @@ def build_demo(store: Detectors, start: str | None = None) -> gr.Blocks:
             api_visibility="private",
             concurrency_id="open",
             concurrency_limit=2,
-            show_progress_on=picker,
+            show_progress="hidden",
         )
         with gr.Tab("Detect"):
             shelf = detect.build(store, picker, opened)

@@ -43,7 +43,7 @@ FIGURES: tuple[tuple[str, str, str, ColorMap, Sequence[tuple[float, str]]], ...]
     (
         "total_uncertainty",
         "Total uncertainty",
-        "How unsure it is whether a place is anomalous; in nats, as are its two parts.",
+        "How unsure it is of each place, in nats; its two parts follow.",
         "cividis",
         UNSURE,
     ),
@@ -133,6 +133,12 @@ def empty_html() -> str:
     """The verdict card before there is a verdict."""
     return """<section class="verdict is-empty" aria-live="polite"><p class="verdict-word">No verdict yet</p>
 <p class="verdict-sentence">Give a photo of a part: the answer appears here within a second or two.</p></section>"""
+
+
+def error_html(sentence: str) -> str:
+    """The verdict card where an image could not be checked; `sentence` is HTML."""
+    return f"""<section class="verdict is-error" role="alert"><p class="verdict-word">This did not work</p>
+<p class="verdict-sentence">{sentence}</p></section>"""
 
 
 def regions_html(summary: Mapping[str, Any]) -> str:

@@ -24,8 +24,8 @@ def theme() -> gr.themes.Base:
 
 HEAD = """<script>
 new MutationObserver(() => document.querySelectorAll('#heatmap img').forEach(image => {
-  const text = image.classList.contains('fixed') ? 'The image as it came'
-    : 'The same image with anomalous places glowing, outlined and numbered as in the table';
+  const text = image.classList.contains('fixed')
+    ? 'The same image with anomalous places glowing, outlined and numbered as in the table' : 'The image as it came';
   if (image.alt !== text) image.alt = text;
 })).observe(document.documentElement, {childList: true, subtree: true});
 </script>"""
@@ -47,11 +47,13 @@ header p { font-size: 1rem; color: var(--body-text-color-subdued); margin: 0 0 .
   padding: .8rem 1.2rem 1rem; background: var(--block-background-fill); --tone: var(--body-text-color-subdued); }
 .verdict.is-anomalous { --tone: var(--bad); }
 .verdict.is-normal { --tone: var(--good); }
+.verdict.is-error { --tone: var(--unknown); }
+.verdict.is-error .verdict-sentence { overflow-wrap: anywhere; }
 .verdict.is-unknown { --tone: var(--unknown); }
 .verdict p { margin: 0; color: var(--body-text-color); }
 .verdict .verdict-word { font-size: 1.5rem; line-height: 1.35; font-weight: 700; color: var(--tone); }
 .verdict .verdict-word span { margin-right: .5rem; color: inherit; }
-.verdict.is-empty .verdict-word { font-size: 1.2rem; }
+.verdict:is(.is-empty, .is-error) .verdict-word { font-size: 1.2rem; }
 .verdict .verdict-detail { color: var(--body-text-color-subdued); font-size: .9rem; }
 .verdict .verdict-score { font-variant-numeric: tabular-nums; }
 
@@ -96,6 +98,8 @@ header p { font-size: 1rem; color: var(--body-text-color-subdued); margin: 0 0 .
 .regions small { font-weight: 400; margin-left: .3em; }
 
 .picker .wrap { background: var(--input-background-fill); }
+#card h2 { font-size: 1.02rem; margin: 1rem 0 .2rem; }
+#file { display: none !important; }
 #heatmap { border-radius: 10px; }
 #findings, #controls { gap: .8rem; }
 
