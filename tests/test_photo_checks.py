@@ -71,7 +71,7 @@ def test_unreadable_files_are_found_and_the_others_used(rings, tmp_path):
     report = check_photos(photos)
     assert report.flagged("unreadable") == [1, 2, 6] and report.readable == [0, 3, 4, 5]
     assert not any(str(tmp_path) in finding.sentence for finding in report.findings)
-    assert "8x8 pixels are too few" in report.findings[-1].sentence
+    assert "tiny.png has only 8x8 pixels" in report.findings[-1].sentence
 
 
 def test_an_obvious_defect_is_found_where_it_is(rings, tmp_path):

@@ -93,9 +93,11 @@ def check_photos(photos: Sequence[Upload], progress: Progress = silent) -> Photo
             pixels = load_image(photo.path)
             if min(pixels.shape[:2]) < MIN_SIDE:
                 height, width = pixels.shape[:2]
-                raise UserError(f"{width}x{height} pixels are too few: take photos of at least {MIN_SIDE} on a side")
+                raise UserError(
+                    f"{photo.path} has only {width}x{height} pixels: take photos of at least {MIN_SIDE} on a side"
+                )
         except UserError as error:
-            sentence = shorten_paths(str(error).replace(str(photo.path), "the file"))
+            sentence = shorten_paths(str(error).replace(str(photo.path), photo.name))
             findings.append(Finding(index, "unreadable", sentence))
         else:
             grid = backbone.raw(processor(pixels, return_tensors="pt")["pixel_values"])

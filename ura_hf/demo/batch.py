@@ -44,6 +44,7 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
         gallery = gr.Gallery(
             label="Worst first",
             columns=4,
+            fit_columns=False,
             height="auto",
             object_fit="contain",
             interactive=False,
@@ -55,7 +56,7 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
             datatype=["str", "str", "number", "number", "str"],
             interactive=False,
             wrap=True,
-            column_widths=["26%", "16%", "12%", "12%", "34%"],
+            column_widths=["25%", "20%", "13%", "13%", "29%"],
             max_height=420,
             label="All photos; a click on a heading sorts",
             buttons=["fullscreen", "copy"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import pandas as pd
 
 from ura_hf.comparison import compare, draw_test_set, unpack_test_set
 from ura_hf.data.demo_parts import KINDS
-from ura_hf.demo.jobs import Job, note_html, one_at_a_time, progress_html, waiting_html
+from ura_hf.demo.jobs import Job, note_html, one_at_a_time, progress_html, swatch_html, waiting_html
 from ura_hf.demo.shared import QUIET, on_gpu, to_gr_error
 from ura_hf.demo.store import Detectors
 from ura_hf.errors import UserError
@@ -39,7 +39,9 @@ CURVES = {
     ),
 }
 GPU_SECONDS = 60  # of a ZeroGPU Space for one measurement
-BINS = 20  # of the histogram of scores, over the fixed 0-1 scale
+BIN = 0.05  # of the histogram of scores, on the fixed 0-1 scale
+COLORS = ("#0d9488", "#d97706")  # of the first and the second checkpoint
+GOOD, ANOMALOUS = "#0d9488", "#b42318"  # images of the histogram
 EMPTY = (
     "Nothing measured yet",
     "Choose drawn test images or upload your own with masks; a second checkpoint is measured beside the first.",
@@ -77,9 +79,10 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
         table = gr.HTML(elem_id="compare-table", padding=False)
         with gr.Row():
             plots = [_curve_plot(name) for name in CURVES]
+        good, anomalous = swatch_html(GOOD, "good images"), swatch_html(ANOMALOUS, "anomalous images")
         gr.HTML(
-            '<div class="caption"><h3>Scores of the images</h3><p>The threshold of each checkpoint is 0.5: good images belong '
-            "to its left, anomalous ones to its right.</p></div>",
+            f'<div class="caption"><h3>Scores of the images</h3><p>{good} belong to the left of 0.5, the threshold of each '
+            f"checkpoint; {anomalous} to its right.</p></div>",
             padding=False,
         )
         with gr.Row():
@@ -155,8 +158,9 @@ def _curve_plot(name: str) -> gr.LinePlot:
         y_title=y_title,
         x_lim=[0, limit],
         y_lim=[0, 1],
-        height=300,
-        min_width=320,
+        colors_in_legend=[],
+        height=280,
+        min_width=300,
         label=title,
         elem_id=f"compare-{name.replace('_', '-')}",
     )
@@ -169,43 +173,46 @@ def _histogram_plot(elem_id: str) -> gr.BarPlot:
         color="kind",
         x_title="score",
         y_title="images",
+        x_bin=BIN,
+        y_aggregate="sum",
         x_lim=[0, 1],
-        color_map={"good": "#0d9488", "anomalous": "#b42318"},
-        height=260,
-        min_width=320,
+        color_map={"good": GOOD, "anomalous": ANOMALOUS},
+        colors_in_legend=[],
+        height=240,
+        min_width=300,
         label="Scores",
         elem_id=elem_id,
     )
 
 
-def _curve(found: Mapping[str, Any], name: str) -> pd.DataFrame:
+def _curve(found: Mapping[str, Any], name: str) -> gr.LinePlot:
     rows = [
         (x, y, checkpoint)
         for checkpoint, result in found.items()
         if (curve := result["curves"][name]) is not None
         for x, y in zip(curve["x"], curve["y"], strict=True)
     ]
-    return pd.DataFrame(rows, columns=["x", "y", "checkpoint"])
+    frame = pd.DataFrame(rows, columns=["x", "y", "checkpoint"])
+    return gr.LinePlot(value=frame, color_map=dict(zip(found, COLORS, strict=False)))
 
 
 def _histogram(found: Mapping[str, Any], checkpoint: str) -> gr.BarPlot:
-    """Images per score on the fixed 0-1 scale, good and anomalous ones."""
+    """A row an image: its score on the fixed 0-1 scale, whether it is good, and 1 to be summed up."""
     result = found[checkpoint]
     threshold = result["at_threshold"]["threshold"]
-    counts: dict[tuple[float, str], int] = {}
-    for kind, scores in result["curves"]["scores"].items():
-        for raw in scores:
-            place = (int(raw / (raw + threshold) * BINS) + 0.5) / BINS
-            key = (place, "good" if kind == "good" else "anomalous")
-            counts[key] = counts.get(key, 0) + 1
-    frame = pd.DataFrame([(*key, count) for key, count in counts.items()], columns=["score", "kind", "images"])
+    rows = [
+        (raw / (raw + threshold), "good" if kind == "good" else "anomalous", 1)
+        for kind, scores in result["curves"]["scores"].items()
+        for raw in scores
+    ]
+    frame = pd.DataFrame(rows, columns=["score", "kind", "images"])
     return gr.BarPlot(value=frame, label=checkpoint, visible=True)
 
 
 def _table_html(found: Mapping[str, Any]) -> str:
-    """Metrics by checkpoint, the better of two in bold; then image AUROC of every defect type."""
+    """Metrics by checkpoint, the better of two in bold; beside them image AUROC of every defect type."""
     names = list(found)
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
+    swatches = [swatch_html(color, name) for color, name in zip(COLORS, names, strict=False)]
     rows = [_row(label, [found[name][key] for name in names]) for key, label in METRICS.items()]
     rows += [
         _row(
@@ -217,11 +224,14 @@ def _table_html(found: Mapping[str, Any]) -> str:
         _row(kind.replace("_", " "), [found[name]["per_type"][kind]["image_auroc"] for name in names])
         for kind in found[names[0]]["per_type"]
     ]
-    heading = f'<tr class="group"><th colspan="{len(names) + 1}">Image AUROC by defect type</th></tr>'
     return (
-        f'<div class="metrics"><table><thead><tr><th></th>{head}</tr></thead><tbody>{"".join(rows)}{heading}'
-        f"{''.join(types)}</tbody></table></div>"
+        f'<div class="metrics">{_table("Metric", swatches, rows)}{_table("Image AUROC by type", swatches, types)}</div>'
     )
+
+
+def _table(title: str, heads: Sequence[str], rows: Sequence[str]) -> str:
+    columns = "".join(f'<th scope="col">{head}</th>' for head in heads)
+    return f'<table><thead><tr><th scope="col">{title}</th>{columns}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
 
 
 def _row(label: str, values: list[float | None], rate: bool = False) -> str:

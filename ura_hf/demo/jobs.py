@@ -138,6 +138,11 @@ def note_html(words: str, detail: str = "", tone: str = "") -> str:
     return f'<section class="job is-note {tone}" aria-live="polite"><p class="job-words">{escape(words)}</p>{more}</section>'
 
 
+def swatch_html(color: str, words: str) -> str:
+    """Words with the colour that stands for them in a plot."""
+    return f'<span class="swatch"><i style="background:{color}"></i>{escape(words)}</span>'
+
+
 def duration(seconds: float) -> str:
     """A time in words: "8 s", "2 min 5 s"."""
     whole = max(1, round(seconds))

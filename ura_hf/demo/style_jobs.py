@@ -17,20 +17,28 @@ JOBS_CSS = """
 .gradio-container .hint { font-size: .88rem; line-height: 1.5; margin: .1rem 0 0; color: var(--body-text-color-subdued); }
 .hint code { font-size: .82rem; white-space: nowrap; }
 
-:is(#batch-gallery, #teach-pictures) .grid-wrap { max-height: none; }
+:is(#batch-gallery, #teach-pictures) .grid-wrap { min-height: 0 !important; max-height: none; height: auto !important; }
+#batch-table { --font-mono: var(--font); }
 
-.metrics { overflow-x: auto; }
-.gradio-container .metrics table { width: 100%; max-width: 46rem; border-collapse: collapse; margin: .3rem 0 .8rem; border: 0;
-  font-size: .92rem; font-variant-numeric: tabular-nums; }
+.swatch { white-space: nowrap; }
+.swatch i { display: inline-block; width: .7em; height: .7em; border-radius: 2px; margin-right: .35em; }
+
+.metrics { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 27rem), 1fr)); gap: 0 2.5rem;
+  align-items: start; }
+.gradio-container .metrics table { width: 100%; border-collapse: collapse; margin: .3rem 0 .8rem; border: 0; font-size: .92rem;
+  font-variant-numeric: tabular-nums; }
 .gradio-container .metrics tr { border: 0; background: none; }
-.gradio-container .metrics :is(th, td) { border: 0; border-bottom: 1px solid var(--border-color-primary); padding: .38rem .6rem;
+.gradio-container .metrics :is(th, td) { border: 0; border-bottom: 1px solid var(--border-color-primary); padding: .38rem .5rem;
   text-align: right; font-weight: 400; }
 .gradio-container .metrics th:first-child { text-align: left; }
-.gradio-container .metrics thead th { font-weight: 650; overflow-wrap: anywhere; }
-.gradio-container .metrics .group th { font-weight: 650; padding-top: 1rem; }
+.gradio-container .metrics thead th { font-weight: 650; }
+.metrics .swatch { white-space: normal; overflow-wrap: anywhere; }
 .gradio-container .metrics b { font-weight: 700; color: var(--good); }
 
 @media (max-width: 720px) {
   .gradio-container .metrics :is(th, td) { padding: .34rem .3rem; font-size: .84rem; }
+  #batch-table :is(th, td) * { font-size: .76rem !important; word-break: normal !important; overflow-wrap: break-word; }
+  #batch-table :is(th, td), #batch-table :is(th, td) > * { padding: .2rem .15rem !important; }
+  :is(#batch-gallery, #teach-pictures) .grid-container { grid-template-columns: repeat(2, minmax(0, 1fr)) !important; }
 }
 """

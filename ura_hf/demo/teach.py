@@ -18,7 +18,7 @@ from PIL import Image
 
 from ura_hf.archives import MIB, Gathered, Upload, ZipLimits, gather
 from ura_hf.demo.examples import good_images
-from ura_hf.demo.jobs import Job, State, duration, note_html, one_at_a_time, progress_html, waiting_html
+from ura_hf.demo.jobs import Job, State, duration, note_html, one_at_a_time, progress_html, swatch_html, waiting_html
 from ura_hf.demo.shared import QUIET, to_gr_error
 from ura_hf.demo.store import Detectors
 from ura_hf.errors import UserError
@@ -36,6 +36,7 @@ EMPTY = (
     f"Drop {MIN_PHOTOS} to {MAX_PHOTOS} photos of good parts, taken as those to be checked will be. "
     "30 are a good start.",
 )
+LOSSES = {"restoration": "#0d9488", "perception": "#d97706"}  # parts of the loss and their colours
 WORDS = {
     "unreadable": "can't be read",
     "duplicate": "shown twice",
@@ -82,6 +83,7 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
         pictures = gr.Gallery(
             show_label=False,
             columns=4,
+            fit_columns=False,
             height="auto",
             object_fit="contain",
             interactive=False,
@@ -89,16 +91,23 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
         )
         leave_out = _any_names(gr.CheckboxGroup(show_label=False, elem_id="teach-leave-out"))
     with gr.Column(visible=False, elem_id="teach-curve") as curve_box:
+        restoration, perception = (swatch_html(color, part) for part, color in LOSSES.items())
+        gr.HTML(
+            '<div class="caption"><h3>Losses while it learns</h3><p>Both fall while it learns to rewrite artificial defects as '
+            f"normal ({restoration}) and to tell where they are ({perception}).</p></div>",
+            padding=False,
+        )
         curve = gr.LinePlot(
             x="step",
             y="loss",
             color="part",
             x_title="step",
             y_title="loss",
-            color_title="loss of",
             x_lim=[0, OPTIONS["steps"]],
             height=260,
-            label="Losses while it learns",
+            colors_in_legend=[],
+            color_map=LOSSES,
+            show_label=False,
             elem_id="teach-losses",
         )
     report = gr.JSON(visible=False)
@@ -147,17 +156,18 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
 
             with Job(work) as job:
                 for state in job.follow():
-                    yield gr.skip(), gr.skip(), _curve(state.losses), _progress(state), gr.skip()
+                    losses = _curve(state.losses) if state.losses else gr.skip()
+                    yield gr.skip(), gr.skip(), losses, _progress(state), gr.skip()
                 photos, found, result = job.result()
                 final = store.add(result.folder, plain)
                 archive = job.folder / f"{final}.zip"
                 write_checkpoint_zip(result.folder, final, archive)
-                losses = [(entry["step"], entry) for entry in result.record["losses"]]
+                heard = [(entry["step"], entry) for entry in result.record["losses"]]
                 choice = gr.Dropdown(choices=store.names(), value=final)
                 yield (
                     _report(final, photos, found, result),
                     str(archive),
-                    _curve(losses),
+                    _curve(heard),
                     _taught_html(final, result),
                     choice,
                 )
@@ -246,7 +256,7 @@ def _pictures(photos: Sequence[Upload], found: PhotoReport, folder: Path) -> lis
 
 def _looked_html(gathered: Gathered, found: PhotoReport) -> str:
     usable, count = len(found.readable), found.count + len(gathered.damaged)
-    notes = [f"{gathered.files[f.photo].name}: {f.sentence}." for f in found.findings if f.kind == "unreadable"]
+    notes = [f"{f.sentence}." for f in found.findings if f.kind == "unreadable"]
     notes += [f"{name}: {reason}." for name, reason in gathered.damaged]
     counts = [f"{len(rows)} {WORDS[kind]}" for kind in ("duplicate", "size", "defect") if (rows := found.flagged(kind))]
     words = f"{usable} of {count} photos can be used" if usable < count else f"{count} photos, all readable"
@@ -265,7 +275,7 @@ def _progress(state: State) -> str:
 
 
 def _curve(losses: Sequence[tuple[int, Any]]) -> pd.DataFrame:
-    rows = [(step, values[f"{part}_loss"], part) for step, values in losses for part in ("restoration", "perception")]
+    rows = [(step, values[f"{part}_loss"], part) for step, values in losses for part in LOSSES]
     return pd.DataFrame(rows, columns=["step", "loss", "part"])
 
 
