@@ -72,6 +72,36 @@ def _epochs(runs: list[dict]) -> str:
     return f"{fewest['epochs']:.0f} of {fewest['documented_epochs']}"
 
 
+def backbone(report: dict) -> str:
+    """Markdown table of `benchmarks/backbone.py`: figures of each backbone, its distance from the teacher, latency and size."""
+    names = {
+        "teacher": f"{report['teacher']} (teacher)",
+        "uranet-small": "uranet-small",
+        "untrained": "the same, untrained",
+    }
+    datasets = list(report["summary"]["teacher"])
+    head = [f"{name} {COLUMNS[key]}" for name in datasets for key in ("image_auroc", "pixel_auroc")]
+    lines = ["| backbone | " + " | ".join(head) + " | ms | times faster | parameters |", "|---" * (len(head) + 4) + "|"]
+    for row, label in names.items():
+        cells = []
+        for name in datasets:
+            for key in ("image_auroc", "pixel_auroc"):
+                figure = report["summary"].get(row, {}).get(name, {}).get(key)
+                away = f" ({figure['minus_teacher']:+.3f})" if figure and row != "teacher" else ""
+                cells.append(f"{figure['mean']:.3f}{away}" if figure else "not yet")
+        speed = report["latency"][row]
+        cells += [f"{speed['median_ms']:.1f}", f"{speed['teacher_median_over_this']:.1f}"]
+        lines.append(f"| {label} | " + " | ".join(cells) + f" | {report['parameters'][row] / 1e6:.2f} M |")
+    seeds = sorted({run["seed"] for run in report["runs"]})
+    note = (
+        f"In brackets: minus the teacher. Seeds {', '.join(map(str, seeds))}; ms: median of one 256x256 image through the "
+        f"backbone alone, {report['latency']['threads']} threads, {report['hardware']}, torch {report['torch']}, "
+        f"{report['date']}. Command: `{report['command']}`; all metrics and settings: `docs/results/backbone.json`. "
+        f"The file of uranet-small has {report['file_bytes'] / 1e6:.2f} MB."
+    )
+    return "\n".join([*lines, "", note])
+
+
 SHOWN = ("image_auroc", "pixel_auroc", "pixel_ap")
 
 
@@ -149,6 +179,7 @@ TABLES = {
     "peers": ("peers", peers, "docs/comparison.md"),
     "small-types": ("peers", small_types, "docs/comparison.md"),
     "few-shot": ("few_shot", peers, "docs/comparison.md"),
+    "backbone": ("backbone", backbone, "docs/backbone.md"),
     "ablation": ("ablation", ablation, "docs/ablation.md"),
     "claim": ("claim", claim, "docs/method.md"),
 }

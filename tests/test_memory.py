@@ -18,30 +18,28 @@ def filled(size: int = 30, channels: int = 5) -> NormalMemory:
     return memory
 
 
-def test_every_cell_gets_its_nearest(monkeypatch):
-    """Against torch.cdist, cell by cell, also where the cells come in several blocks."""
+def test_distance_to_the_nearest_cell(monkeypatch):
+    """Against torch.cdist, also where the cells come in several blocks."""
     memory, features = filled(), torch.randn(3, 5, 4, 4, generator=torch.Generator().manual_seed(1))
-    out = memory(features)
-    for image, found in zip(features, out, strict=True):
-        for row in range(4):
-            for column in range(4):
-                nearest = torch.cdist(image[:, row, column][None], memory.cells).argmin()
-                assert torch.equal(found[:, row, column], memory.cells[nearest])
+    wanted = torch.cdist(features.movedim(1, -1).reshape(-1, 5), memory.cells).amin(1).square() / 5
+    torch.testing.assert_close(memory.distance(features), wanted.view(3, 1, 4, 4))
     monkeypatch.setattr(memory_module, "CELLS_AT_ONCE", 7)
-    assert torch.equal(memory(features), out)
+    torch.testing.assert_close(memory.distance(features), wanted.view(3, 1, 4, 4))
 
 
-def test_a_stored_cell_is_found_exactly():
+def test_a_stored_cell_has_no_distance():
     memory = filled()
     features = memory.cells[[3, 17, 29, 0]].T.reshape(1, 5, 2, 2)
-    assert torch.equal(memory(features), features)
+    assert torch.equal(memory.distance(features), torch.zeros(1, 1, 2, 2))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_keeps_its_type(dtype):
-    memory = filled().to(dtype)
-    out = memory(torch.randn(1, 5, 2, 2).to(dtype))
-    assert out.dtype == dtype and all((cell == memory.cells).all(1).any() for cell in out[0].flatten(1).T)
+def test_half_precision_is_computed_in_float32(dtype):
+    memory, features = filled().to(dtype), torch.randn(1, 5, 2, 2).to(dtype)
+    wanted = torch.cdist(features.float().flatten(2)[0].T, memory.cells.float()).amin(1).square() / 5
+    found = memory.distance(features)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.flatten(), wanted)
 
 
 # The coreset

@@ -176,3 +176,12 @@ def test_threshold_is_positive_even_for_a_dead_map(count):
     threshold = calibration.calibrate(torch.zeros(count), 0.05)
     assert threshold > 0
     assert scoring.fixed_scale(torch.zeros(1), threshold).item() == 0
+
+
+def test_reliability_falls_with_the_peaks_of_good_images():
+    """By hand: log residuals that peak by 2 above their mean count a quarter of those that peak by 1; scale does not matter."""
+    flat = torch.zeros(3, 1, 2, 2)
+    flat[:, :, 0, 0] = 4 / 3  # mean 1/3, so the peak is 1
+    low, high = calibration.reliability(flat.exp()), calibration.reliability((2 * flat).exp() * 7)
+    assert low == pytest.approx(1, rel=1e-5) and high == pytest.approx(0.25, rel=1e-5)
+    assert calibration.reliability(torch.ones(2, 1, 4, 4)) == pytest.approx(400)  # constant: bounded

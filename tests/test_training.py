@@ -164,7 +164,9 @@ def test_finished_checkpoint_is_not_overwritten(trained):
 def test_backbone_runs_once_an_image(category, resnet18_weights, tmp_path, monkeypatch):
     seen, plain = [], Backbone.raw
     monkeypatch.setattr(Backbone, "raw", lambda self, pixels: seen.append(len(pixels)) or plain(self, pixels))
-    train(TrainingOptions(category, tmp_path / "o", resnet18_weights, steps=8, batch_size=4), tiny_config())
+    train(
+        TrainingOptions(category, tmp_path / "o", resnet18_weights, steps=8, batch_size=4, pose="fixed"), tiny_config()
+    )
     assert sum(seen) == 12 + training_module.GENERATED_TEXTURES
 
 

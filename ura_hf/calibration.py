@@ -27,6 +27,15 @@ def calibrate(raw: Tensor, false_positive_rate: float) -> float:
     return max(min(max(bound, 1.05 * largest), 2 * largest), 1e-12)
 
 
+def reliability(residual: Tensor) -> float:
+    """How reliable a residual map is, from held-out normals (N, 1, G, G): (mean_n (max_cells log r - mean_cells log r))^-2.
+
+    A residual that hardly peaks on good images can be trusted where it peaks; the more it does, the less it says.
+    """
+    logs = residual.clamp_min(1e-12).log().flatten(1)
+    return float((logs.amax(1) - logs.mean(1)).mean().clamp_min(0.05)) ** -2
+
+
 def enough_to_calibrate(count: int, false_positive_rate: float) -> bool:
     """Whether `count` normal scores carry a threshold for this rate without assuming a distribution."""
     return _conformal_rank(count, false_positive_rate) <= count

@@ -81,7 +81,7 @@ thresholds. The checkpoint is that of the last step.
 
 Killed or interrupted runs go on from the last saved step when the same command is repeated. Several processes or
 GPUs: accelerate launch -m ura_hf train ...""",
-        "uranet train --data photos/ring --output runs/ring --steps 800 --seed 0",
+        "uranet train --data photos/ring --output runs/ring --seed 0",
     )
     data = parser.add_argument_group("data")
     data.add_argument("--data", type=Path, required=True, metavar="DIR", help="category or folder of good images")
@@ -94,8 +94,19 @@ GPUs: accelerate launch -m ura_hf train ...""",
         "--max-value", type=float, metavar="V", help="white in 16-bit images, e.g. 4095 for 12-bit cameras"
     )
     data.add_argument("--resize-mode", choices=("stretch", "pad"), default="stretch", help="pad keeps the aspect ratio")
+    data.add_argument(
+        "--pose",
+        choices=("auto", "fixed", "any"),
+        default="auto",
+        help="any: parts lie in any rotation (default: told)",
+    )
     model = parser.add_argument_group("model")
-    model.add_argument("--backbone", metavar="NAME", help="any timm CNN (default: wide_resnet50_2.tv_in1k)")
+    model.add_argument(
+        "--backbone",
+        metavar="NAME",
+        help="any timm CNN, or uranet-small, which lies in the package (default: wide_resnet50_2.tv_in1k; uranet-small "
+        "where its weights can't be fetched)",
+    )
     model.add_argument(
         "--backbone-weights", type=Path, metavar="FILE", help="its weights as safetensors; default: the Hub"
     )
@@ -105,7 +116,7 @@ GPUs: accelerate launch -m ura_hf train ...""",
         "--set", action="append", default=[], metavar="FIELD=JSON", help="any other field of URANetConfig"
     )
     run = parser.add_argument_group("training")
-    run.add_argument("--steps", type=int, default=800, help="optimiser steps (default: %(default)s)")
+    run.add_argument("--steps", type=int, default=600, help="optimiser steps (default: %(default)s)")
     run.add_argument("--batch-size", type=int, default=8, help="images a step and process (default: %(default)s)")
     run.add_argument("--learning-rate", type=float, default=1e-3, help="peak of the schedule (default: %(default)s)")
     run.add_argument(
@@ -173,6 +184,7 @@ calibrated threshold. An unreadable image is reported and the others go on; the 
 def _train(options: argparse.Namespace) -> None:
     from .calibration import enough_to_calibrate
     from .configuration_uranet import URANetConfig
+    from .default_backbone import default_backbone
     from .training import TrainingOptions, train
 
     fields = {
@@ -191,9 +203,11 @@ def _train(options: argparse.Namespace) -> None:
         raise UserError(
             f"--set must name a field of URANetConfig, but got {unknown[0]!r}: see help(ura_hf.URANetConfig)."
         )
-    chosen = {name: getattr(options, name) for name in TrainingOptions.__dataclass_fields__}
+    chosen = TrainingOptions(**{name: getattr(options, name) for name in TrainingOptions.__dataclass_fields__})
+    if "backbone" not in fields and options.backbone_weights is None and options.data.is_dir():
+        fields["backbone"] = default_backbone(options.output)
     command = " ".join(["uranet", *sys.argv[1:]])
-    record = train(TrainingOptions(**chosen), URANetConfig(**fields), command)
+    record = train(chosen, URANetConfig(**fields), command)
     if int(os.environ.get("RANK", "0")) == 0:
         count, held = record["images"]["fitted"], record["images"]["held_out"]
         print(

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from .backbone import Backbone
 from .image_processing_uranet import URANetImageProcessor
+from .pose import turned_copy
 
 
 def files_fingerprint(images: Sequence[Path]) -> str:
@@ -37,9 +38,12 @@ def cached_features(
     processor: URANetImageProcessor,
     folder: Path,
     name: str,
+    copies: int = 0,
     batch_size: int = 16,
 ) -> np.ndarray:
     """Raw features of `images`, (N, C, G, G) float16, memory-mapped read-only from `folder`.
+
+    With `copies`, ((copies + 1) N, C, G, G): the images, then their first turned copies, and so on.
 
     Computed where the folder has none of the same images, processor and weights; an interrupted computation starts again.
 
@@ -47,16 +51,19 @@ def cached_features(
         UserError: An image can't be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}-{_fingerprint(images, backbone, processor)}.npy"
+    path = folder / f"{name}-{_fingerprint(images, backbone, processor)}-{copies}.npy"
     if not path.exists():
-        shape = (len(images), backbone.channels, backbone.grid_size, backbone.grid_size)
+        shape = ((copies + 1) * len(images), backbone.channels, backbone.grid_size, backbone.grid_size)
         partial = path.with_suffix(".partial")
         store = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
         device = backbone.mean.device
         for start in tqdm(range(0, len(images), batch_size), desc=f"features of {name} images", unit="batch"):
-            batch = list(images[start : start + batch_size])
-            pixels = processor(batch, return_tensors="pt")["pixel_values"].to(device)
-            store[start : start + len(batch)] = backbone.raw(pixels).clamp(-6e4, 6e4).half().cpu().numpy()
+            rows = range(start, min(start + batch_size, len(images)))
+            pixels = processor(list(images[start : rows.stop]), return_tensors="pt")["pixel_values"].to(device)
+            for copy in range(copies + 1):
+                shown = turned_copy(pixels, rows, copy) if copy else pixels
+                found = backbone.raw(shown).clamp(-6e4, 6e4).half().cpu().numpy()
+                store[copy * len(images) + rows.start : copy * len(images) + rows.stop] = found
         store.flush()
         del store
         partial.rename(path)

@@ -23,15 +23,17 @@ class NormalMemory(nn.Module):
         super().__init__()
         self.register_buffer("cells", torch.zeros(size, channels))
 
-    def forward(self, features: Tensor) -> Tensor:
-        """The nearest normal cell of every cell, by Euclidean distance: (B, C, G, G) -> (B, C, G, G)."""
+    def distance(self, features: Tensor) -> Tensor:
+        """mean_c (F - nearest)^2 with the nearest normal cell of every cell: (B, C, G, G) -> (B, 1, G, G), float32."""
         batch, channels, height, width = features.shape
         memory = self.cells.float()
         half_norms = memory.square().sum(1) / 2
         queries = features.float().flatten(2).transpose(1, 2).reshape(-1, channels)
-        nearest = [(half_norms - block @ memory.T).argmin(1) for block in queries.split(CELLS_AT_ONCE)]
-        found = self.cells[torch.cat(nearest)].to(features.dtype)
-        return found.view(batch, height * width, channels).transpose(1, 2).reshape(features.shape)
+        found = []
+        for block in queries.split(CELLS_AT_ONCE):
+            nearest = memory[(half_norms - block @ memory.T).argmin(1)]
+            found.append((block - nearest).square().mean(1))
+        return torch.cat(found).view(batch, 1, height, width)
 
 
 @torch.no_grad()

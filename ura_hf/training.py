@@ -19,26 +19,23 @@ import torch
 import transformers
 from accelerate import PartialState
 from PIL import Image
-from torch import Tensor
 from transformers import Trainer, TrainingArguments, set_seed
 
-from . import calibration
 from .configuration_uranet import URANetConfig
 from .data.folder import list_images, read_dataset
 from .data.textures import generated_texture
 from .errors import UserError
 from .feature_cache import cached_features, channel_statistics, files_fingerprint
+from .fitting import calibrate, fill_memories
 from .image_processing_uranet import URANetImageProcessor
-from .memory import greedy_coreset
 from .modeling_uranet import URANetForAnomalyDetection
-from .restoration import to_tokens
+from .pose import ANY_ROTATION, TURNED_COPIES, rotation_ratio
 from .run_folder import RECORD, WORK, claim_output, resume_point
 from .trainer import FeatureBatches, RestorationTrainer, use_bf16
 
 MAX_IMAGES = 4000  # largest number of images whose features are cached; more are sampled
 MIN_HELD_OUT = 10  # unless that is more than a quarter of the images
 GENERATED_TEXTURES = 100  # pictures that stand in for texture photos
-MAX_CANDIDATES = 1_000_000  # vectors that a coreset is chosen from; of larger sets, those of random images
 
 
 @dataclasses.dataclass
@@ -60,6 +57,8 @@ class TrainingOptions:
         max_value: Value of white in 16-bit images; None: 65535.
         resize_mode: ``stretch`` or ``pad``, as in URANetImageProcessor.
         limit: Use only this many good images, drawn by the seed; None: all.
+        pose: ``fixed``, ``any`` where parts lie in any rotation, so that turned copies of the images are normal too, or
+            ``auto``: told from the images (`ura_hf.pose`).
         cache: Folder that keeps the frozen features for later runs on the same images; None: each run computes its own.
         half: Round the weights to float16 before calibration and store them so, for half the size.
     """
@@ -68,7 +67,7 @@ class TrainingOptions:
     output: Path
     backbone_weights: Path | None = None
     textures: Path | None = None
-    steps: int = 800
+    steps: int = 600
     batch_size: int = 8
     learning_rate: float = 1e-3
     held_out: float = 0.1
@@ -78,6 +77,7 @@ class TrainingOptions:
     max_value: float | None = None
     resize_mode: str = "stretch"
     limit: int | None = None
+    pose: str = "auto"
     cache: Path | None = None
     half: bool = False
 
@@ -91,6 +91,8 @@ class TrainingOptions:
             raise UserError(f"held_out must be above 0 and at most 0.5, but got {self.held_out}.")
         if not self.learning_rate > 0:
             raise UserError(f"learning_rate must be above 0, but got {self.learning_rate}.")
+        if self.pose not in ("auto", "fixed", "any"):
+            raise UserError(f"pose must be auto, fixed or any, but got {self.pose!r}.")
         if self.precision not in ("auto", "fp32", "bf16"):
             raise UserError(f"precision must be auto, fp32 or bf16, but got {self.precision!r}.")
 
@@ -121,14 +123,17 @@ def train(options: TrainingOptions, config: URANetConfig, command: str | None = 
 
     if options.half:
         model.backbone.half().float()
+    ratio = rotation_ratio(images, model.backbone, processor) if options.pose == "auto" else None
+    copies = TURNED_COPIES if options.pose == "any" or (ratio is not None and ratio <= ANY_ROTATION) else 0
     with state.main_process_first():
-        features = cached_features(images, model.backbone, processor, options.cache or work, "training")
+        features = cached_features(images, model.backbone, processor, options.cache or work, "training", copies)
         if not photos and config.source_weights.get("texture"):
             photos = _generated_textures(work, config.image_size, options.seed)
         textures = (
             cached_features(photos, model.backbone, processor, options.cache or work, "texture") if photos else None
         )
     held_out, fitted = _split(len(images), options)
+    fitted = [copy * len(images) + row for copy in range(copies + 1) for row in fitted]
     model.backbone.set_statistics(*channel_statistics(features, fitted), config.std_floor)
     if options.half:
         model.backbone.half().float()
@@ -169,27 +174,12 @@ def train(options: TrainingOptions, config: URANetConfig, command: str | None = 
         if options.half:
             model.half().float()
         calibrate(model, batches, held_out)
-        record = _record(options, trainer, began, len(fitted), len(held_out), last is not None, command)
+        pose = {"rotation_ratio": ratio, "turned_copies": copies}
+        counts = {"fitted": len(fitted) // (copies + 1), "held_out": len(held_out)}
+        record = _record(options, trainer, began, counts, pose, last is not None, command)
         _save(model.half() if options.half else model, processor, record, options.output)
     state.wait_for_everyone()
     return json.loads((options.output / RECORD).read_text())
-
-
-@torch.no_grad()
-def calibrate(model: URANetForAnomalyDetection, batches: FeatureBatches, rows: list[int]) -> None:
-    """Set both thresholds from held-out normals: the image score's, and that of the map's maximum an image.
-
-    So the configured false-positive rate is the share of good images that are called anomalous, and of those that glow anywhere.
-    """
-    model.eval()
-    scores, peaks = [], []
-    for row in rows:
-        output = model(features=batches.collate([row])["features"].to(model.device))
-        scores.append(output.image_score.cpu())
-        peaks.append(output.anomaly_map.amax((1, 2)).cpu())
-    config = model.config
-    config.image_threshold = calibration.calibrate(torch.cat(scores), config.false_positive_rate)
-    config.pixel_threshold = calibration.calibrate(torch.cat(peaks), config.false_positive_rate)
 
 
 def _texture_photos(options: TrainingOptions, config: URANetConfig) -> list[Path]:
@@ -231,46 +221,12 @@ def _split(count: int, options: TrainingOptions) -> tuple[list[int], list[int]]:
     return sorted(order[:held_out]), sorted(order[held_out:])
 
 
-@torch.no_grad()
-def fill_memories(model: URANetForAnomalyDetection, batches: FeatureBatches, seed: int) -> None:
-    """Store coresets of the training images: k x k tokens for restoration attention, single cells for the residuals."""
-    uranet = model.uranet
-    rows = np.random.default_rng(seed).permutation(batches.rows)
-    patch = uranet.restoration.patch_size
-
-    def tokens(features: Tensor) -> Tensor:
-        return to_tokens(features, patch)[0]
-
-    def cells(features: Tensor) -> Tensor:
-        return features[0].flatten(1).T
-
-    def deep_cells(features: Tensor) -> Tensor:
-        return cells(model.backbone.deep(features.to(model.backbone.mean.device)).cpu())
-
-    for store, vectors, count in (
-        (uranet.restoration.memory, tokens, (model.config.grid_size // patch) ** 2),
-        (uranet.memory.cells, cells, model.config.grid_size**2),
-        (uranet.deep_memory.cells, deep_cells, model.config.grid_size**2),
-    ):
-        if len(store) == 0:
-            continue
-        used = sorted(rows[: max(1, MAX_CANDIDATES // count)].tolist())
-        candidates = (vectors(batches.features_of([row])) for row in used)
-        chosen = greedy_coreset(candidates, len(store), torch.Generator().manual_seed(seed)).tolist()
-        by_image: dict[int, list[int]] = {}
-        for slot in range(len(store)):  # a set smaller than the memory is repeated
-            by_image.setdefault(chosen[slot % len(chosen)] // count, []).append(slot)
-        for image, slots in by_image.items():
-            found = vectors(batches.features_of([used[image]]))
-            store[slots] = found[[chosen[slot % len(chosen)] % count for slot in slots]].to(store)
-
-
 def _record(
     options: TrainingOptions,
     trainer: Trainer,
     began: tuple[float, float],
-    fitted: int,
-    held_out: int,
+    images: dict[str, int],
+    pose: dict[str, Any],
     resumed: bool,
     command: str | None,
 ) -> dict[str, Any]:
@@ -278,8 +234,10 @@ def _record(
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "command": command,
+        "backbone": trainer.model.config.backbone,
         "options": {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(options).items()},
-        "images": {"fitted": fitted, "held_out": held_out},
+        "images": images,
+        "pose": pose,
         "thresholds": {
             "image": trainer.model.config.image_threshold,
             "pixel": trainer.model.config.pixel_threshold,
