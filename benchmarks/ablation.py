@@ -37,16 +37,17 @@ BATCHES = 8
 
 @dataclass(frozen=True)
 class Row:
-    """One change: config fields, a number of good images, and whether the defaults' checkpoint is only scored again."""
+    """One change: config fields, options of training, and whether the defaults' checkpoint is only scored again."""
 
     group: str
     fields: dict[str, Any] = field(default_factory=dict)
-    limit: int | None = None
+    training: dict[str, Any] = field(default_factory=dict)
     rescore: bool = False
 
 
 def _residuals(*names: str) -> Row:
-    return Row("residuals", {"residuals": dict.fromkeys(names, 1.0)}, rescore=True)
+    fields = {"residuals": dict.fromkeys(names, 1.0), "adapt_residuals": False, "reliabilities": None}
+    return Row("residuals, alike", fields, rescore=True)
 
 
 OFF: dict[str, Any] = {"weigh_keys": False, "take_out_queries": False, "memory_tokens": 0}
@@ -62,21 +63,24 @@ ROWS: dict[str, Row] = {
     "queries not taken out": Row("restoration", {"take_out_queries": False}),
     "no normal tokens": Row("restoration", {"memory_tokens": 0}),
     PLAIN: Row("restoration", OFF),
-    "residual: restored l2": _residuals("restored_l2"),
-    "residual: restored direction": _residuals("restored_direction"),
-    "residual: restored l2 x direction": _residuals("restored_l2", "restored_direction"),
-    "residual: restored l2 x direction x probability": _residuals("restored_l2", "restored_direction", "probability"),
-    "residual: memory": _residuals("memory_l2"),
-    "residual: all alike": _residuals(*RESIDUALS),
+    "weights not adapted": Row("residuals", {"adapt_residuals": False, "reliabilities": None}, rescore=True),
+    "restored l2": _residuals("restored_l2"),
+    "restored direction": _residuals("restored_direction"),
+    "restored l2 x direction": _residuals("restored_l2", "restored_direction"),
+    "restored direction x probability": _residuals("restored_direction", "probability"),
+    "memory": _residuals("memory_l2"),
+    "memory x restored direction": _residuals("memory_l2", "restored_direction"),
+    "all": _residuals(*RESIDUALS),
+    **{f"pose {p}": Row("turned copies", training={"pose": p}) for p in ("fixed", "any")},
     "grid 16": Row("grid", {"grid_size": 16}),
     "grid 64, tokens of 4x4": Row("grid", {"grid_size": 64, "patch_size": 4}),
-    **{f"{n} restoration blocks": Row("depth", {"num_hidden_layers": n}) for n in (1, 2, 8)},
+    **{f"{n} restoration blocks": Row("depth", {"num_hidden_layers": n}) for n in (1, 4, 8)},
     "levels 2, 3": Row("levels", {"out_indices": [2, 3]}),
     "levels 1, 2": Row("levels", {"out_indices": [1, 2]}),
     **{f"level {n}": Row("levels", {"out_indices": [n]}) for n in (1, 2, 3)},
     "image score: standard deviation": Row("image score", {"image_score": "std"}, rescore=True),
     "image score: mean of the largest 1 %": Row("image score", {"image_score": "topk"}, rescore=True),
-    **{f"{n} good images": Row("good images", limit=n) for n in (5, 10, 50)},
+    **{f"{n} good images": Row("good images", training={"limit": n}) for n in (5, 10, 50)},
 }
 
 
@@ -106,8 +110,8 @@ def trained(name: str, dataset: str, seed: int, options: argparse.Namespace) -> 
         textures=options.shared / "data/textures",
         steps=options.steps,
         seed=seed,
-        limit=row.limit,
         cache=options.work / "features",
+        **row.training,
     )
     train(settings, URANetConfig(backbone="resnet18", **row.fields))
     return output
@@ -176,7 +180,9 @@ def add_places(parser: argparse.ArgumentParser, output: Path) -> None:
     parser.add_argument("--shared", type=Path, default=shared, help="folder with data/ and backbones/")
     parser.add_argument("--work", type=Path, default=ROOT / "runs/ablation", help="checkpoints and features go there")
     parser.add_argument("--output", type=Path, default=output)
-    parser.add_argument("--steps", type=int, default=800, help="of every training (default: %(default)s)")
+    parser.add_argument(
+        "--steps", type=int, default=TrainingOptions.steps, help="of every training (default: %(default)s)"
+    )
 
 
 def forget(options: argparse.Namespace, keys: list[tuple[Any, ...]]) -> None:

@@ -149,7 +149,7 @@ def run(dataset: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     picture = figure(models, processor, choose(source, 6))
     picture.save(options.work / f"claim-{dataset}.png")
     if dataset == RING:
-        picture.save(ROOT / "docs/pictures/claim.png", optimize=True)
+        picture.save(options.picture, optimize=True)
     return {
         "dataset": dataset,
         "seed": seed,
@@ -165,6 +165,9 @@ def main() -> None:
     """Measure what is missing, or make one figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_places(parser, ROOT / "docs/results/claim.json")
+    parser.add_argument(
+        "--picture", type=Path, default=ROOT / "docs/pictures/claim.png", help="figure of the drawn ring"
+    )
     parser.add_argument("--datasets", nargs="+", choices=ALL, default=list(ALL))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--figure", nargs=4, type=Path, metavar=("URANET", "PLAIN", "FOLDER", "OUTPUT"))
