@@ -53,8 +53,11 @@ def test_a_taught_checkpoint_detects_and_travels_as_a_zip(photos, tmp_path):
     assert b"my-ring" in (tmp_path / "elsewhere/my-ring/README.md").read_bytes()
     spoilt = demo_image("ring", 830, side=96)[0].copy()
     spoilt[30:60, 50:80] = (220, 30, 30)
-    found, here = load_detector(tmp_path / "elsewhere/my-ring")(spoilt), load_detector(taught.folder)(spoilt)
-    assert found["label"] == "anomalous" and np.array_equal(found["anomaly_map"], here["anomaly_map"])
+    detector = load_detector(tmp_path / "elsewhere/my-ring")
+    found, here = detector(spoilt), load_detector(taught.folder)(spoilt)
+    assert np.array_equal(found["anomaly_map"], here["anomaly_map"])
+    good = detector(demo_image("ring", 830, side=96)[0])
+    assert found["image_score"] > good["image_score"] and good["label"] == "normal"
     assert json.loads((taught.folder / "training.json").read_text())["options"]["data"] == "photos"
 
 
