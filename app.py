@@ -1,46 +1,71 @@
-"""Open the page: `python app.py`, or `python app.py --checkpoint DIR` for a detector of your own."""
+"""Open the page: `python app.py`, or `python app.py --checkpoint DIR` for a detector of your own. Also the app of the Space."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
+import tempfile
+from pathlib import Path
 
-from ura_hf.demo.examples import example_images
+from ura_hf import images
 from ura_hf.demo.page import build_demo, launch_options
-from ura_hf.hub import load_detector
+from ura_hf.demo.store import Detectors
 
 DEFAULT = "uranet-demo-ring"
+MAX_PIXELS = 25_000_000
+"""Largest image [pixels] that the page reads: decoding one takes about 30 bytes a pixel of the server's memory."""
 
 
 def main() -> int:
     """Parse the arguments, build the demo and launch it; 0 when it is stopped, 2 with one sentence when it cannot start."""
-    parser = argparse.ArgumentParser(description="Open the URA-Net page for one trained checkpoint.")
+    parser = argparse.ArgumentParser(description="Open the URA-Net page.")
     parser.add_argument(
         "--checkpoint",
         default=DEFAULT,
         metavar="DIR",
-        help="folder that `uranet train` wrote, or a bundled name (default: %(default)s)",
+        help="folder that `uranet train` wrote, or a name, to begin with (default: %(default)s)",
     )
     parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine only)"
+        "--host",
+        default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
+        help="address to listen on (default: %(default)s)",
     )
-    parser.add_argument("--port", type=int, default=7860, help="port to listen on (default: %(default)s)")
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=int(os.environ.get("GRADIO_SERVER_PORT", 7860)),
+        help="port to listen on (default: %(default)s)",
+    )
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
     arguments = parser.parse_args()
     if not 0 < arguments.port < 65536:
         parser.error(f"--port must be from 1 to 65535, but got {arguments.port}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that temporary files are removed then, too
+    images.MAX_PIXELS = MAX_PIXELS
     try:
-        detector = load_detector(arguments.checkpoint)
-        demo = build_demo(detector, example_images(arguments.checkpoint))
-        demo.launch(
-            server_name=arguments.host, server_port=arguments.port, inbrowser=arguments.open, **launch_options()
-        )
+        with tempfile.TemporaryDirectory(prefix="uranet-page-") as uploads:
+            os.environ.setdefault("GRADIO_TEMP_DIR", uploads)
+            serve(arguments.checkpoint, arguments.host, arguments.port, arguments.open)
+    except KeyboardInterrupt:
+        return 0
     except (ValueError, OSError) as error:
         taken = "empty port" in str(error)
         message = f"port {arguments.port} is taken: stop what runs there, or pass another --port" if taken else error
         print(f"app.py: {message}", file=sys.stderr)
         return 2
     return 0
+
+
+def serve(checkpoint: str, host: str, port: int, browser: bool) -> None:
+    """Open the page with a checkpoint, by folder or name, and stay until it is stopped."""
+    store = Detectors()
+    if Path(checkpoint).is_dir():
+        checkpoint = store.add(Path(checkpoint), Path(checkpoint).resolve().name)
+    store.get(checkpoint)
+    demo = build_demo(store, checkpoint)
+    demo.launch(server_name=host, server_port=port, inbrowser=browser, **launch_options())
 
 
 if __name__ == "__main__":

@@ -35,7 +35,17 @@ def run(name: str, seed: int, shared: Path, work: Path, extra: list[str]) -> dic
     if not result.exists():
         subprocess.run([*uranet, "evaluate", str(output), *data, "--json", str(result)], check=True)
     training = json.loads((output / "training.json").read_text())
-    kept = ("command", "images", "seconds", "peak_memory_gib", "hardware", "precision", "versions", "date")
+    kept = (
+        "command",
+        "images",
+        "seconds",
+        "cpu_seconds",
+        "peak_memory_gib",
+        "hardware",
+        "precision",
+        "versions",
+        "date",
+    )
     return {"dataset": name, "seed": seed, **json.loads(result.read_text()), "training": {k: training[k] for k in kept}}
 
 

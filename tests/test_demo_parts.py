@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+import ura_hf.data.demo_parts
 from ura_hf import UserError
 from ura_hf.data.demo_parts import KINDS, LOGICAL, demo_image, write_demo_data
 from ura_hf.data.folder import read_dataset
@@ -46,6 +47,19 @@ def test_written_category_is_read_back(tmp_path):
     for sample in dataset.test:
         if sample.mask is not None:
             assert load_mask(sample.mask, (64, 64)).any()
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_stopped_drawing_leaves_nothing(stop, monkeypatch, tmp_path):
+    def stopping(kind, seed, defect, side):
+        if seed == 1:
+            raise stop
+        return demo_image(kind, seed, defect, side)
+
+    monkeypatch.setattr(ura_hf.data.demo_parts, "demo_image", stopping)
+    with pytest.raises((KeyboardInterrupt, UserError)):
+        write_demo_data("ring", tmp_path / "ring", train=3, good=0, each=0, side=64)
+    assert not list(tmp_path.iterdir())
 
 
 def test_unknown_kind_and_defect(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -13,7 +14,8 @@ from safetensors.torch import load_file
 from ura_hf.backbone import SMALL, WEIGHTS, Backbone
 from ura_hf.cli import main
 from ura_hf.data.demo_parts import demo_image
-from ura_hf.distillation import generated_texture
+from ura_hf.data.pictures import Pictures
+from ura_hf.data.textures import generated_texture
 
 
 @pytest.fixture
@@ -36,7 +38,9 @@ def test_command_writes_weights_and_card(resnet18_weights, photos, tmp_path, cap
     assert main(arguments(resnet18_weights, photos, output, "--steps", 30)) == 0
     card = json.loads(output.with_suffix(".json").read_text())
     assert card["losses"][-1] < 0.7 * card["losses"][0]
-    assert card["photos"] == 20 and card["options"]["seed"] == 0 and card["options"]["teacher"] == "resnet18"
+    assert card["photos"] == {"trained_on": 18, "held_out": 2} and len(card["held_out"]["error"]) == 3
+    assert not list(output.parent.glob("*.partial"))
+    assert card["options"]["seed"] == 0 and card["options"]["teacher"] == "resnet18"
     assert {tensor.dtype for tensor in load_file(output).values()} <= {torch.float16, torch.int64}
     Backbone(SMALL, (1, 2, 3), 8).load_imagenet(output)
     assert "parameters" in capsys.readouterr().out
@@ -61,6 +65,18 @@ def test_output_that_can_not_be_written(resnet18_weights, photos, tmp_path, caps
     (tmp_path / "file").write_text("")
     assert main(arguments(resnet18_weights, photos, tmp_path / "file" / "s.safetensors")) == 2
     assert "can't be written" in capsys.readouterr().err
+
+
+def test_pictures_are_many_from_few_photos():
+    """Normalised and finite, another one at every call, the same ones from the same seed; some stand on a plain ground."""
+    photo = torch.randint(256, (3, 96, 128), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(5)
+    pictures = [Pictures([photo], 64, 8)[i]["pictures"] for i in range(8)]
+    torch.manual_seed(5)
+    assert torch.equal(Pictures([photo], 64, 8)[0]["pictures"], pictures[0])
+    for first, second in itertools.pairwise(pictures):
+        assert first.shape == (3, 64, 64) and first.isfinite().all() and first.abs().max() < 3
+        assert not torch.equal(first, second)
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from ura_hf import memory as memory_module
-from ura_hf.memory import NormalMemory, greedy_coreset
+from ura_hf.memory import NormalMemory, farthest_points, greedy_coreset
 
 # The look-up
 
@@ -18,30 +18,28 @@ def filled(size: int = 30, channels: int = 5) -> NormalMemory:
     return memory
 
 
-def test_every_cell_gets_its_nearest(monkeypatch):
-    """Against torch.cdist, cell by cell, also where the cells come in several blocks."""
+def test_distance_to_the_nearest_cell(monkeypatch):
+    """Against torch.cdist, also where the cells come in several blocks."""
     memory, features = filled(), torch.randn(3, 5, 4, 4, generator=torch.Generator().manual_seed(1))
-    out = memory(features)
-    for image, found in zip(features, out, strict=True):
-        for row in range(4):
-            for column in range(4):
-                nearest = torch.cdist(image[:, row, column][None], memory.cells).argmin()
-                assert torch.equal(found[:, row, column], memory.cells[nearest])
+    wanted = torch.cdist(features.movedim(1, -1).reshape(-1, 5), memory.cells).amin(1).square() / 5
+    torch.testing.assert_close(memory.distance(features), wanted.view(3, 1, 4, 4))
     monkeypatch.setattr(memory_module, "CELLS_AT_ONCE", 7)
-    assert torch.equal(memory(features), out)
+    torch.testing.assert_close(memory.distance(features), wanted.view(3, 1, 4, 4))
 
 
-def test_a_stored_cell_is_found_exactly():
+def test_a_stored_cell_has_no_distance():
     memory = filled()
     features = memory.cells[[3, 17, 29, 0]].T.reshape(1, 5, 2, 2)
-    assert torch.equal(memory(features), features)
+    assert torch.equal(memory.distance(features), torch.zeros(1, 1, 2, 2))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_keeps_its_type(dtype):
-    memory = filled().to(dtype)
-    out = memory(torch.randn(1, 5, 2, 2).to(dtype))
-    assert out.dtype == dtype and all((cell == memory.cells).all(1).any() for cell in out[0].flatten(1).T)
+def test_half_precision_is_computed_in_float32(dtype):
+    memory, features = filled().to(dtype), torch.randn(1, 5, 2, 2).to(dtype)
+    wanted = torch.cdist(features.float().flatten(2)[0].T, memory.cells.float()).amin(1).square() / 5
+    found = memory.distance(features)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.flatten(), wanted)
 
 
 # The coreset
@@ -95,3 +93,35 @@ def test_coreset_of_no_more_points_than_asked(count):
 def test_coreset_has_the_asked_size(count):
     chosen = greedy_coreset([torch.randn(9, 3)], count, torch.Generator().manual_seed(0))
     assert len(chosen) == count
+
+
+def one_by_one(points: torch.Tensor, count: int, first: int) -> list[int]:
+    """Farthest points by the definition: every centre against every point."""
+    chosen = [first]
+    while len(chosen) < count:
+        distances = torch.cdist(points.double(), points[chosen].double()).amin(1)
+        chosen.append(int(distances.argmax()))
+    return chosen
+
+
+@pytest.mark.parametrize("pool", [0, 10, 64, 400])
+def test_farthest_points_whatever_the_pool(pool):
+    """Clusters of unequal spread, so that bounds grow old at different times."""
+    generator = torch.Generator().manual_seed(0)
+    spread = torch.tensor([3.0, 1.0, 0.1, 0.01]).repeat_interleave(100)[:, None]
+    points = torch.randn(4, 8, generator=generator).repeat_interleave(100, 0) + spread * torch.randn(
+        400, 8, generator=generator
+    )
+    for first in (0, 399):
+        assert farthest_points(points, 120, first, pool).tolist() == one_by_one(points, 120, first)
+
+
+def test_farthest_points_keep_their_precision_far_from_the_origin():
+    points = 1000 + torch.randn(300, 8, generator=torch.Generator().manual_seed(0))
+    assert farthest_points(points, 60, 5).tolist() == one_by_one(points, 60, 5)
+
+
+def test_farthest_points_of_equal_points_are_distinct_first():
+    """Three places, fifty times each: the first three picks are the places."""
+    points = torch.eye(3).repeat(50, 1)
+    assert sorted(i % 3 for i in farthest_points(points, 3, 0).tolist()) == [0, 1, 2]

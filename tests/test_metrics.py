@@ -352,3 +352,32 @@ def test_a_thousand_updates_do_not_grow_memory():
         tracemalloc.stop()
     assert grown < 20_000, "a kept map would add 4 KB per update, 4 MB in all"
     assert metrics.compute()["n_images"] == 1014
+
+
+def test_curves_enclose_the_areas_that_the_metrics_are():
+    metrics = AnomalyMetrics()
+    metrics.update(*batch(3))
+    values, curves = metrics.compute(), metrics.curves()
+    assert json.loads(json.dumps(curves)) == curves
+    for name, key, limit in (("image_roc", "image_auroc", 1), ("pixel_roc", "pixel_auroc", 1), ("pro", "aupro", 0.3)):
+        x, y = np.array(curves[name]["x"]), np.array(curves[name]["y"])
+        assert len(x) == len(y) <= 200 and x[0] == 0 and x[-1] == pytest.approx(limit)
+        assert (np.diff(x) >= 0).all() and (np.diff(y) >= 0).all()
+        assert np.trapezoid(y, x) / limit == pytest.approx(values[key], abs=2e-3), name
+    assert {name: len(scores) for name, scores in curves["scores"].items()} == {"good": 8, "cut": 6, "hole": 6}
+
+
+def test_curves_of_few_points_keep_both_ends():
+    metrics = AnomalyMetrics()
+    metrics.update(*batch(3))
+    roc = metrics.curves(points=5)["pixel_roc"]
+    assert len(roc["x"]) <= 5 and (roc["x"][0], roc["y"][0], roc["x"][-1], roc["y"][-1]) == (0, 0, 1, 1)
+
+
+def test_undefined_metrics_have_no_curve():
+    metrics = AnomalyMetrics()
+    scores, labels, _, _, types = batch()
+    metrics.update(scores, labels, None, None, types)
+    curves = metrics.curves()
+    assert curves["image_roc"] is not None and curves["pixel_roc"] is curves["pro"] is None
+    assert AnomalyMetrics().curves()["image_roc"] is None

@@ -151,7 +151,6 @@ DECODER = "uranet.restoration.decode.weight"
         (lambda t: t.pop(DECODER), "missing"),
         (lambda t: t.pop("uranet.restoration.mask_token"), "missing"),
         (lambda t: t.pop("uranet.memory.cells"), "missing"),
-        (lambda t: t.pop("uranet.deep_memory.cells"), "missing"),
         (lambda t: t.pop("uranet.extractor.cnn.conv1.weight"), "missing"),
         (lambda t: t.update(extra=torch.zeros(2)), "unexpected"),
         (lambda t: t.update({DECODER: torch.zeros(2, 2)}), "of another shape"),
@@ -248,21 +247,24 @@ def test_same_image_same_maps(model):
 
 def test_map_is_the_geometric_mean_of_the_chosen_residuals(model):
     """Recomputed from the output's own features and the memory, without smoothing."""
-    config = tiny_config(residuals={"memory_l2": 1, "restored_direction": 2, "deep_l2": 1}, smoothing_sigma=0)
+    config = tiny_config(
+        residuals={"memory_l2": 1, "restored_direction": 4, "restored_l2": 1},
+        reliabilities={"memory_l2": 1.0, "restored_direction": 0.5},
+        smoothing_sigma=0,
+    )
     plain = URANetModel(config).eval()
     plain.load_state_dict(model.uranet.state_dict())
     with torch.no_grad():
         out = plain(pixels(1))
         features, restored = out.features[0].flatten(1).T, out.restored_features[0].flatten(1).T
-        nearest = plain.memory.cells[torch.cdist(features, plain.memory.cells).argmin(1)]
         levels = plain.extractor.level_channels
-        l2 = torch.stack([part.mean(1) for part in (features - nearest).square().split(levels, 1)]).mean(0)
+        l2 = torch.stack([part.mean(1) for part in (features - restored).square().split(levels, 1)]).mean(0)
         mean, std = plain.extractor.mean, plain.extractor.std
         deep = (features * std + mean)[:, levels[0] :]
-        deep_l2 = torch.cdist(deep, plain.deep_memory.cells).min(1).values.square() / deep.shape[1]
+        memory_l2 = torch.cdist(deep, plain.memory.cells).min(1).values.square() / deep.shape[1]
         pairs = zip((features * std + mean).split(levels, 1), (restored * std + mean).split(levels, 1), strict=True)
         cosines = torch.stack([torch.nn.functional.cosine_similarity(a, b) for a, b in pairs]).mean(0)
-        cells = torch.stack([l2, 1 - cosines, deep_l2]).view(1, 3, 8, 8)
+        cells = torch.stack([l2, 1 - cosines, memory_l2]).view(1, 3, 8, 8)
         ups = torch.nn.functional.interpolate(cells, (64, 64), mode="bilinear")[0]
     torch.testing.assert_close(out.anomaly_map[0], (ups[0] * ups[1] ** 2 * ups[2]) ** 0.25, rtol=1e-3, atol=1e-4)
 
@@ -283,6 +285,23 @@ def test_training_forward_gives_the_loss_and_its_parts():
     out.loss.backward()
     without = [n for n, p in detector.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
     assert not without
+
+
+@pytest.mark.parametrize("switch", ["bayesian_perception", "weigh_keys", "take_out_queries"])
+def test_a_switched_off_part_still_learns_and_comes_back(switch, tmp_path):
+    """The switch reaches the network, leaves no parameter without a gradient path, and is read back from the file."""
+    torch.manual_seed(0)
+    detector = URANetForAnomalyDetection(tiny_config(**{switch: False})).train()
+    detector(pixels(4), num_images=100).loss.backward()
+    assert not [n for n, p in detector.named_parameters() if p.requires_grad and p.grad is None]
+    detector.eval().save_pretrained(tmp_path)
+    again = URANetForAnomalyDetection.from_pretrained(tmp_path)
+    off = URANetForAnomalyDetection(tiny_config()).eval()
+    off.load_state_dict(detector.state_dict(), strict=switch != "bayesian_perception")
+    with torch.no_grad():
+        expected = detector(pixels(1)).restored_features
+        assert torch.equal(again(pixels(1)).restored_features, expected)
+        assert not torch.equal(off(pixels(1)).restored_features, expected)
 
 
 @pytest.mark.parametrize("wrong", [torch.zeros(1, 3, 32, 64), torch.zeros(1, 1, 64, 64)])

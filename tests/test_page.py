@@ -1,43 +1,30 @@
-"""The page in a real Chromium, and its endpoint through the real client, on a real defect."""
+"""The tab Detect and the checkpoint picker in a real Chromium, and the endpoints through the real client, on a real defect."""
 
 from __future__ import annotations
 
 import io
+import json
 import os
-import re
-import shutil
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import PHONE, browse, screenshot, serve
 from conftest import ROOT, tiny_config
 from gradio_client import Client, handle_file
 from PIL import Image
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
+from ura_hf.data.demo_parts import demo_image
 from ura_hf.hub import load_detector
 from ura_hf.images import load_mask
 from ura_hf.training import TrainingOptions, train
 
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 DEFECT = "contamination/003"
+WAIT = 60_000  # ms
 
 
 @pytest.fixture(scope="module")
@@ -54,51 +41,17 @@ def pill_checkpoint(pill, resnet18_weights, tmp_path_factory):
     return output
 
 
-def start(port: int, *arguments: object) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen([sys.executable, "app.py", "--port", str(port), *map(str, arguments)], cwd=ROOT)
-    for _ in range(240):
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5).close()
-            return process
-        except (urllib.error.URLError, OSError):
-            assert process.poll() is None, "app.py stopped"
-            time.sleep(0.5)
-    raise AssertionError("app.py did not answer within two minutes")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@pytest.fixture(scope="module")
+def address(pill_checkpoint):
+    with serve("--checkpoint", pill_checkpoint) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
-def address(pill_checkpoint):
-    port = free_port()
-    process = start(port, "--checkpoint", pill_checkpoint)
-    yield f"http://127.0.0.1:{port}/"
-    process.terminate()
-    process.wait(20)
-
-
-@contextmanager
-def browse(address: str) -> Iterator[Page]:
-    """A tab of a real Chromium on the page; fails if it asks another host or a script of it fails."""
-    if not Path(CHROMIUM).exists():
-        pytest.skip("no Chromium: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        tab = browser.new_page(viewport={"width": 1280, "height": 1600})
-        hosts: set[str] = set()
-        tab.on("request", lambda request: hosts.add(re.sub(r"^\w+://([^/:]*).*", r"\1", request.url)))
-        errors: list[str] = []
-        tab.on("pageerror", lambda error: errors.append(str(error)))
-        tab.goto(address)
-        yield tab
-        outside = {host for host in hosts if host not in ("127.0.0.1", "localhost") and not host.startswith("data")}
-        assert not {host for host in outside if "." in host}, f"the page asked other hosts: {outside}"
-        assert not errors
-        browser.close()
+def demo_address():
+    """The page of `make demo`: no argument, no network."""
+    with serve() as url:
+        yield url
 
 
 @pytest.fixture
@@ -111,12 +64,23 @@ def upload(page: Page, path: Path) -> None:
     page.locator("#image input[type=file]").set_input_files(path)
 
 
-def picture(page: Page, name: str) -> np.ndarray:
-    image = page.locator(f"#{name} img")
-    expect(image).to_be_visible(timeout=60_000)
-    source = image.get_attribute("src")
-    data = page.request.get(source).body()
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+def verdict(page: Page, kind: str) -> None:
+    """Wait for a verdict of a kind: anomalous, normal, unknown or empty."""
+    expect(page.locator(f"#verdict .verdict.is-{kind}")).to_be_visible(timeout=WAIT)
+
+
+def pixels(page: Page, selector: str) -> np.ndarray:
+    """The picture in an img element."""
+    data = page.locator(selector).evaluate(
+        "async image => Array.from(new Uint8Array(await (await fetch(image.src)).arrayBuffer()))", timeout=WAIT
+    )
+    return np.asarray(Image.open(io.BytesIO(bytes(data))).convert("RGB")).astype(float)
+
+
+def plain_and_glowing(page: Page) -> tuple[np.ndarray, np.ndarray]:
+    """Both pictures of the image slider."""
+    expect(page.locator("#heatmap img")).to_have_count(2, timeout=WAIT)
+    return pixels(page, "#heatmap img[alt='The image as it came']"), pixels(page, "#heatmap img[alt*=glowing]")
 
 
 def test_a_real_defect_is_shown(page, pill, pill_checkpoint):
@@ -124,44 +88,142 @@ def test_a_real_defect_is_shown(page, pill, pill_checkpoint):
     expected = load_detector(pill_checkpoint)(str(image))
     assert expected["label"] == "anomalous"
     upload(page, image)
-    card = page.locator("#verdict .verdict.is-anomalous")
-    expect(card).to_be_visible(timeout=60_000)
+    verdict(page, "anomalous")
+    card = page.locator("#verdict")
     expect(card).to_contain_text("Anomalous")
     expect(card).to_contain_text(f"Score {expected['score']:.3f}, threshold 0.5")
-    heatmap = picture(page, "heatmap").astype(float)
-    original = np.asarray(Image.open(image).convert("RGB")).astype(float)
-    assert heatmap.shape == original.shape
-    glow = np.abs(heatmap - original).max(2)
-    mask = load_mask(mask_file, original.shape[:2]).astype(bool)
+    expect(card).to_contain_text("on CPU")
+    plain, glowing = plain_and_glowing(page)
+    original = Image.open(image).convert("RGB").resize((640, 640), Image.Resampling.BILINEAR)
+    assert np.abs(plain - np.asarray(original)).max() <= 2
+    glow = np.abs(glowing - plain).max(2)
+    mask = np.asarray(Image.fromarray(load_mask(mask_file, None)).resize((640, 640)))
     assert glow[mask].mean() > 5 * glow[~mask].mean() and glow[mask].mean() > 30
-    shown = {name: picture(page, name) for name in ("features", "restored", "residual", "uncertainty")}
-    assert shown["features"].shape == shown["restored"].shape
-    assert all(pixels.std() > 1 for pixels in shown.values())
-    assert shown["residual"].shape == shown["uncertainty"].shape == original.shape
+    names = ("features", "restored", "anomaly_map", "anomaly_probability", "total_uncertainty", "epistemic_uncertainty")
+    shown = {name: pixels(page, f"#{name} img") for name in names}
+    assert all(picture.std() > 1 for picture in shown.values())
+    assert all(page.locator(f"#{name} img").get_attribute("alt") for name in names)
+    assert page.locator("#maps .legend-bar").count() == 5
+    expect(page.locator("#regions tbody tr").first).to_be_visible()
+    screenshot(page, "detect-defect")
+
+
+def test_threshold_and_overlay_move_without_a_new_inference(page, pill):
+    upload(page, pill / f"test/{DEFECT}.png")
+    verdict(page, "anomalous")
+    milliseconds = page.locator(".verdict-detail").inner_text().split("Took")[1]
+    plain, glowing = plain_and_glowing(page)
+    threshold = page.locator("#threshold input[type=number]")
+    threshold.fill("0.95")
+    threshold.press("Enter")
+    expect(page.locator("#verdict")).to_contain_text("threshold 0.95", timeout=WAIT)
+    verdict(page, "normal")
+    expect(page.locator("#regions")).to_contain_text("nothing to list")
+    _, calm = plain_and_glowing(page)
+    assert np.array_equal(calm, plain)
+    assert page.locator(".verdict-detail").inner_text().split("Took")[1] == milliseconds
+    threshold.fill("0.5")
+    threshold.press("Enter")
+    verdict(page, "anomalous")
+    slider = page.locator("#strength input[type=range]")
+    slider.focus()
+    slider.press("Home")  # the keyboard alone gets from the heatmap to the plain image
+    expect(page.locator("#strength input[type=number]")).to_have_value("0")
+    for _ in range(40):
+        _, bare = plain_and_glowing(page)
+        if np.abs(bare - plain).mean() < np.abs(glowing - plain).mean():
+            break
+        page.wait_for_timeout(250)
+    assert np.abs(bare - plain).mean() < np.abs(glowing - plain).mean()
 
 
 def test_the_next_image_replaces_the_first(page, pill, pill_checkpoint):
     upload(page, pill / f"test/{DEFECT}.png")
-    expect(page.locator("#verdict .verdict.is-anomalous")).to_be_visible(timeout=60_000)
-    first = picture(page, "residual")
+    verdict(page, "anomalous")
+    first = pixels(page, "#anomaly_map img")
     page.get_by_role("button", name="Remove Image").click()
-    expect(page.locator("#verdict .verdict.is-empty")).to_be_visible()
+    verdict(page, "empty")
     expect(page.locator("#details")).to_be_hidden()
     good = pill / "test/good/002.png"
     upload(page, good)
-    label = load_detector(pill_checkpoint)(str(good))["label"]
-    kind = {"normal": "is-normal", "anomalous": "is-anomalous"}[label]
-    expect(page.locator(f"#verdict .verdict.{kind}")).to_be_visible(timeout=60_000)
-    assert not np.array_equal(picture(page, "residual"), first)
+    verdict(page, load_detector(pill_checkpoint)(str(good))["label"])
+    assert not np.array_equal(pixels(page, "#anomaly_map img"), first)
+
+
+def test_pasted_and_photographed(page):
+    """An image from the clipboard and one from the camera are checked like an upload; the test pictures are no pills."""
+    page.evaluate(
+        """async () => {
+          const canvas = Object.assign(document.createElement('canvas'), {width: 64, height: 48});
+          const pen = canvas.getContext('2d');
+          pen.fillStyle = 'orange'; pen.fillRect(0, 0, 64, 48); pen.fillStyle = 'blue'; pen.fillRect(9, 9, 30, 20);
+          const blob = await new Promise(done => canvas.toBlob(done, 'image/png'));
+          await navigator.clipboard.write([new ClipboardItem({'image/png': blob})]);
+        }"""
+    )
+    page.locator("#image").get_by_label("Paste from clipboard").click()
+    verdict(page, "unknown")
+    expect(page.locator("#verdict")).to_contain_text("Not a part this checkpoint knows")
+    screenshot(page, "detect-unknown")
+    page.get_by_role("button", name="Remove Image").click()
+    verdict(page, "empty")
+    page.locator("#image").get_by_label("Capture from camera").click()
+    page.locator("#image").get_by_text("Click to Access Webcam").click()
+    page.locator("#image").get_by_label("capture photo").click()
+    verdict(page, "unknown")
+
+
+def test_downloads(page, pill, tmp_path):
+    upload(page, pill / f"test/{DEFECT}.png")
+    verdict(page, "anomalous")
+
+    def fetch(label: str) -> Path:
+        with page.expect_download(timeout=WAIT) as started:
+            page.get_by_role("button", name=label).click()
+        started.value.save_as(tmp_path / started.value.suggested_filename)
+        return tmp_path / started.value.suggested_filename
+
+    with zipfile.ZipFile(fetch("Maps (.npy)")) as archive:
+        score_map = np.load(io.BytesIO(archive.read("score_map.npy")))
+        assert len(archive.namelist()) == 7
+    assert score_map.shape == (320, 320) and score_map.dtype == np.float32
+    with zipfile.ZipFile(fetch("Maps (16-bit PNG)")) as archive:
+        levels = np.asarray(Image.open(io.BytesIO(archive.read("score_map.png"))))
+        assert json.loads(archive.read("scale.json"))["score_map.png"] == {"0": 0.0, "65535": 1.0}
+    assert levels.dtype == np.uint16 and np.abs(levels / 65535 - score_map).max() < 1e-4
+    result = json.loads(fetch("Result (JSON)").read_text())
+    assert result["label"] == "anomalous" and result["file"] == "003.png" and result["regions"]
+    figure = fetch("Figure (PNG)")
+    assert figure.name == "003_figure.png" and Image.open(figure).size[0] > 1000
 
 
 def test_an_unreadable_file_is_one_sentence(page, tmp_path):
     (tmp_path / "photo.png").write_bytes(b"no image at all")
     upload(page, tmp_path / "photo.png")
     toast = page.get_by_text("not an image that can be read: photo.png")
-    expect(toast).to_be_visible(timeout=60_000)
+    expect(toast).to_be_visible(timeout=WAIT)
     text = page.locator("body").inner_text()
     assert "photo.png" in text and "Traceback" not in text and "/tmp" not in text
+    screenshot(page, "detect-error")
+
+
+def test_the_checkpoint_can_be_changed(page, pill, tmp_path):
+    """Another checkpoint checks the image again, shows its card and its examples; an unknown one is one sentence."""
+    upload(page, pill / f"test/{DEFECT}.png")
+    verdict(page, "anomalous")
+    box = page.locator("#checkpoint input")
+    box.fill("uranet-demo-ring")
+    box.press("Enter")
+    verdict(page, "unknown")
+    expect(page.locator("#examples")).to_contain_text("blocked hole")
+    page.get_by_text("About this checkpoint").click()
+    expect(page.locator("#card")).to_contain_text("image AUROC")
+    screenshot(page, "picker-card")
+    box.fill("nobody/uranet-nothing")
+    box.press("Enter")
+    expect(page.get_by_text("no checkpoint nobody/uranet-nothing")).to_be_visible(timeout=WAIT)
+    assert "/tmp" not in page.locator("body").inner_text() and str(ROOT) not in page.locator("body").inner_text()
+    screenshot(page, "picker-error")
 
 
 def test_sixteen_bit_images_arrive_whole(page, pill, tmp_path):
@@ -174,36 +236,84 @@ def test_sixteen_bit_images_arrive_whole(page, pill, tmp_path):
         page.reload()
         upload(page, tmp_path / name)
         score = page.locator("#verdict .verdict-score b").first
-        expect(score).to_be_visible(timeout=60_000)
+        expect(score).to_be_visible(timeout=WAIT)
         scores.append(float(score.inner_text()))
     assert scores[0] == pytest.approx(scores[1], abs=2e-3)
 
 
-def test_the_endpoint(address, pill, pill_checkpoint):
+def test_the_endpoints(address, pill, pill_checkpoint):
+    client = Client(address, verbose=False)
     path = str(pill / f"test/{DEFECT}.png")
-    summary, *pictures, verdict = Client(address, verbose=False).predict(handle_file(path), api_name="/detect")
+    result = client.predict(handle_file(path), api_name="/detect")
     expected = load_detector(pill_checkpoint)(path)
-    assert summary["label"] == expected["label"]
-    assert summary["score"] == pytest.approx(expected["score"], rel=1e-5)
-    assert summary["image_size"] == [320, 320]
-    assert len(pictures) == 5 and all(Image.open(p["path"] if isinstance(p, dict) else p).size[0] for p in pictures)
-    assert "Anomalous" in verdict
+    assert result["label"] == expected["label"] == "anomalous"
+    assert result["score"] == pytest.approx(expected["score"], rel=1e-5)
+    assert result["image_size"] == [320, 320] and result["checkpoint"] == "pill" and not result["of_another_kind"]
+    left, top, width, height = result["regions"][0]["box"]
+    mask = load_mask(pill / f"ground_truth/{DEFECT}_mask.png", None)
+    assert mask[top : top + height, left : left + width].any()
+    lenient = client.predict(handle_file(path), threshold=0.95, api_name="/detect")
+    assert lenient["label"] == "normal" and lenient["regions"] == [] and lenient["score"] == result["score"]
+    ring = client.predict(handle_file(path), "uranet-demo-ring", api_name="/detect")
+    assert ring["of_another_kind"] and ring["checkpoint"] == "uranet-demo-ring"
+    known = {row["name"]: row for row in client.predict(api_name="/checkpoints")}
+    assert known["pill"]["loaded"] and known["pill"]["image_size"] == 128
+    assert known["uranet-demo-ring"]["image_auroc"] > 0.9
+    endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert {"/detect", "/checkpoints"} <= set(endpoints)
+    required = [p["parameter_name"] for p in endpoints["/detect"]["parameters"] if not p["parameter_has_default"]]
+    assert required == ["image"]
 
 
-def test_the_page_of_make_demo(tmp_path):
-    """No argument, no network: a click on a drawn defect shows it. The picture in the README is made here."""
-    port = free_port()
-    process = start(port)
-    try:
-        with browse(f"http://127.0.0.1:{port}/") as page:
-            for example, kind in (("dent", "anomalous"), ("good", "normal"), ("crack", "anomalous")):
-                page.locator("#examples").get_by_text(example, exact=True).click()
-                expect(page.locator(f"#verdict .verdict.is-{kind}")).to_be_visible(timeout=60_000)
-            assert picture(page, "heatmap").std() > 1 and picture(page, "uncertainty").std() > 1
-            page.screenshot(path=os.environ.get("URA_HF_SCREENSHOT", tmp_path / "page.png"), full_page=True)
-    finally:
-        process.terminate()
-        process.wait(20)
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_the_page_of_make_demo(demo_address, dark):
+    """A click on a drawn defect shows it, at any width; a good part stays calm. The picture in the README is made here."""
+    look = "dark" if dark else "light"
+    with browse(demo_address, dark=dark) as page:
+        screenshot(page, f"detect-empty-{look}")
+        for example, kind in (("scratch", "anomalous"), ("good", "normal"), ("crack", "anomalous")):
+            page.locator("#examples").get_by_text(example, exact=True).click()
+            verdict(page, kind)
+            plain, glowing = plain_and_glowing(page)
+            assert np.array_equal(plain, glowing) == (kind == "normal")
+            screenshot(page, f"detect-{example}-{look}")
+        if picture := os.environ.get("URA_HF_SCREENSHOT"):
+            page.screenshot(path=picture, full_page=True)
+    with browse(demo_address, PHONE, dark) as page:
+        page.locator("#examples").get_by_text("crack", exact=True).click()
+        verdict(page, "anomalous")
+        plain_and_glowing(page)
+        screenshot(page, f"detect-phone-{look}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE
+        tops = [page.locator(f"#{name}").bounding_box()["y"] for name in ("image", "verdict", "findings", "controls")]
+        assert tops == sorted(tops)
+
+
+def test_the_keyboard_is_enough(demo_address):
+    """Tab and Enter alone get from the picker over the examples to a verdict and its sliders."""
+    with browse(demo_address) as page:
+        expect(page.locator("#examples button").first).to_be_visible(timeout=WAIT)
+        reached = []
+        for _ in range(30):
+            page.keyboard.press("Tab")
+            reached.append(page.evaluate("document.activeElement.closest('[id]:not([id^=component])')?.id"))
+            if page.evaluate("document.activeElement.innerText") == "scratch":
+                break
+        page.keyboard.press("Enter")
+        verdict(page, "anomalous")
+        assert "checkpoint" in reached and "image" in reached
+        for _ in range(30):
+            page.keyboard.press("Tab")
+            reached.append(page.evaluate("document.activeElement.closest('[id]:not([id^=component])')?.id"))
+        assert "threshold" in reached and "strength" in reached
+
+
+def test_a_drawn_part_of_another_kind_is_said(demo_address, tmp_path):
+    Image.fromarray(demo_image("cloth", 1)[0]).save(tmp_path / "cloth.png")
+    with browse(demo_address, PHONE) as page:
+        upload(page, tmp_path / "cloth.png")
+        verdict(page, "unknown")
+        expect(page.locator("#verdict")).to_contain_text("unlike anything uranet-demo-ring was trained on")
 
 
 def test_a_wrong_checkpoint_is_one_sentence(tmp_path):

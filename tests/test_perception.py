@@ -247,3 +247,32 @@ def test_learns_a_mask():
     with torch.no_grad():
         p = model.predict(features, 8, 0).probability
     assert p[mask].mean() > 0.8 and p[~mask].mean() < 0.2
+
+
+# Without distributions over the weights
+
+
+def test_plain_perception_by_hand():
+    """One prediction with all of its entropy aleatoric, whatever the samples and the seed; nothing for KL to hold on to."""
+    torch.manual_seed(0)
+    model = AnomalyPerception(7, 6, 0.1, bayesian=False).requires_grad_(False)
+    features = torch.randn(2, 7, 4, 4)
+    hidden = torch.nn.functional.gelu(embed_by_hand(model, features) @ model.hidden.weight.T + model.hidden.bias)
+    p = (hidden @ model.head.weight.T + model.head.bias).sigmoid().permute(0, 3, 1, 2)
+    out, other = model.predict(features, 8, 0), model.predict(features, 3, 1)
+    torch.testing.assert_close(out.probability, p)
+    torch.testing.assert_close(out.aleatoric, binary_entropy(p))
+    assert torch.equal(out.probability, other.probability) and (out.epistemic == 0).all()
+    assert torch.equal(model(features), model(features)) and model.kl() == 0
+
+
+def test_plain_perception_starts_where_the_bayesian_one_does():
+    """Same seed, same first weights: an ablation compares nothing else."""
+    models = []
+    for bayesian in (False, True):
+        torch.manual_seed(0)
+        models.append(AnomalyPerception(7, 6, 0.1, bayesian))
+    plain, other = models
+    assert torch.equal(plain.hidden.weight, other.hidden.weight_mean)
+    assert torch.equal(plain.head.weight, other.head.weight_mean)
+    assert not plain.hidden.bias.any() and not plain.head.bias.any()

@@ -12,9 +12,9 @@ from ura_hf.restoration import FeatureRestoration, RestorationBlock, to_grid, to
 C, G, K, D, N = 6, 8, 2, 16, 5  # channels, grid, patch, width, memory
 
 
-def restoration(memory_size: int = N, dropout: float = 0.5) -> FeatureRestoration:
+def restoration(memory_size: int = N, dropout: float = 0.5, **switches: bool) -> FeatureRestoration:
     torch.manual_seed(0)
-    model = FeatureRestoration(C, G, K, D, 2, 4, 2.0, dropout, memory_size)
+    model = FeatureRestoration(C, G, K, D, 2, 4, 2.0, dropout, memory_size, **switches)
     model.memory.normal_()
     for parameter in (model.position, model.mask_token):
         torch.nn.init.normal_(parameter)
@@ -164,6 +164,40 @@ def test_tokens_know_their_place():
     suspicion = torch.ones(1, 1, G, G)
     out = model(features, suspicion)
     assert (out[..., :2, :2] - out[..., 6:, 6:]).abs().max() > 1e-3
+
+
+def test_switched_off_keys_count_alike():
+    """Without key weighting the bias is zero, and a suspicious token's content reaches the others."""
+    model, seen = restoration(weigh_keys=False), []
+    for block in model.blocks:
+        block.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[2]))
+    features, suspicion = torch.randn(1, C, G, G), torch.zeros(1, 1, G, G)
+    suspicion[0, 0, 0, 0] = 1.0
+    changed = features.clone()
+    changed[..., 4:, 4:] += 10
+    model(features, suspicion)
+    assert len(seen) == 2 and all((bias == 0).all() for bias in seen)
+    assert (model(features, suspicion) - model(changed, suspicion))[..., :2, :2].abs().max() > 1e-4
+
+
+def test_switched_off_queries_keep_what_is_suspicious():
+    """Without query take-out a suspicious token's own content reaches its own output, and no mask token does."""
+    model, features = restoration(take_out_queries=False), torch.randn(1, C, G, G)
+    suspicion = torch.zeros(1, 1, G, G)
+    suspicion[..., 2, 5] = 1.0
+    changed = features.clone()
+    changed[..., 2:4, 4:6] += 10
+    before = model(features, suspicion)
+    moved = (before - model(changed, suspicion)).abs()
+    assert moved[..., 2:4, 4:6].max() > 1e-2
+    model.mask_token.normal_()
+    assert torch.equal(model(features, suspicion), before)
+
+
+def test_with_both_off_suspicion_does_nothing():
+    model, features = restoration(0, weigh_keys=False, take_out_queries=False), torch.randn(1, C, G, G)
+    first, second = (model(features, torch.full((1, 1, G, G), m)) for m in (0.0, 1.0))
+    assert torch.equal(first, second)
 
 
 def test_works_without_memory():

@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from scipy import ndimage
+from scipy import ndimage, stats
 from torch.nn import functional
 
 from ura_hf import calibration, scoring
@@ -176,3 +176,34 @@ def test_threshold_is_positive_even_for_a_dead_map(count):
     threshold = calibration.calibrate(torch.zeros(count), 0.05)
     assert threshold > 0
     assert scoring.fixed_scale(torch.zeros(1), threshold).item() == 0
+
+
+def test_reliability_falls_with_the_peaks_of_good_images():
+    """By hand: log residuals that peak by 2 above their mean count a quarter of those that peak by 1; scale does not matter."""
+    flat = torch.zeros(3, 1, 2, 2)
+    flat[:, :, 0, 0] = 4 / 3  # mean 1/3, so the peak is 1
+    low, high = calibration.reliability(flat.exp()), calibration.reliability((2 * flat).exp() * 7)
+    assert low == pytest.approx(1, rel=1e-5) and high == pytest.approx(0.25, rel=1e-5)
+    assert calibration.reliability(torch.ones(2, 1, 4, 4)) == pytest.approx(400)  # constant: bounded
+
+
+@pytest.mark.parametrize("count", [3, 12, 60])
+@pytest.mark.parametrize("distribution", [stats.lognorm(0.3), stats.expon(), stats.norm(10, 1)])
+def test_expected_false_alarms_cover_the_real_rate(count, distribution):
+    """Over many calibrations: the real rate lies in the bounds as often as promised, and its mean is no more than expected."""
+    expected, low, high = calibration.expected_false_alarms(count, 0.05)
+    draws = distribution.rvs((1500, count), random_state=np.random.default_rng(count))
+    rates = np.array([distribution.sf(calibration.calibrate(torch.tensor(row), 0.05)) for row in draws])
+    inside = (low <= rates) & (rates <= high)
+    assert inside.mean() > 0.93
+    assert rates.mean() < expected + 0.01
+    assert 0 <= low < high < 1
+
+
+def test_expected_false_alarms_by_hand():
+    expected, low, high = calibration.expected_false_alarms(12, 0.05)  # too few: above the largest of 12
+    assert (expected, low) == (pytest.approx(1 / 13), 0) and high == pytest.approx(1 - 0.05 ** (1 / 12))
+    expected, low, high = calibration.expected_false_alarms(99, 0.05)  # the 95th of 99
+    assert expected == pytest.approx(0.05) and 0.01 < low < 0.05 < high < 0.11
+    widths = [np.subtract(*calibration.expected_false_alarms(n, 0.05)[:0:-1]) for n in (20, 100, 1000)]
+    assert widths == sorted(widths, reverse=True)

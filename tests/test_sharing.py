@@ -346,7 +346,10 @@ def test_the_guide_is_true(hub, tmp_path):
     block = re.search(r"```sh\n(.*?)```", (ROOT / "docs/sharing.md").read_text(), re.DOTALL)[1]
     commands = block.strip().splitlines()
     assert len(commands) == 5
-    commands[0] = commands[0].replace("--steps 800", "--steps 2 --image-size 64 --grid-size 8 --set memory_cells=64")
+    commands[0] = commands[0].replace(
+        "--backbone uranet-small",
+        "--backbone uranet-small --steps 2 --image-size 64 --grid-size 8 --set memory_cells=64",
+    )
     draw = ["demo-data", "--kind", "ring", "--output", str(tmp_path / "photos/ring")]
     assert main([*draw, "--train", "6", "--good", "2", "--each", "1"]) == 0
     hub.namespaces.add("me")

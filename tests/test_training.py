@@ -23,6 +23,7 @@ from ura_hf import training as training_module
 from ura_hf.backbone import Backbone
 from ura_hf.feature_cache import channel_statistics
 from ura_hf.hub import load_checkpoint
+from ura_hf.progress import Cancelled
 from ura_hf.trainer import SeedEveryProcess
 from ura_hf.training import TrainingOptions, train
 
@@ -180,7 +181,9 @@ def test_finished_checkpoint_is_not_overwritten(trained):
 def test_backbone_runs_once_an_image(category, resnet18_weights, tmp_path, monkeypatch):
     seen, plain = [], Backbone.raw
     monkeypatch.setattr(Backbone, "raw", lambda self, pixels: seen.append(len(pixels)) or plain(self, pixels))
-    train(TrainingOptions(category, tmp_path / "o", resnet18_weights, steps=8, batch_size=4), tiny_config())
+    train(
+        TrainingOptions(category, tmp_path / "o", resnet18_weights, steps=8, batch_size=4, pose="fixed"), tiny_config()
+    )
     assert sum(seen) == 12 + training_module.GENERATED_TEXTURES
 
 
@@ -235,6 +238,35 @@ def test_two_processes_train_one_checkpoint(category, resnet18_weights, tmp_path
     record = json.loads((output / "training.json").read_text())
     assert record["processes"] == 2
     assert load_checkpoint(output)[0].config.is_calibrated
+
+
+def test_progress_hears_of_every_stage_and_of_the_losses(category, resnet18_weights, tmp_path):
+    heard = []
+    options = TrainingOptions(category, tmp_path / "o", resnet18_weights, steps=10, batch_size=4)
+    record = train(options, tiny_config(), progress=lambda *event: heard.append(event))
+    stages = list(dict.fromkeys(event[0] for event in heard))
+    assert stages == ["training features", "texture features", "memory", "training", "calibration"]
+    assert all(0 <= event[1] <= event[2] for event in heard)
+    steps = [event for event in heard if event[0] == "training"]
+    assert [event[1] for event in steps if len(event) == 3] == list(range(1, 11))
+    losses = [event[3] for event in steps if len(event) == 4]
+    assert losses == [{k: v for k, v in entry.items() if k.endswith("_loss")} for entry in record["losses"]]
+
+
+@pytest.mark.parametrize("stage", ["training features", "memory", "training", "calibration"])
+def test_a_cancelled_run_leaves_no_checkpoint_and_can_go_on(category, resnet18_weights, tmp_path, stage):
+    def stop(now, done, total, losses=None):
+        if now == stage and done >= total // 2:
+            raise Cancelled
+
+    options = TrainingOptions(category, tmp_path / "o", resnet18_weights, steps=4, batch_size=4)
+    with pytest.raises(Cancelled):
+        train(options, tiny_config(), progress=stop)
+    assert not list((tmp_path / "o").glob("*.safetensors")) and not (tmp_path / "o/training.json").exists()
+    with pytest.raises(UserError, match=r"config\.json|model\.safetensors"):
+        load_checkpoint(tmp_path / "o")
+    train(options, tiny_config())
+    assert load_checkpoint(tmp_path / "o")[0].config.is_calibrated
 
 
 def test_few_images_still_train(category, resnet18_weights, tmp_path):

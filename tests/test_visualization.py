@@ -1,4 +1,4 @@
-"""Pictures: fixed scales, an overlay that leaves good pixels alone, shared PCA colours; and the words of the report."""
+"""Pictures: fixed scales, an overlay that leaves good pixels alone, shared PCA colours."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from ura_hf import visualization as vis
-from ura_hf.demo import render
 
 
 def test_colors_depend_on_the_value_alone():
@@ -59,15 +58,25 @@ def test_pca_colors_follow_the_leading_component():
     assert (np.diff(first[..., 0].ravel().astype(int)) >= 0).all() and first[..., 0].max() == 255
 
 
-@pytest.mark.parametrize(("shape", "expected"), [((100, 50), (40, 20)), ((30, 40, 3), (30, 40, 3))])
+@pytest.mark.parametrize(
+    ("shape", "expected"), [((100, 50), (40, 20)), ((30, 36, 3), (30, 36, 3)), ((5, 10), (10, 20)), ((1, 200), (1, 40))]
+)
 def test_fit_within_keeps_the_aspect(shape, expected):
-    assert vis.fit_within(np.ones(shape), 40).shape == expected
+    assert vis.fit_within(np.ones(shape), 40, 20).shape == expected
 
 
-def test_enlarged_cells_are_crisp():
-    cells = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
-    big = vis.enlarge_cells(cells, 5)
-    assert big.shape == (6, 6, 3) and np.array_equal(big[0, 2], cells[0, 0]) and np.array_equal(big[5, 5], cells[1, 1])
+def test_the_overlay_follows_the_threshold():
+    """At another threshold the glow begins there, and still reaches full strength."""
+    _, opacity = vis.glow(np.array([0.5, 0.8, 0.85, 0.99]), threshold=0.8)
+    assert opacity[0] == opacity[1] == 0 and 0 < opacity[2] < 0.85 and opacity[3] == 0.85
+
+
+def test_the_outline_runs_around_a_region():
+    picture, labels = np.full((30, 30, 3), 120, np.uint8), np.zeros((30, 30), int)
+    labels[10:20, 10:20] = 1
+    drawn = vis.outline(picture, labels)
+    assert np.array_equal(drawn[10:20, 10:20], picture[10:20, 10:20]) and (drawn[15, 7] == 255).all()
+    assert np.array_equal(drawn[:5], picture[:5]) and np.array_equal(vis.outline(picture, labels * 0), picture)
 
 
 @pytest.mark.parametrize(
@@ -83,35 +92,3 @@ def test_enlarged_cells_are_crisp():
 def test_wrong_shapes_are_named(call):
     with pytest.raises(ValueError, match=r"must (be|have)"):
         call()
-
-
-@pytest.mark.parametrize(
-    ("score", "shown"),
-    [
-        (0.1234, "0.123"),
-        (0.49996, "0.49996"),
-        (0.5, "0.500"),
-        (0.50004, "0.50004"),
-        (1e-5, "below 0.001"),
-        (0.99999, "above 0.999"),
-    ],
-)
-def test_a_score_never_rounds_onto_the_threshold(score, shown):
-    assert render.format_score(score) == shown
-
-
-def prediction(label: str = "anomalous") -> dict[str, object]:
-    rng = np.random.default_rng(0)
-    maps = {name: rng.random((40, 60)) for name in ("score_map", "anomaly_map", "total_uncertainty")}
-    features = rng.normal(size=(8, 5, 5)).astype(np.float32)
-    scores = {"label": label, "score": 0.7, "image_score": 2.1, "threshold": 0.9, "pixel_threshold": 0.5}
-    return {**maps, **scores, "features": features, "restored_features": features[::-1]}
-
-
-def test_report_holds_every_picture_and_number():
-    report = render.report(np.zeros((40, 60, 3)), prediction())
-    assert report.heatmap.shape == report.residual.shape == report.uncertainty.shape == (40, 60, 3)
-    assert report.features.shape == report.restored.shape and min(report.features.shape[:2]) >= render.GRID_SIDE
-    assert report.summary["image_size"] == [40, 60] and report.summary["score_threshold"] == 0.5
-    assert "Anomalous" in report.verdict and "0.700" in report.verdict
-    assert "Normal" in render.report(np.zeros((40, 60, 3)), prediction("normal")).verdict

@@ -9,6 +9,8 @@ from typing import Any
 
 import timm
 import torch
+from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -18,8 +20,20 @@ from .errors import UserError
 from .names import WEIGHTS
 
 SMALL = "uranet-small"
-OWN: dict[str, dict[str, Any]] = {SMALL: {"model_name": "resnet10t", "channels": (48, 96, 192, 384), "stem_width": 16}}
+OWN: dict[str, dict[str, Any]] = {
+    SMALL: {
+        "model_name": "resnet50",  # for its bottleneck blocks; 1, 2 and 2 of them give the channels of a ResNet-18
+        "layers": (1, 2, 2, 1),
+        "channels": (16, 32, 64, 16),
+        "base_width": 128,
+        "stem_type": "deep",
+        "stem_width": 12,
+    }
+}
 """Backbones of our own: timm's architecture and its arguments; their weights lie in the package."""
+
+HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # of timm's repositories
+PATIENCE = 5.0  # seconds to wait for the Hub's first answer
 
 
 def create_cnn(name: str, out_indices: Sequence[int]) -> nn.Module:
@@ -38,6 +52,25 @@ def create_cnn(name: str, out_indices: Sequence[int]) -> nn.Module:
             f"backbone must be a timm CNN with feature levels {list(out_indices)}, but got {name!r} ({error}).{hint} "
             "List the names with timm.list_models()."
         ) from error
+
+
+def weights_reachable(name: str) -> bool:
+    """Whether timm's weights of a CNN are in the Hub client's cache or their repository answers; asked once, without retries."""
+    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    repository = config.hf_hub_id if config else None
+    if not repository:
+        return False
+    if any(isinstance(try_to_load_from_cache(repository, file), str) for file in HUB_FILES):
+        return True
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        get_hf_file_metadata(hf_hub_url(repository, HUB_FILES[0]), timeout=PATIENCE)
+    except HfHubHTTPError:
+        return True  # it answered; what it answered is for the download to report
+    except Exception:  # whatever the client's HTTP library raises where nothing answers
+        return False
+    return True
 
 
 class Backbone(nn.Module):
@@ -122,11 +155,13 @@ class Backbone(nn.Module):
         """
         if weights is None and self.name in OWN:
             weights = WEIGHTS / f"{self.name}.safetensors"
-        self.cnn.load_state_dict(_read_weights(weights, self.cnn.state_dict()) if weights else self._fetch())
+        self.cnn.load_state_dict(read_weights(weights, self.cnn.state_dict()) if weights else self._fetch())
         self.freeze()
 
     def _fetch(self) -> Mapping[str, Tensor]:
         try:
+            if not weights_reachable(self.name):
+                raise ConnectionError("nothing answers")
             levels = tuple(self.cnn.feature_info.out_indices)
             return timm.create_model(self.name, pretrained=True, features_only=True, out_indices=levels).state_dict()
         except Exception as error:
@@ -136,7 +171,12 @@ class Backbone(nn.Module):
             ) from error
 
 
-def _read_weights(path: Path, expected: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+def read_weights(path: Path, expected: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The tensors of a safetensors file that `expected` names.
+
+    Raises:
+        UserError: The file is missing, unreadable or of another architecture.
+    """
     if not path.is_file():
         raise UserError(f"backbone weights must be a .safetensors file, but {path} does not exist: check the path.")
     try:

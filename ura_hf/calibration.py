@@ -27,9 +27,35 @@ def calibrate(raw: Tensor, false_positive_rate: float) -> float:
     return max(min(max(bound, 1.05 * largest), 2 * largest), 1e-12)
 
 
+def reliability(residual: Tensor) -> float:
+    """How reliable a residual map is, from held-out normals (N, 1, G, G): (mean_n (max_cells log r - mean_cells log r))^-2.
+
+    A residual that hardly peaks on good images can be trusted where it peaks; the more it does, the less it says.
+    """
+    logs = residual.clamp_min(1e-12).log().flatten(1)
+    return float((logs.amax(1) - logs.mean(1)).mean().clamp_min(0.05)) ** -2
+
+
 def enough_to_calibrate(count: int, false_positive_rate: float) -> bool:
     """Whether `count` normal scores carry a threshold for this rate without assuming a distribution."""
     return _conformal_rank(count, false_positive_rate) <= count
+
+
+def expected_false_alarms(
+    count: int, false_positive_rate: float, confidence: float = 0.95
+) -> tuple[float, float, float]:
+    """False-alarm rate of a threshold that `calibrate` set from `count` normal scores: expected value, and bounds (low, high).
+
+    Whatever the continuous distribution of the scores, the rate above the k-th smallest of N is distributed as
+    Beta(N + 1 - k, k), of mean 1 - k / (N + 1); the bounds hold `confidence` of it. A threshold above the largest score has at
+    most the rate of k = N: the expected value is then an upper one, low is 0 and the upper bound is one-sided.
+    It holds for images taken as those that were held out were.
+    """
+    rank = min(_conformal_rank(count, false_positive_rate), count)
+    rate = stats.beta(count + 1 - rank, rank)
+    if not enough_to_calibrate(count, false_positive_rate):
+        return float(rate.mean()), 0.0, float(rate.ppf(confidence))
+    return float(rate.mean()), float(rate.ppf((1 - confidence) / 2)), float(rate.ppf((1 + confidence) / 2))
 
 
 def _conformal_rank(count: int, rate: float) -> int:

@@ -40,9 +40,12 @@ def read_record(folder: Path, name: str) -> dict[str, Any] | None:
 def _shorten(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _shorten(item) for key, item in value.items()}
-    if isinstance(value, str):
-        return re.sub(r"(?<![\w./~-])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\]+[/\\])*([^\s/\\]+)", r"\1", value)
-    return value
+    return shorten_paths(value) if isinstance(value, str) else value
+
+
+def shorten_paths(text: str) -> str:
+    """A text with its absolute paths cut to their last part, since where files lie is nobody else's business."""
+    return re.sub(r"(?<![\w./~-])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\]+[/\\])*([^\s/\\]+)", r"\1", text)
 
 
 def dataset_key(name: str) -> str | None:

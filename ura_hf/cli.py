@@ -82,7 +82,7 @@ runs. A tenth of the images is kept from training to calibrate the thresholds. T
 
 Killed or interrupted runs go on from the last saved step when the same command is repeated. Several processes or
 GPUs: accelerate launch -m ura_hf train ...""",
-        "uranet train --data photos/ring --output runs/ring --steps 800 --seed 0",
+        "uranet train --data photos/ring --output runs/ring --seed 0",
     )
     data = parser.add_argument_group("data")
     data.add_argument("--data", type=Path, required=True, metavar="DIR", help="category or folder of good images")
@@ -95,8 +95,19 @@ GPUs: accelerate launch -m ura_hf train ...""",
         "--max-value", type=float, metavar="V", help="white in 16-bit images, e.g. 4095 for 12-bit cameras"
     )
     data.add_argument("--resize-mode", choices=("stretch", "pad"), default="stretch", help="pad keeps the aspect ratio")
+    data.add_argument(
+        "--pose",
+        choices=("auto", "fixed", "any"),
+        default="auto",
+        help="any: parts lie in any rotation (default: told)",
+    )
     model = parser.add_argument_group("model")
-    model.add_argument("--backbone", metavar="NAME", help="any timm CNN (default: wide_resnet50_2.tv_in1k)")
+    model.add_argument(
+        "--backbone",
+        metavar="NAME",
+        help="any timm CNN, or uranet-small, which lies in the package (default: wide_resnet50_2.tv_in1k; uranet-small "
+        "where its weights can't be fetched)",
+    )
     model.add_argument(
         "--backbone-weights", type=Path, metavar="FILE", help="its weights as safetensors; default: the Hub"
     )
@@ -106,7 +117,7 @@ GPUs: accelerate launch -m ura_hf train ...""",
         "--set", action="append", default=[], metavar="FIELD=JSON", help="any other field of URANetConfig"
     )
     run = parser.add_argument_group("training")
-    run.add_argument("--steps", type=int, default=800, help="optimiser steps (default: %(default)s)")
+    run.add_argument("--steps", type=int, default=600, help="optimiser steps (default: %(default)s)")
     run.add_argument("--batch-size", type=int, default=8, help="images a step and process (default: %(default)s)")
     run.add_argument("--learning-rate", type=float, default=1e-3, help="peak of the schedule (default: %(default)s)")
     run.add_argument(
@@ -123,6 +134,9 @@ GPUs: accelerate launch -m ura_hf train ...""",
     )
     run.add_argument(
         "--save-every", type=int, default=200, metavar="STEPS", help="between resume points (default: 200)"
+    )
+    run.add_argument(
+        "--cache", type=Path, metavar="DIR", help="keep the frozen features there for later runs on the same images"
     )
     run.add_argument("--half", action="store_true", help="store the weights as float16, half the size")
 
@@ -171,6 +185,7 @@ calibrated threshold. An unreadable image is reported and the others go on; the 
 def _train(options: argparse.Namespace) -> None:
     from .calibration import enough_to_calibrate
     from .configuration_uranet import URANetConfig
+    from .default_backbone import default_backbone
     from .training import TrainingOptions, train
 
     fields = {
@@ -179,9 +194,11 @@ def _train(options: argparse.Namespace) -> None:
         if (value := getattr(options, name)) is not None
     }
     fields |= read_fields(options.set)
-    chosen = {name: getattr(options, name) for name in TrainingOptions.__dataclass_fields__}
+    chosen = TrainingOptions(**{name: getattr(options, name) for name in TrainingOptions.__dataclass_fields__})
+    if "backbone" not in fields and options.backbone_weights is None and options.data.is_dir():
+        fields["backbone"] = default_backbone(options.output)
     command = " ".join(["uranet", *sys.argv[1:]])
-    record = train(TrainingOptions(**chosen), URANetConfig(**fields), command)
+    record = train(chosen, URANetConfig(**fields), command)
     if int(os.environ.get("RANK", "0")) == 0:
         count, held = record["images"]["fitted"], record["images"]["held_out"]
         print(

@@ -35,9 +35,12 @@ safetensors) and its card, FILE with the suffix .json.""",
         "--photos", type=Path, required=True, metavar="DIR", help="ordinary photos, searched recursively"
     )
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="a .safetensors file")
-    parser.add_argument("--steps", type=int, default=1500, help="optimiser steps (default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=16, help="pictures a step (default: %(default)s)")
-    parser.add_argument("--side", type=int, default=128, help="of the crops, pixels (default: %(default)s)")
+    parser.add_argument(
+        "--initial", type=Path, metavar="FILE", help="go on from these weights of an earlier distillation"
+    )
+    parser.add_argument("--steps", type=int, default=4000, help="optimiser steps (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=8, help="pictures a step (default: %(default)s)")
+    parser.add_argument("--side", type=int, default=160, help="of the crops, pixels (default: %(default)s)")
     parser.add_argument("--learning-rate", type=float, default=2e-3, help="peak (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
 

@@ -16,11 +16,11 @@ from .errors import UserError
 SOURCES = ("texture", "self", "noise")
 MASK_KINDS = ("large", "small", "thin", "subtle", "empty")
 SCORE_RULES = ("max", "std", "topk")
-RESIDUALS = ("restored_l2", "restored_direction", "memory_l2", "memory_direction", "deep_l2", "probability")
+RESIDUALS = ("restored_l2", "restored_direction", "memory_l2", "probability")
 
 SOURCE_WEIGHTS = {"texture": 1.0, "self": 1.0, "noise": 0.5}
 MASK_WEIGHTS = {"large": 2.0, "small": 0.5, "thin": 0.5, "subtle": 0.3, "empty": 0.2}
-RESIDUAL_WEIGHTS = {"deep_l2": 4.0, "memory_direction": 1.0, "restored_direction": 1.0, "probability": 0.5}
+RESIDUAL_WEIGHTS = {"memory_l2": 1.0, "restored_direction": 1.0, "probability": 1.0}
 
 BACKBONE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,96}")  # no `hf-hub:`, which would make timm fetch another repository
 
@@ -50,18 +50,25 @@ class URANetConfig(PreTrainedConfig):
         mlp_ratio: Width of a block's feed-forward layer over `hidden_size`.
         bottleneck_dropout: Dropout on the embedded tokens during training, in [0, 1).
         memory_tokens: Normal tokens of the training set that every restoration attends to (0: only the image's own).
-        memory_cells: Normal cells of the training set that every cell is compared with; 0 needs `residuals` without them.
+        memory_cells: Normal cells of the training set that every cell is compared with; 0 where ``memory_l2`` has no weight.
         perception_size: Hidden channels of the Bayesian perception.
+        bayesian_perception: Whether the perception's last two layers have distributions over their weights; without, no KL and
+            no epistemic uncertainty.
         prior_std: Standard deviation of the weights' Gaussian prior, > 0.
         num_samples: Weight samples drawn at inference for the predictive distribution, at least 1.
         sample_seed: Seed of these samples: the same image and weights give the same maps.
         uncertainty_weight: w in the suspicion m = clip(p + w u, 0, 1), >= 0.
+        weigh_keys: Whether attention weighs keys by their normality, log(1 - m + eps).
+        take_out_queries: Whether suspicious content is taken out of the queries, (1 - m) t + m t_mask. With neither and no
+            `memory_tokens`, what is left is plain reconstruction.
         source_weights: Relative weights of the anomaly sources ``texture``, ``self`` and ``noise``.
         mask_weights: Relative weights of the mask families ``large``, ``small``, ``thin``, ``subtle`` and ``empty``.
         max_blend: Upper end of b ~ U(0, max_blend) in F~ = (1-M) F + M (b F + (1-b) A), in [0, 1).
         residuals: Weights of the residuals whose geometric mean is the map. ``restored_l2``, ``restored_direction``: between the
-            features and the restored ones; ``memory_l2``, ``memory_direction``: the nearest normal ones of the memory;
-            ``deep_l2``: the nearest ones of the deep levels as the CNN gives them; ``probability``: the perception's.
+            features and the restored ones; ``memory_l2``: from the deep levels to their nearest normal cell of the memory;
+            ``probability``: the perception's.
+        adapt_residuals: Whether calibration multiplies these weights by each residual's reliability on held-out normal images.
+        reliabilities: What calibration measured, by residual, > 0; None before it, and where `adapt_residuals` is off.
         smoothing_sigma: Standard deviation of the map's Gaussian filter, pixels of the network input, >= 0.
         image_score: ``max``, ``std`` or ``topk`` (mean of the largest `topk_fraction`) of the map.
         topk_fraction: Share of the pixels that ``topk`` averages, in (0, 1].
@@ -87,21 +94,26 @@ class URANetConfig(PreTrainedConfig):
         std_floor: float = 0.25,
         patch_size: int = 2,
         hidden_size: int = 256,
-        num_hidden_layers: int = 4,
+        num_hidden_layers: int = 2,
         num_attention_heads: int = 4,
         mlp_ratio: float = 2.0,
         bottleneck_dropout: float = 0.1,
-        memory_tokens: int = 512,
-        memory_cells: int = 4096,
+        memory_tokens: int = 128,
+        memory_cells: int = 8192,
         perception_size: int = 128,
+        bayesian_perception: bool = True,
         prior_std: float = 0.1,
         num_samples: int = 8,
         sample_seed: int = 0,
         uncertainty_weight: float = 0.5,
+        weigh_keys: bool = True,
+        take_out_queries: bool = True,
         source_weights: dict[str, float] | None = None,
         mask_weights: dict[str, float] | None = None,
         max_blend: float = 0.8,
         residuals: dict[str, float] | None = None,
+        adapt_residuals: bool = True,
+        reliabilities: dict[str, float] | None = None,
         smoothing_sigma: float = 6.0,
         image_score: str = "max",
         topk_fraction: float = 0.01,
@@ -127,14 +139,19 @@ class URANetConfig(PreTrainedConfig):
         self.memory_tokens = memory_tokens
         self.memory_cells = memory_cells
         self.perception_size = perception_size
+        self.bayesian_perception = bayesian_perception
         self.prior_std = prior_std
         self.num_samples = num_samples
         self.sample_seed = sample_seed
         self.uncertainty_weight = uncertainty_weight
+        self.weigh_keys = weigh_keys
+        self.take_out_queries = take_out_queries
         self.source_weights = dict(SOURCE_WEIGHTS) if source_weights is None else source_weights
         self.mask_weights = dict(MASK_WEIGHTS) if mask_weights is None else mask_weights
         self.max_blend = max_blend
         self.residuals = dict(RESIDUAL_WEIGHTS) if residuals is None else residuals
+        self.adapt_residuals = adapt_residuals
+        self.reliabilities = reliabilities
         self.smoothing_sigma = smoothing_sigma
         self.image_score = image_score
         self.topk_fraction = topk_fraction
@@ -163,6 +180,13 @@ class URANetConfig(PreTrainedConfig):
     def is_calibrated(self) -> bool:
         """Whether both thresholds were measured on held-out normal images."""
         return None not in (self.image_threshold, self.pixel_threshold)
+
+    @property
+    def residual_weights(self) -> dict[str, float]:
+        """Weights of the residuals in the map, > 0, with their reliabilities where calibration measured them."""
+        found = self.reliabilities or {}
+        wanted = {name: self.residuals.get(name, 0) * found.get(name, 1) for name in RESIDUALS}
+        return {name: weight for name, weight in wanted.items() if weight > 0}
 
     def _check(self) -> None:
         def require(ok: bool, field: str, rule: str) -> None:
@@ -197,6 +221,8 @@ class URANetConfig(PreTrainedConfig):
             value = getattr(self, field)
             whole = isinstance(value, int) and not isinstance(value, bool)
             require(whole and low <= value <= high, field, f"a whole number from {low} to {high}")
+        for field in ("bayesian_perception", "weigh_keys", "take_out_queries", "adapt_residuals"):
+            require(isinstance(getattr(self, field), bool), field, "True or False")
         require(self.grid_size % self.patch_size == 0, "patch_size", f"a divisor of grid_size ({self.grid_size})")
         require(self.hidden_size % self.num_attention_heads == 0, "num_attention_heads", "a divisor of hidden_size")
         require(self.grid_size <= self.image_size, "grid_size", f"at most image_size ({self.image_size})")
@@ -227,7 +253,9 @@ class URANetConfig(PreTrainedConfig):
             known = isinstance(weights, dict) and set(weights) <= set(names)
             require(known and all(map(_is_weight, weights.values())), field, f"finite weights >= 0 for some of {names}")
             require(sum(weights.values()) > 0, field, "weights with a positive sum")
-        compared = [
-            name for name, weight in self.residuals.items() if weight > 0 and name.startswith(("memory", "deep"))
-        ]
-        require(self.memory_cells > 0 or not compared, "memory_cells", f"above 0 for the residuals {compared}")
+        found = self.reliabilities
+        known = isinstance(found, dict) and set(found) <= set(RESIDUALS) and all(map(_is_weight, found.values()))
+        require(
+            found is None or (known and min(found.values(), default=1) > 0), "reliabilities", "positive numbers or None"
+        )
+        require(self.memory_cells > 0 or not self.residuals.get("memory_l2"), "memory_cells", "above 0 for memory_l2")

@@ -8,33 +8,28 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import transformers
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.transforms import InterpolationMode, v2
 from transformers import Trainer, TrainingArguments, set_seed
 
-from .backbone import SMALL, Backbone
+from .backbone import SMALL, Backbone, read_weights
 from .data.folder import list_images
-from .data.textures import generated_texture
+from .data.pictures import Pictures, read_photo
 from .errors import UserError
-from .images import load_image
 from .trainer import use_bf16
 
 MIN_PHOTOS = 20
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-PHOTO_SIDE = 320  # photos are held in memory with this short side
-MEASURED = 128  # pictures that the teacher's statistics come from
+HELD_OUT = 10  # one photo of so many is kept apart, to measure on
+MEASURED = 128  # pictures that the teacher's statistics come from, and that are measured on
 STD_FLOOR = 0.25  # of a level's median deviation
-PROCEDURAL = 0.2  # share of pictures that are generated textures
+WITHIN_FLOOR = 0.25  # of a channel's variance over all pictures, added to that within a picture
 
 
 @dataclass
@@ -44,6 +39,7 @@ class DistillationOptions:
     Args:
         teacher: Name of a timm CNN with feature levels 1-3.
         teacher_weights: Its safetensors file in timm's key layout; None: from the Hub.
+        initial: Weights of an earlier distillation to go on from, its card beside them; None: random ones.
         photos: Folder of ordinary photos, searched recursively; at least 20.
         output: File for the student's weights; its card is written beside it as .json.
         steps: Optimiser steps.
@@ -57,9 +53,10 @@ class DistillationOptions:
     photos: Path
     output: Path
     teacher_weights: Path | None = None
-    steps: int = 1500
-    batch_size: int = 16
-    side: int = 128
+    initial: Path | None = None
+    steps: int = 4000
+    batch_size: int = 8
+    side: int = 160
     learning_rate: float = 2e-3
     seed: int = 0
 
@@ -71,58 +68,19 @@ class DistillationOptions:
             raise UserError(f"output must be a .safetensors file, but got {self.output}.")
 
 
-class Pictures(torch.utils.data.Dataset[dict[str, Tensor]]):
-    """Strongly augmented crops of photos, and generated textures; normalised (3, side, side)."""
-
-    def __init__(self, photos: Sequence[Path], side: int, length: int) -> None:
-        self.side, self.length = side, length
-        self.photos = [self._read(path) for path in photos]
-        self.augment = v2.Compose(
-            [
-                v2.RandomResizedCrop(side, scale=(0.08, 1), ratio=(0.6, 1.7), interpolation=InterpolationMode.BILINEAR),
-                v2.RandomHorizontalFlip(),
-                v2.RandomVerticalFlip(0.3),
-                v2.RandomApply([v2.RandomRotation(180, InterpolationMode.BILINEAR)], 0.2),
-                v2.RandomApply([v2.ColorJitter(0.4, 0.4, 0.4, 0.15)], 0.8),
-                v2.RandomGrayscale(0.25),
-                v2.RandomInvert(0.05),
-                v2.RandomApply([v2.GaussianBlur(5, (0.2, 1.5))], 0.2),
-                v2.ToDtype(torch.float32, scale=True),
-                v2.RandomApply([v2.GaussianNoise(sigma=0.03)], 0.3),
-                v2.Normalize(MEAN, STD),
-            ]
-        )
-
-    @staticmethod
-    def _read(path: Path) -> Tensor:
-        pixels = torch.from_numpy(load_image(path)).permute(2, 0, 1)[None]
-        scale = PHOTO_SIDE / min(pixels.shape[2:])
-        if scale < 1:
-            pixels = functional.interpolate(pixels, scale_factor=scale, mode="bilinear", antialias=True)
-        return (pixels[0] * 255).round().byte()
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        if torch.rand(()) < PROCEDURAL:
-            picture = generated_texture(np.random.default_rng(int(torch.randint(2**31, ()))), self.side * 2)
-        else:
-            picture = self.photos[int(torch.randint(len(self.photos), ()))]
-        return {"pictures": self.augment(picture)}
-
-
 class Distiller(nn.Module):
-    """Student and teacher; one linear map a level takes the student's features to the teacher's."""
+    """Student and teacher.
+
+    Where a level of both has as many channels, the student's are the teacher's, so distances and directions agree too; a level
+    of other width is taken to the teacher's by a linear map that is thrown away afterwards.
+    """
 
     def __init__(self, teacher: Backbone) -> None:
         super().__init__()
         self.teacher = teacher
         self.student = Backbone(SMALL, (1, 2, 3), teacher.grid_size).cnn.requires_grad_(True)
-        channels = self.student.feature_info.channels()
-        pairs = zip(channels, teacher.level_channels, strict=True)
-        self.heads = nn.ModuleList(nn.Conv2d(own, other, 1) for own, other in pairs)
-        self.apply(_initialise)
+        pairs = zip(self.student.feature_info.channels(), teacher.level_channels, strict=True)
+        self.heads = nn.ModuleList(nn.Identity() if own == other else nn.Conv2d(own, other, 1) for own, other in pairs)
 
     @torch.no_grad()
     def measure(self, pictures: Tensor) -> None:
@@ -131,22 +89,33 @@ class Distiller(nn.Module):
         self.teacher.set_statistics(raw.mean((0, 2, 3)), raw.std((0, 2, 3)), STD_FLOOR)
 
     def forward(self, pictures: Tensor) -> dict[str, Tensor]:
-        """Mean over levels of the squared error in deviations of the teacher's channels plus 1 - cosine."""
+        """``loss`` of pictures (N, 3, side, side): the mean over levels of (e_picture + e_all) / 2 + 1 - cosine.
+
+        e is the mean squared error over the variance of the teacher's channel: within the picture, as a detector standardises
+        by parts that look alike, and over all pictures. Levels are averaged over 3x3 neighbours first, as `Backbone` does.
+        ``error`` and ``direction``: e_all and 1 - cosine of every level, (levels,).
+        """
         pictures = pictures.contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
-            wanted = [level.float() for level in self.teacher.cnn(pictures)]
+            wanted = [_pooled(level) for level in self.teacher.cnn(pictures)]
         deviations = self.teacher.std.split(self.teacher.level_channels)
-        losses = []
+        losses, errors, directions = [], [], []
         for level, head, deviation, target in zip(self.student(pictures), self.heads, deviations, wanted, strict=True):
-            guess = head(level).float()
-            error = ((guess - target) / deviation[:, None, None]).square().mean()
-            losses.append(error + 1 - functional.cosine_similarity(guess, target, dim=1).mean())
-        return {"loss": torch.stack(losses).mean()}
+            guess = _pooled(head(level))
+            square, overall = (guess - target).square(), deviation[:, None, None].square()
+            within = target.var((2, 3), keepdim=True) + WITHIN_FLOOR * overall
+            errors.append((square / overall).mean())
+            directions.append(1 - functional.cosine_similarity(guess, target, dim=1).mean())
+            losses.append(((square / within).mean() + errors[-1]) / 2 + directions[-1])
+        return {
+            "loss": torch.stack(losses).mean(),
+            "error": torch.stack(errors),
+            "direction": torch.stack(directions),
+        }
 
 
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d) and module.weight.requires_grad:
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+def _pooled(level: Tensor) -> Tensor:
+    return functional.avg_pool2d(level.float(), 3, stride=1, padding=1)
 
 
 def distill(options: DistillationOptions, command: str | None = None) -> dict[str, Any]:
@@ -159,17 +128,19 @@ def distill(options: DistillationOptions, command: str | None = None) -> dict[st
     photos = list_images(options.photos, recursive=True)
     if len(photos) < MIN_PHOTOS:
         raise UserError(f"{options.photos} must hold at least {MIN_PHOTOS} photos, but got {len(photos)}: add more.")
-    try:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{options.output} can't be written ({error.strerror}): choose another place.") from error
-    if not os.access(options.output.parent, os.W_OK):
-        raise UserError(f"{options.output} can't be written (permission denied): choose another place.")
-    set_seed(options.seed)
     teacher = Backbone(options.teacher, (1, 2, 3), 8)
     teacher.load_imagenet(options.teacher_weights)
+    set_seed(options.seed)
     model: Distiller = Distiller(teacher).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    pictures = Pictures(photos, options.side, options.steps * options.batch_size)
+    earlier = None
+    if options.initial is not None:
+        model.student.load_state_dict(read_weights(options.initial, model.student.state_dict()))
+        earlier = _read_card(options.initial.with_suffix(".json"))
+    _claim(options.output)
+    pixels = [read_photo(path) for path in photos]
+    apart = pixels[::HELD_OUT]
+    kept = [pixel for index, pixel in enumerate(pixels) if index % HELD_OUT]
+    pictures = Pictures(kept, options.side, options.steps * options.batch_size)
     model.measure(torch.stack([pictures[i]["pictures"] for i in range(MEASURED)]))
     with tempfile.TemporaryDirectory() as work:
         arguments = TrainingArguments(
@@ -192,14 +163,16 @@ def distill(options: DistillationOptions, command: str | None = None) -> dict[st
         trainer = Trainer(model=model, args=arguments, train_dataset=pictures)
         trainer.train()
     weights = {key: value.half().cpu().contiguous() for key, value in model.student.state_dict().items()}
-    save_file(weights, options.output, metadata={"format": "pt", "licence": "Apache-2.0"})
     card = {
         "command": command,
         "options": {k: str(v) if isinstance(v, Path) else v for k, v in asdict(options).items()},
-        "photos": len(photos),
+        "earlier": earlier,
+        "photos": {"trained_on": len(kept), "held_out": len(apart)},
         "parameters": sum(p.numel() for p in model.student.parameters()),
         "losses": [round(e["loss"], 4) for e in trainer.state.log_history if "loss" in e],
+        "held_out": measure_student(model.float(), apart, options.side),
         "seconds": round(time.monotonic() - began),
+        "threads": torch.get_num_threads(),
         "hardware": torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores",
         "versions": {
             "torch": torch.__version__,
@@ -208,5 +181,37 @@ def distill(options: DistillationOptions, command: str | None = None) -> dict[st
         },
         "date": datetime.date.today().isoformat(),
     }
+    partial = options.output.with_suffix(".partial")
+    save_file(weights, partial, metadata={"format": "pt", "licence": "Apache-2.0"})
+    partial.replace(options.output)
     options.output.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
     return card
+
+
+@torch.no_grad()
+def measure_student(model: Distiller, photos: list[Tensor], side: int) -> dict[str, Any]:
+    """Loss, and error and direction a level as in `Distiller.forward`, on the same pictures of these photos at every call."""
+    model.eval()
+    device = next(model.student.parameters()).device
+    pictures = Pictures(photos, side, MEASURED)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        found = model(torch.stack([pictures[i]["pictures"] for i in range(MEASURED)]).to(device))
+    return {key: [round(float(v), 4) for v in value.flatten()] for key, value in found.items()}
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise UserError(f"{path}, the card of the initial weights, can't be read: keep it beside them.") from error
+
+
+def _claim(output: Path) -> None:
+    """Make the folder of the output and see that files can be written there."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"{output} can't be written ({error.strerror}): choose another place.") from error

@@ -19,6 +19,7 @@ from .images import load_mask
 from .metrics import AnomalyMetrics
 from .modeling_uranet import URANetForAnomalyDetection
 from .prefetch import read_ahead
+from .progress import Progress, silent
 
 
 @torch.inference_mode()
@@ -40,12 +41,18 @@ def predict_batches(
 
 
 def evaluate(
-    model: URANetForAnomalyDetection, processor: URANetImageProcessor, data: str | Path, batch_size: int = 8
+    model: URANetForAnomalyDetection,
+    processor: URANetImageProcessor,
+    data: str | Path,
+    batch_size: int = 8,
+    curves: bool = False,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Image and pixel metrics on the test images of a category in any layout that `read_dataset` knows.
 
     Maps are compared with the masks in the geometry of the input image. `at_threshold` tells how the calibrated threshold
-    does on the test images: rates of false alarms and of misses.
+    does on the test images: rates of false alarms and of misses. With `curves`, also those of `AnomalyMetrics.curves`.
+    `progress` hears of the stage ``evaluation``, in images.
 
     Raises:
         UserError: There is nothing to test on, or an image or mask is unreadable.
@@ -65,8 +72,10 @@ def evaluate(
         masks = [_mask(row, tuple(m.shape)) for row, m in zip(rows, maps, strict=True)]
         metrics.update(image_scores, [row.label for row in rows], maps, masks, [row.defect_type for row in rows])
         scores += image_scores.tolist()
+        progress("evaluation", len(scores), len(samples))
     return {
         **metrics.compute(),
+        **({"curves": metrics.curves()} if curves else {}),
         "at_threshold": _at_threshold(scores, [s.label for s in samples], model.config.image_threshold),
         "dataset": dataset.name,
         "protocol": {

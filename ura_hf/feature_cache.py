@@ -17,7 +17,9 @@ from tqdm import tqdm
 from .backbone import Backbone
 from .errors import UserError
 from .image_processing_uranet import URANetImageProcessor
+from .pose import turned_copy
 from .prefetch import read_ahead
+from .progress import Progress, silent
 
 
 def files_fingerprint(images: Sequence[Path]) -> str:
@@ -27,7 +29,8 @@ def files_fingerprint(images: Sequence[Path]) -> str:
 
 
 def _fingerprint(images: Sequence[Path], backbone: Backbone, processor: URANetImageProcessor) -> str:
-    parts = [files_fingerprint(images), backbone.name, backbone.grid_size, processor.to_dict()]
+    levels = list(backbone.cnn.feature_info.out_indices)
+    parts = [files_fingerprint(images), backbone.name, levels, backbone.grid_size, processor.to_dict()]
     key = hashlib.sha256(json.dumps(parts, default=str).encode())
     for name, tensor in backbone.cnn.state_dict().items():
         key.update(name.encode() + tensor.float().cpu().numpy().tobytes())
@@ -40,9 +43,13 @@ def cached_features(
     processor: URANetImageProcessor,
     folder: Path,
     name: str,
+    copies: int = 0,
+    progress: Progress = silent,
     batch_size: int = 16,
 ) -> np.ndarray:
     """Raw features of `images`, (N, C, G, G) float16, memory-mapped read-only from `folder`.
+
+    With `copies`, ((copies + 1) N, C, G, G): the images, then their first turned copies, and so on.
 
     Computed where the folder has none of the same images, processor and weights; an interrupted computation starts again.
 
@@ -50,9 +57,9 @@ def cached_features(
         UserError: An image can't be read, or the disk is too full for the features.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}-{_fingerprint(images, backbone, processor)}.npy"
+    path = folder / f"{name}-{_fingerprint(images, backbone, processor)}-{copies}.npy"
     if not path.exists():
-        shape = (len(images), backbone.channels, backbone.grid_size, backbone.grid_size)
+        shape = ((copies + 1) * len(images), backbone.channels, backbone.grid_size, backbone.grid_size)
         _check_space(folder, 2 * math.prod(shape), len(images))
         partial = path.with_suffix(".partial")
         store = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
@@ -63,7 +70,16 @@ def cached_features(
             starts, tqdm(ahead, f"features of {name} images", len(starts), unit="batch"), strict=True
         ):
             pixels = inputs["pixel_values"].to(device)
-            store[start : start + len(pixels)] = backbone.raw(pixels).clamp(-6e4, 6e4).half().cpu().numpy()
+            rows = range(start, start + len(pixels))
+            for copy in range(copies + 1):
+                shown = turned_copy(pixels, rows, copy) if copy else pixels
+                found = backbone.raw(shown).clamp(-6e4, 6e4).half().cpu().numpy()
+                store[copy * len(images) + rows.start : copy * len(images) + rows.stop] = found
+        for start in tqdm(range(0, len(images), batch_size), desc=f"features of {name} images", unit="batch"):
+            batch = list(images[start : start + batch_size])
+            pixels = processor(batch, return_tensors="pt")["pixel_values"].to(device)
+            store[start : start + len(batch)] = backbone.raw(pixels).clamp(-6e4, 6e4).half().cpu().numpy()
+            progress(f"{name} features", start + len(batch), len(images))
         store.flush()
         del store
         partial.rename(path)

@@ -247,7 +247,7 @@ def _orient(samples: np.ndarray, orientation: int) -> np.ndarray:
 
 def _to_unit_range(raw: np.ndarray, max_value: float | None, name: str) -> np.ndarray:
     if raw.dtype in (np.bool_, np.uint8):
-        return raw.astype(np.float32) / np.float32(1 if raw.dtype == np.bool_ else 255)
+        return np.divide(raw, 1 if raw.dtype == np.bool_ else 255, dtype=np.float32)
     low, high = raw.min(), raw.max()
     if raw.dtype.kind == "f":
         if not (np.isfinite(low) and np.isfinite(high)):
@@ -272,7 +272,7 @@ def _to_unit_range(raw: np.ndarray, max_value: float | None, name: str) -> np.nd
             f"{name} must hold values in [0, {full_scale:g}], but got [{low}, {high}]; "
             "set max_value to the value that stands for white"
         )
-    return raw.astype(np.float32) / np.float32(full_scale)
+    return np.divide(raw, full_scale, dtype=np.float32)
 
 
 def _check_pixels(width: int, height: int, name: str) -> None:

@@ -23,15 +23,17 @@ class NormalMemory(nn.Module):
         super().__init__()
         self.register_buffer("cells", torch.zeros(size, channels))
 
-    def forward(self, features: Tensor) -> Tensor:
-        """The nearest normal cell of every cell, by Euclidean distance: (B, C, G, G) -> (B, C, G, G)."""
+    def distance(self, features: Tensor) -> Tensor:
+        """mean_c (F - nearest)^2 with the nearest normal cell of every cell: (B, C, G, G) -> (B, 1, G, G), float32."""
         batch, channels, height, width = features.shape
         memory = self.cells.float()
         half_norms = memory.square().sum(1) / 2
         queries = features.float().flatten(2).transpose(1, 2).reshape(-1, channels)
-        nearest = [(half_norms - block @ memory.T).argmin(1) for block in queries.split(CELLS_AT_ONCE)]
-        found = self.cells[torch.cat(nearest)].to(features.dtype)
-        return found.view(batch, height * width, channels).transpose(1, 2).reshape(features.shape)
+        found = []
+        for block in queries.split(CELLS_AT_ONCE):
+            nearest = memory[(half_norms - block @ memory.T).argmin(1)]
+            found.append((block - nearest).square().mean(1))
+        return torch.cat(found).view(batch, 1, height, width)
 
 
 @torch.no_grad()
@@ -52,11 +54,52 @@ def greedy_coreset(chunks: Iterable[Tensor], count: int, generator: torch.Genera
         return torch.arange(len(points))
     if count == 0:
         return torch.empty(0, dtype=torch.long)
+    return farthest_points(points, count, int(torch.randint(len(points), (1,), generator=generator)))
+
+
+@torch.no_grad()
+def farthest_points(points: Tensor, count: int, first: int, pool: int = 0) -> Tensor:
+    """Indices of `count` points (N, D), each the farthest from those before it; the first is given.
+
+    A point's distance to the selection only falls, so an old value bounds it from above. Selection goes on inside a pool of
+    the `pool` largest bounds (0: chosen by N) as long as the pool's largest distance is not below every bound outside; only
+    then are bounds brought up to date, those of the next pool alone, against all centres chosen since, in one matrix product
+    for the points that are equally old. Same choice as comparing each centre with every point, up to rounding.
+    """
+    total = len(points)
+    pool = min(pool or max(1024, total // 16), total)
+    points = points - points.mean(0)  # distances stay, and little is lost to cancellation
     norms = points.square().sum(1)
-    chosen = [int(torch.randint(len(points), (1,), generator=generator))]
-    nearest = torch.full((len(points),), float("inf"))
+    bound = points.new_full((total,), float("inf"))
+    age = torch.zeros(total, dtype=torch.long)  # how many centres a bound has seen
+    chosen = [first]
     while len(chosen) < count:
-        last = chosen[-1]
-        nearest = torch.minimum(nearest, norms - 2 * (points @ points[last]) + norms[last])
-        chosen.append(int(nearest.argmax()))
+        members = bound.topk(pool).indices
+        outside = bound.clone()
+        outside[members] = -1
+        limit = float(outside.max())
+        _refresh(points, norms, bound, age, members, torch.tensor(chosen))
+        inside, square, nearest = points[members], norms[members], bound[members]
+        while len(chosen) < count:
+            value, place = nearest.max(0)
+            if value < limit:
+                break
+            chosen.append(int(members[place]))
+            nearest = torch.minimum(nearest, square - 2 * (inside @ inside[place]) + square[place])
+            nearest[place] = 0
+        bound[members], age[members] = nearest, len(chosen)
     return torch.tensor(chosen)
+
+
+def _refresh(points: Tensor, norms: Tensor, bound: Tensor, age: Tensor, members: Tensor, chosen: Tensor) -> None:
+    """Bring the members' bounds up to date with all chosen centres."""
+    for old in age[members].unique().tolist():
+        if old == len(chosen):
+            continue
+        group, centres = members[age[members] == old], chosen[old:]
+        for rows in group.split(8192):
+            products = points[rows] @ points[centres].T
+            distances = (norms[centres] - 2 * products).amin(1) + norms[rows]
+            bound[rows] = torch.minimum(bound[rows], distances)
+    bound[chosen] = 0
+    age[members] = len(chosen)

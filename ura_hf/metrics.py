@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from scipy.integrate import trapezoid
 from scipy.ndimage import label as connected_components
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from .errors import UserError
 
@@ -145,6 +145,36 @@ class AnomalyMetrics:
             "n_anomalous": n_anomalous,
         }
 
+    def curves(self, points: int = 200) -> dict[str, Any]:
+        """Curves of everything added so far, of at most `points` points each, ready for JSON.
+
+        Returns:
+            `image_roc` and `pixel_roc`, the true-positive rate over the false-positive rate, and `pro`, the per-region overlap
+            over the false-positive rate of the normal pixels up to 0.3: dicts of lists `x` and `y`, or None where undefined.
+            `scores`: the image scores of the good images under ``good``, of every defect type under its name.
+        """
+        defects = dict(sorted(self._defects.items()))
+        groups = list(defects.values())
+        anomalous = [score for group in groups for score in group.scores]
+        image_roc = None
+        if self._good.scores and anomalous:
+            scores = [*self._good.scores, *anomalous]
+            fpr, tpr, _ = roc_curve(np.arange(len(scores)) >= len(self._good.scores), scores)
+            image_roc = _thinned(fpr, tpr, points)
+        pixel_roc = pro = None
+        if (pixels := _pixels(self._good, groups)) is not None:
+            fpr, tpr, overlap = _pixel_curves(*pixels)
+            pixel_roc, pro = _thinned(fpr, tpr, points), _thinned(*_up_to_limit(fpr, overlap), points)
+        return {
+            "image_roc": image_roc,
+            "pixel_roc": pixel_roc,
+            "pro": pro,
+            "scores": {
+                "good": list(self._good.scores),
+                **{name: list(group.scores) for name, group in defects.items()},
+            },
+        }
+
 
 def _array(values: Any) -> np.ndarray:
     if isinstance(values, torch.Tensor):
@@ -204,12 +234,19 @@ def _metrics(good: _Group, defects: list[_Group]) -> dict[str, float | None]:
     values: dict[str, float | None] = dict.fromkeys(METRIC_KEYS)
     if good.scores and anomalous.size:
         values |= _image_metrics(np.array(good.scores), anomalous)
+    if (pixels := _pixels(good, defects)) is not None:
+        values |= _pixel_metrics(*pixels)
+    return values
+
+
+def _pixels(good: _Group, defects: list[_Group]) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Histograms of normal pixels, of defective ones and of the mean overlap, whose total is 1; None without both kinds."""
     negatives = sum((group.negatives for group in defects), start=good.negatives)
     positives = sum((group.positives for group in defects), start=_histogram())
-    if negatives.any() and positives.any():
-        overlap = sum((group.overlap for group in defects), start=_weight_histogram())
-        values |= _pixel_metrics(negatives, positives, overlap / sum(group.n_regions for group in defects))
-    return values
+    if not (negatives.any() and positives.any()):
+        return None
+    overlap = sum((group.overlap for group in defects), start=_weight_histogram())
+    return negatives, positives, overlap / sum(group.n_regions for group in defects)
 
 
 def _image_metrics(normal: np.ndarray, anomalous: np.ndarray) -> dict[str, float]:
@@ -228,20 +265,35 @@ def _pixel_metrics(negatives: np.ndarray, positives: np.ndarray, overlap: np.nda
     """Metrics over the thresholds between bins; `overlap` is the histogram whose total is a mean overlap of 1."""
     bins = np.flatnonzero(negatives + positives)[::-1]
     true, false = np.cumsum(positives[bins]), np.cumsum(negatives[bins])
-    precision = true / (true + false)
-    roc_x, roc_y = np.append(0.0, false / false[-1]), np.append(0.0, true / true[-1])
+    fpr, tpr, overlaps = _pixel_curves(negatives, positives, overlap)
+    pro_x, pro_y = _up_to_limit(fpr, overlaps)
     return {
-        "pixel_auroc": float(trapezoid(roc_y, roc_x)),
-        "pixel_ap": float(np.sum(np.diff(roc_y) * precision)),
+        "pixel_auroc": float(trapezoid(tpr, fpr)),
+        "pixel_ap": float(np.sum(np.diff(tpr) * (true / (true + false)))),
         "pixel_f1max": float(np.max(2 * true / (true + false + true[-1]))),
-        "aupro": _area_below_limit(roc_x, np.append(0.0, np.cumsum(overlap[bins]))),
+        "aupro": float(min(trapezoid(pro_y, pro_x) / AUPRO_FPR_LIMIT, 1.0)),
     }
 
 
-def _area_below_limit(fpr: np.ndarray, overlap: np.ndarray) -> float:
-    """Normalised area of the curve up to `AUPRO_FPR_LIMIT`, linearly interpolated there; `fpr` rises from 0 to 1."""
+def _pixel_curves(
+    negatives: np.ndarray, positives: np.ndarray, overlap: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """False-positive rate, true-positive rate and per-region overlap over falling thresholds, from 0 to 1 each."""
+    bins = np.flatnonzero(negatives + positives)[::-1]
+    true, false = np.cumsum(positives[bins]), np.cumsum(negatives[bins])
+    return np.append(0.0, false / false[-1]), np.append(0.0, true / true[-1]), np.append(0.0, np.cumsum(overlap[bins]))
+
+
+def _up_to_limit(fpr: np.ndarray, overlap: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The curve up to `AUPRO_FPR_LIMIT`, linearly interpolated there; `fpr` rises from 0 to 1."""
     after = int(np.searchsorted(fpr, AUPRO_FPR_LIMIT, side="right"))
     share = (AUPRO_FPR_LIMIT - fpr[after - 1]) / (fpr[after] - fpr[after - 1])
     at_limit = overlap[after - 1] + share * (overlap[after] - overlap[after - 1])
-    area = trapezoid(np.append(overlap[:after], at_limit), np.append(fpr[:after], AUPRO_FPR_LIMIT))
-    return float(min(area / AUPRO_FPR_LIMIT, 1.0))
+    return np.append(fpr[:after], AUPRO_FPR_LIMIT), np.append(overlap[:after], at_limit)
+
+
+def _thinned(x: np.ndarray, y: np.ndarray, points: int) -> dict[str, list[float]]:
+    """At most `points` points of a rising curve, evenly spread along it, both ends among them."""
+    along = np.append(0.0, np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y))))
+    rows = np.unique(np.searchsorted(along, np.linspace(0, along[-1], points)))
+    return {"x": x[rows].tolist(), "y": y[rows].tolist()}

@@ -17,12 +17,12 @@ from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .backbone import Backbone
-from .configuration_uranet import RESIDUALS, URANetConfig
+from .configuration_uranet import URANetConfig
 from .download import WEIGHTS_FILE, checkpoint_folder, require_files, split_hub_arguments
 from .errors import UserError
 from .losses import dice_loss, focal_loss, weigh_hard_cells
 from .memory import NormalMemory
-from .perception import AnomalyPerception, VariationalLinear, binary_entropy
+from .perception import AnomalyPerception, Perception, PlainLinear, VariationalLinear, binary_entropy
 from .restoration import FeatureRestoration
 from .scoring import direction_distance, fixed_scale, gaussian_smooth, geometric_mean, image_score, l2_distance
 from .synthesis import synthesize
@@ -81,7 +81,7 @@ class URANetPreTrainedModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         if getattr(module, "_uranet_frozen", False):
             return
-        if isinstance(module, (VariationalLinear, FeatureRestoration)):
+        if isinstance(module, (VariationalLinear, PlainLinear, FeatureRestoration)):
             module.reset_parameters()
         else:
             super()._init_weights(module)
@@ -155,7 +155,7 @@ class URANetModel(URANetPreTrainedModel):
         for module in self.extractor.modules():
             module._uranet_frozen = True  # type: ignore[assignment]
         channels = self.extractor.channels
-        self.perception = AnomalyPerception(channels, c.perception_size, c.prior_std)
+        self.perception = AnomalyPerception(channels, c.perception_size, c.prior_std, c.bayesian_perception)
         self.restoration = FeatureRestoration(
             channels,
             c.grid_size,
@@ -166,9 +166,10 @@ class URANetModel(URANetPreTrainedModel):
             c.mlp_ratio,
             c.bottleneck_dropout,
             c.memory_tokens,
+            c.weigh_keys,
+            c.take_out_queries,
         )
-        self.memory = NormalMemory(c.memory_cells, channels)
-        self.deep_memory = NormalMemory(c.memory_cells, sum(self.extractor.deep_channels))
+        self.memory = NormalMemory(c.memory_cells, sum(self.extractor.deep_channels))
         self.post_init()
 
     @property
@@ -197,18 +198,23 @@ class URANetModel(URANetPreTrainedModel):
 
     def residuals(self, features: Tensor, restored: Tensor, probability: Tensor) -> dict[str, Tensor]:
         """Every residual that the config gives a weight, by its name, (B, 1, G, G) each."""
-        wanted = [name for name in RESIDUALS if self.config.residuals.get(name, 0) > 0]  # JSON sorts a dict's keys
         levels = self.extractor.level_channels
-        parts = {"probability": probability}
-        for name, normal in (("restored", lambda: restored), ("memory", lambda: self.memory(features))):
-            if any(residual.startswith(name) for residual in wanted):
-                other = normal()
-                parts[f"{name}_l2"] = l2_distance(features.float(), other.float(), levels)
-                parts[f"{name}_direction"] = self.direction(features, other)
-        if "deep_l2" in wanted:
-            deep = self.extractor.deep(features)
-            parts["deep_l2"] = l2_distance(deep.float(), self.deep_memory(deep).float())
-        return {residual: parts[residual] for residual in wanted}
+        parts = {
+            "restored_l2": lambda: l2_distance(features.float(), restored.float(), levels),
+            "restored_direction": lambda: self.direction(features, restored),
+            "memory_l2": lambda: self.memory.distance(self.extractor.deep(features)),
+            "probability": lambda: probability,
+        }
+        return {name: parts[name]() for name in self.config.residual_weights}
+
+    def perceive(
+        self, features: Tensor, num_samples: int | None = None
+    ) -> tuple[Perception, Tensor, dict[str, Tensor]]:
+        """What the perception believes, the restored features (B, C, G, G) and the residuals of features (B, C, G, G)."""
+        c = self.config
+        belief = self.perception.predict(features, c.num_samples if num_samples is None else num_samples, c.sample_seed)
+        restored = self.restoration(features, self.suspicion(belief.probability, belief.total))
+        return belief, restored, self.residuals(features, restored, belief.probability)
 
     def forward(
         self,
@@ -229,11 +235,8 @@ class URANetModel(URANetPreTrainedModel):
                 raise UserError("pixel_values or features must be given, but got neither.")
             features = self.extract(pixel_values)
         c = self.config
-        belief = self.perception.predict(features, c.num_samples if num_samples is None else num_samples, c.sample_seed)
-        restored = self.restoration(features, self.suspicion(belief.probability, belief.total))
-        residuals = self.residuals(features, restored, belief.probability)
-        weights = [c.residuals[name] for name in residuals]
-        raw = geometric_mean(torch.cat(list(residuals.values()), 1), weights, c.image_size)
+        belief, restored, residuals = self.perceive(features, num_samples)
+        raw = geometric_mean(torch.cat(list(residuals.values()), 1), list(c.residual_weights.values()), c.image_size)
 
         def to_image(cells: Tensor) -> Tensor:
             return functional.interpolate(cells, (c.image_size, c.image_size), mode="bilinear")[:, 0]

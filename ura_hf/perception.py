@@ -54,6 +54,15 @@ class VariationalLinear(nn.Module):
         return 0.5 * terms.sum()
 
 
+class PlainLinear(nn.Linear):
+    """Linear layer with the weights' initialisation of `VariationalLinear` but no distribution over them."""
+
+    def reset_parameters(self) -> None:
+        """Kaiming-uniform weights, zero bias."""
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        nn.init.zeros_(self.bias)
+
+
 @dataclass
 class Perception:
     """What the perception believes of each cell; every map is (B, 1, G, G), entropies in nats [0, ln 2].
@@ -73,15 +82,18 @@ def binary_entropy(p: Tensor) -> Tensor:
 
 
 class AnomalyPerception(nn.Module):
-    """Distribution over the anomaly logit of every cell: shared projection, then two variational layers."""
+    """Distribution over the anomaly logit of every cell: shared projection, then two variational layers.
 
-    def __init__(self, channels: int, width: int, prior_std: float) -> None:
+    With `bayesian` False these two are plain layers: one prediction without epistemic uncertainty.
+    """
+
+    def __init__(self, channels: int, width: int, prior_std: float, bayesian: bool = True) -> None:
         super().__init__()
         self.project = nn.Linear(channels, width)
         self.context = nn.Conv2d(width, width, 5, padding=2, groups=width)
         self.norm = nn.LayerNorm(width)
-        self.hidden = VariationalLinear(width, width, prior_std)
-        self.head = VariationalLinear(width, 1, prior_std)
+        sizes = ((width, width), (width, 1))
+        self.hidden, self.head = (VariationalLinear(*s, prior_std) if bayesian else PlainLinear(*s) for s in sizes)
 
     def _embed(self, features: Tensor) -> Tensor:
         own = functional.gelu(self.project(features.movedim(1, -1)))  # (B, G, G, width)
@@ -99,13 +111,18 @@ class AnomalyPerception(nn.Module):
         """
         if num_samples < 1:
             raise UserError(f"num_samples must be at least 1, but got {num_samples}.")
+        layers = self._variational()
+        if not layers:
+            p = self(features).float().sigmoid()
+            entropy = binary_entropy(p)
+            return Perception(p, entropy, entropy, torch.zeros_like(entropy))
         generator = torch.Generator().manual_seed(seed)
         embedded = self._embed(features)
         mean_p, mean_entropy = embedded.new_zeros(()), embedded.new_zeros(())
         for _ in range(num_samples):
-            noise = [torch.randn(layer.weight_mean.shape, generator=generator) for layer in (self.hidden, self.head)]
-            hidden = functional.gelu(self.hidden.apply_sample(embedded, noise[0]))
-            p = self.head.apply_sample(hidden, noise[1]).movedim(-1, 1).float().sigmoid()
+            noise = [torch.randn(layer.weight_mean.shape, generator=generator) for layer in layers]
+            hidden = functional.gelu(layers[0].apply_sample(embedded, noise[0]))
+            p = layers[1].apply_sample(hidden, noise[1]).movedim(-1, 1).float().sigmoid()
             mean_p, mean_entropy = mean_p + p / num_samples, mean_entropy + binary_entropy(p) / num_samples
         mean_p = mean_p.clamp(0, 1)
         total = binary_entropy(mean_p)
@@ -113,5 +130,10 @@ class AnomalyPerception(nn.Module):
         return Perception(mean_p, total, aleatoric, total - aleatoric)
 
     def kl(self) -> Tensor:
-        """KL of both variational layers, a scalar in nats."""
-        return self.hidden.kl() + self.head.kl()
+        """KL of both variational layers, a scalar in nats; 0 for plain ones."""
+        return sum(
+            (layer.kl() for layer in self._variational()), start=torch.zeros((), device=self.project.bias.device)
+        )
+
+    def _variational(self) -> list[VariationalLinear]:
+        return [layer for layer in (self.hidden, self.head) if isinstance(layer, VariationalLinear)]

@@ -54,7 +54,8 @@ class RestorationBlock(nn.Module):
 class FeatureRestoration(nn.Module):
     """Tokens in, suspicious content taken out of the queries, blocks, decoder out: F~ and suspicion -> F^.
 
-    Every block attends to the image's own tokens and to `memory`, normal tokens of the training set (N, C k^2).
+    Every block attends to the image's own tokens and to `memory`, normal tokens of the training set (N, C k^2). Without
+    `weigh_keys` all keys count alike; without `take_out_queries` the queries keep what is suspicious.
     """
 
     memory: Tensor
@@ -70,9 +71,12 @@ class FeatureRestoration(nn.Module):
         mlp_ratio: float,
         dropout: float,
         memory_size: int,
+        weigh_keys: bool = True,
+        take_out_queries: bool = True,
     ) -> None:
         super().__init__()
         self.patch_size = patch_size
+        self.weigh_keys, self.take_out_queries = weigh_keys, take_out_queries
         token_width = channels * patch_size**2
         self.embed = nn.Linear(token_width, width)
         self.dropout = nn.Dropout(dropout)
@@ -96,10 +100,11 @@ class FeatureRestoration(nn.Module):
         """
         m = functional.max_pool2d(suspicion, self.patch_size).flatten(1)  # (B, T)
         tokens = self.dropout(self.embed(to_tokens(features, self.patch_size)))
-        weight = m[..., None].to(tokens.dtype)
+        weight = (m if self.take_out_queries else torch.zeros_like(m))[..., None].to(tokens.dtype)
         x = (1 - weight) * tokens + weight * self.mask_token + self.position
         memory = self.embed(self.memory)[None]
-        bias = torch.cat([torch.log(1 - m + 1e-4), m.new_zeros(len(m), len(self.memory))], dim=1)
+        own = torch.log(1 - m + 1e-4) if self.weigh_keys else torch.zeros_like(m)
+        bias = torch.cat([own, m.new_zeros(len(m), len(self.memory))], dim=1)
         for block in self.blocks:
             x = block(x, memory, bias)
         return to_grid(self.decode(self.norm(x)), self.patch_size)

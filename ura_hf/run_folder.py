@@ -23,7 +23,7 @@ def claim_output(output: Path, choices: dict[str, Any], state: PartialState) -> 
     Raises:
         UserError: The folder holds a finished checkpoint or another run, or can't be written.
     """
-    ticket = output / WORK / "options.json"
+    ticket = _ticket(output)
     wanted = json.loads(json.dumps(choices, default=str))
     if (output / RECORD).exists():
         raise UserError(f"{output} already holds a trained checkpoint: choose another --output or remove it.")
@@ -49,6 +49,15 @@ def claim_output(output: Path, choices: dict[str, Any], state: PartialState) -> 
 def resume_point(work: Path) -> str | None:
     """The newest complete resume point of a run, None for a new run."""
     return get_last_checkpoint(str(work)) if work.is_dir() else None
+
+
+def unfinished_config(output: Path) -> dict[str, Any]:
+    """What the config of the unfinished run in this folder has other than the defaults; empty where there is none."""
+    return (_read(_ticket(output)) or {}).get("config", {})
+
+
+def _ticket(output: Path) -> Path:
+    return output / WORK / "options.json"
 
 
 def _read(ticket: Path) -> Any:

@@ -12,6 +12,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import ProgressCallback
 
 from .modeling_uranet import URANetForAnomalyDetection
+from .progress import Progress
 
 LOSS_PARTS = ("restoration_loss", "perception_loss", "kl_loss")
 
@@ -106,6 +107,20 @@ class LossProgress(ProgressCallback):
         if state.is_world_process_zero and self.training_bar is not None and logs:
             shown = {name.removesuffix("_loss"): f"{logs[name]:.3f}" for name in LOSS_PARTS if name in logs}
             self.training_bar.set_postfix(shown, refresh=False)
+
+
+class ReportProgress(TrainerCallback):
+    """Tells a `Progress` of every step, and of the losses where they are logged."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+
+    def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        self.progress("training", state.global_step, state.max_steps)
+
+    def on_log(self, args: TrainingArguments, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        if losses := {name: logs[name] for name in LOSS_PARTS if name in (logs or {})}:
+            self.progress("training", state.global_step, state.max_steps, losses)
 
 
 class SeedEveryProcess(TrainerCallback):

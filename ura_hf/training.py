@@ -20,27 +20,25 @@ import torch
 import transformers
 from accelerate import PartialState
 from PIL import Image
-from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 
-from . import calibration
 from .configuration_uranet import URANetConfig
 from .data.folder import list_images, read_dataset
 from .data.textures import generated_texture
 from .errors import UserError
 from .feature_cache import cached_features, channel_statistics, files_fingerprint
+from .fitting import calibrate, fill_memories
 from .image_processing_uranet import URANetImageProcessor
-from .memory import greedy_coreset
 from .modeling_uranet import URANetForAnomalyDetection
+from .pose import ANY_ROTATION, TURNED_COPIES, rotation_ratio
 from .prefetch import loading_processes
-from .restoration import to_tokens
+from .progress import Progress, silent
 from .run_folder import RECORD, WORK, claim_output, resume_point
-from .trainer import FeatureBatches, RestorationTrainer, use_bf16
+from .trainer import FeatureBatches, ReportProgress, RestorationTrainer, use_bf16
 
 MAX_IMAGES = 4000  # largest number of images whose features are cached; more are sampled
 MIN_HELD_OUT = 10  # unless that is more than a quarter of the images
 GENERATED_TEXTURES = 100  # pictures that stand in for texture photos
-MAX_CANDIDATES = 1_000_000  # vectors that a coreset is chosen from; of larger sets, those of random images
 
 
 @dataclasses.dataclass
@@ -62,6 +60,9 @@ class TrainingOptions:
         max_value: Value of white in 16-bit images; None: 65535.
         resize_mode: ``stretch`` or ``pad``, as in URANetImageProcessor.
         limit: Use only this many good images, drawn by the seed; None: all.
+        pose: ``fixed``, ``any`` where parts lie in any rotation, so that turned copies of the images are normal too, or
+            ``auto``: told from the images (`ura_hf.pose`).
+        cache: Folder that keeps the frozen features for later runs on the same images; None: each run computes its own.
         half: Round the weights to float16 before calibration and store them so, for half the size.
     """
 
@@ -69,7 +70,7 @@ class TrainingOptions:
     output: Path
     backbone_weights: Path | None = None
     textures: Path | None = None
-    steps: int = 800
+    steps: int = 600
     batch_size: int = 8
     learning_rate: float = 1e-3
     held_out: float = 0.1
@@ -79,6 +80,8 @@ class TrainingOptions:
     max_value: float | None = None
     resize_mode: str = "stretch"
     limit: int | None = None
+    pose: str = "auto"
+    cache: Path | None = None
     half: bool = False
 
     def __post_init__(self) -> None:
@@ -91,6 +94,8 @@ class TrainingOptions:
             raise UserError(f"held_out must be above 0 and at most 0.5, but got {self.held_out}.")
         if not self.learning_rate > 0:
             raise UserError(f"learning_rate must be above 0, but got {self.learning_rate}.")
+        if self.pose not in ("auto", "fixed", "any"):
+            raise UserError(f"pose must be auto, fixed or any, but got {self.pose!r}.")
         if self.precision not in ("auto", "fp32", "bf16"):
             raise UserError(f"precision must be auto, fp32 or bf16, but got {self.precision!r}.")
 
@@ -100,21 +105,24 @@ def train(
     config: URANetConfig,
     command: str | None = None,
     callbacks: Sequence[TrainerCallback] = (),
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Train a detector, calibrate it on held-out good images and save it; the same call resumes an interrupted run.
 
     The checkpoint is that of the last step. Returns the record that is also written to ``training.json``.
-    `callbacks` are transformers' and see the model while it trains.
+    `callbacks` are transformers' and see the model while it trains. `progress` hears of the stages ``training features``,
+    ``texture features``, ``memory``, ``training`` (with losses) and ``calibration``.
 
     Raises:
         UserError: Data, weights or the output folder can't be used.
+        Cancelled: `progress` raised it; the output folder then holds no checkpoint, only what resumes the run.
     """
-    began = time.monotonic()
+    began = time.monotonic(), sum(os.times()[:4])
     state = PartialState(cpu=not torch.cuda.is_available())
     good = [sample.image for sample in read_dataset(options.data).train]
-    images = _some(good, min(options.limit or MAX_IMAGES, MAX_IMAGES), options.seed)
+    images = draw_images(good, min(options.limit or MAX_IMAGES, MAX_IMAGES), options.seed)
     photos = _texture_photos(options, config)
-    choices = {k: v for k, v in dataclasses.asdict(options).items() if k != "output"}
+    choices = {k: v for k, v in dataclasses.asdict(options).items() if k not in ("output", "cache")}
     files = {"images": files_fingerprint(images), "textures": files_fingerprint(photos)}
     work = claim_output(options.output, choices | files | {"config": config.to_diff_dict()}, state)
     set_seed(options.seed)
@@ -125,17 +133,26 @@ def train(
     processor = make_processor(options, config)
     if options.half:
         model.backbone.half().float()
+    ratio = rotation_ratio(images, model.backbone, processor) if options.pose == "auto" else None
+    copies = TURNED_COPIES if options.pose == "any" or (ratio is not None and ratio <= ANY_ROTATION) else 0
     with state.main_process_first():
-        features = cached_features(images, model.backbone, processor, work, "training")
+        features = cached_features(
+            images, model.backbone, processor, options.cache or work, "training", copies, progress
+        )
         if not photos and config.source_weights.get("texture"):
             photos = _generated_textures(work, config.image_size, options.seed)
-        textures = cached_features(photos, model.backbone, processor, work, "texture") if photos else None
+        textures = (
+            cached_features(photos, model.backbone, processor, options.cache or work, "texture", progress=progress)
+            if photos
+            else None
+        )
     held_out, fitted = _split(len(images), options)
+    fitted = [copy * len(images) + row for copy in range(copies + 1) for row in fitted]
     model.backbone.set_statistics(*channel_statistics(features, fitted), config.std_floor)
     if options.half:
         model.backbone.half().float()
     batches = FeatureBatches(features, fitted, textures, model)
-    fill_memories(model, batches, options.seed)
+    fill_memories(model, batches, options.seed, progress)
 
     arguments = TrainingArguments(
         output_dir=str(work),
@@ -163,7 +180,7 @@ def train(
         args=arguments,
         train_dataset=batches,
         data_collator=batches.collate,
-        callbacks=list(callbacks),
+        callbacks=[*callbacks, ReportProgress(progress)],
     )
     last = resume_point(work)
     trainer.train(resume_from_checkpoint=last)
@@ -172,8 +189,10 @@ def train(
     if state.is_main_process:
         if options.half:
             model.half().float()
-        calibrate(model, batches, held_out)
-        record = _record(options, trainer, began, len(fitted), len(held_out), last is not None, command)
+        calibrate(model, batches, held_out, progress)
+        pose = {"rotation_ratio": ratio, "turned_copies": copies}
+        counts = {"fitted": len(fitted) // (copies + 1), "held_out": len(held_out)}
+        record = _record(options, trainer, began, counts, pose, last is not None, command)
         record |= {"good_images": len(good), "data_wait_share": trainer.wait_share()}
         _save(model.half() if options.half else model, processor, record, options.output)
     state.wait_for_everyone()
@@ -186,23 +205,6 @@ def make_processor(options: TrainingOptions, config: URANetConfig) -> URANetImag
     return URANetImageProcessor(size=size, max_value=options.max_value, resize_mode=options.resize_mode)
 
 
-@torch.no_grad()
-def calibrate(model: URANetForAnomalyDetection, batches: FeatureBatches, rows: list[int]) -> None:
-    """Set both thresholds from held-out normals: the image score's, and that of the map's maximum an image.
-
-    So the configured false-positive rate is the share of good images that are called anomalous, and of those that glow anywhere.
-    """
-    model.eval()
-    scores, peaks = [], []
-    for row in rows:
-        output = model(features=batches.features_of([row]).to(model.device))
-        scores.append(output.image_score.cpu())
-        peaks.append(output.anomaly_map.amax((1, 2)).cpu())
-    config = model.config
-    config.image_threshold = calibration.calibrate(torch.cat(scores), config.false_positive_rate)
-    config.pixel_threshold = calibration.calibrate(torch.cat(peaks), config.false_positive_rate)
-
-
 def _texture_photos(options: TrainingOptions, config: URANetConfig) -> list[Path]:
     if options.textures is None or not config.source_weights.get("texture"):
         return []
@@ -211,10 +213,10 @@ def _texture_photos(options: TrainingOptions, config: URANetConfig) -> list[Path
     photos = list_images(options.textures, recursive=True)
     if not photos:
         raise UserError(f"{options.textures} holds no images: correct --textures or leave it out.")
-    return _some(photos, MAX_IMAGES, options.seed)
+    return draw_images(photos, MAX_IMAGES, options.seed)
 
 
-def _some(images: list[Path], count: int | None, seed: int) -> list[Path]:
+def draw_images(images: list[Path], count: int | None, seed: int) -> list[Path]:
     """At most `count` images, drawn by the seed, in their order."""
     order = np.random.default_rng(seed).permutation(len(images))[:count].tolist()
     return [images[i] for i in sorted(order)]
@@ -247,46 +249,12 @@ def split_sizes(count: int, share: float) -> tuple[int, int]:
     return held_out, count - held_out
 
 
-@torch.no_grad()
-def fill_memories(model: URANetForAnomalyDetection, batches: FeatureBatches, seed: int) -> None:
-    """Store coresets of the training images: k x k tokens for restoration attention, single cells for the residuals."""
-    uranet = model.uranet
-    rows = np.random.default_rng(seed).permutation(batches.rows)
-    patch = uranet.restoration.patch_size
-
-    def tokens(features: Tensor) -> Tensor:
-        return to_tokens(features, patch)[0]
-
-    def cells(features: Tensor) -> Tensor:
-        return features[0].flatten(1).T
-
-    def deep_cells(features: Tensor) -> Tensor:
-        return cells(model.backbone.deep(features.to(model.backbone.mean.device)).cpu())
-
-    for store, vectors, count in (
-        (uranet.restoration.memory, tokens, (model.config.grid_size // patch) ** 2),
-        (uranet.memory.cells, cells, model.config.grid_size**2),
-        (uranet.deep_memory.cells, deep_cells, model.config.grid_size**2),
-    ):
-        if len(store) == 0:
-            continue
-        used = sorted(rows[: max(1, MAX_CANDIDATES // count)].tolist())
-        candidates = (vectors(batches.features_of([row])) for row in used)
-        chosen = greedy_coreset(candidates, len(store), torch.Generator().manual_seed(seed)).tolist()
-        by_image: dict[int, list[int]] = {}
-        for slot in range(len(store)):  # a set smaller than the memory is repeated
-            by_image.setdefault(chosen[slot % len(chosen)] // count, []).append(slot)
-        for image, slots in by_image.items():
-            found = vectors(batches.features_of([used[image]]))
-            store[slots] = found[[chosen[slot % len(chosen)] % count for slot in slots]].to(store)
-
-
 def _record(
     options: TrainingOptions,
     trainer: Trainer,
-    began: float,
-    fitted: int,
-    held_out: int,
+    began: tuple[float, float],
+    images: dict[str, int],
+    pose: dict[str, Any],
     resumed: bool,
     command: str | None,
 ) -> dict[str, Any]:
@@ -294,15 +262,18 @@ def _record(
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "command": command,
+        "backbone": trainer.model.config.backbone,
         "options": {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(options).items()},
-        "images": {"fitted": fitted, "held_out": held_out},
+        "images": images,
+        "pose": pose,
         "thresholds": {
             "image": trainer.model.config.image_threshold,
             "pixel": trainer.model.config.pixel_threshold,
             "false_positive_rate": trainer.model.config.false_positive_rate,
         },
         "processes": trainer.args.world_size,
-        "seconds": round(time.monotonic() - began, 1),
+        "seconds": round(time.monotonic() - began[0], 1),
+        "cpu_seconds": round(sum(os.times()[:4]) - began[1], 1),
         "resumed": resumed,
         "peak_memory_gib": round(peak, 2),
         "peak_gpu_memory_gib": round(torch.cuda.max_memory_allocated() / 2**30, 2) if gpu else None,

@@ -8,14 +8,14 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import linalg
+from scipy import linalg, ndimage
 
 Float = NDArray[np.floating[Any]]
 Pixels = NDArray[np.uint8]
 ColorMap = Literal["inferno", "viridis", "cividis"]
 
 THRESHOLD = 0.5  # where the fixed 0-1 scale has its threshold
-GLOW_RAMP = 0.15  # how far above the threshold the overlay reaches full strength
+GLOW_RAMP = 0.3  # share of the scale above the threshold over which the overlay reaches full strength
 GLOW_COLORS = (0.45, 0.9)  # part of inferno that stands out on dark and on light parts
 PCA_RANGE = (1.0, 99.0)  # percentiles of a component that map to the ends of its colour channel
 
@@ -33,32 +33,50 @@ def colorize(values: Float, vmin: float, vmax: float, cmap: ColorMap = "inferno"
     return _look_up(share, cmap)
 
 
-def glow(values: Float, strength: float = 0.85) -> tuple[Pixels, Float]:
+def glow(values: Float, strength: float = 0.85, threshold: float = THRESHOLD) -> tuple[Pixels, Float]:
     """Colour and opacity of the overlay at values of the fixed 0-1 scale, any shape (...) -> uint8 (..., 3), float (...).
 
-    Opacity = strength * s^2 (3 - 2 s) with s = clip((value - 0.5) / 0.15, 0, 1): exactly 0 up to the threshold.
+    Opacity = strength * s^2 (3 - 2 s) with s = clip((value - threshold) / (0.3 (1 - threshold)), 0, 1): exactly 0 up to the
+    threshold, in (0, 1).
     """
     if not 0 <= strength <= 1:
         raise ValueError(f"strength must be in [0, 1], but got {strength}")
-    excess = values.astype(np.float64) - THRESHOLD
+    if not 0 < threshold < 1:
+        raise ValueError(f"threshold must be in (0, 1), but got {threshold}")
+    excess = (values.astype(np.float64) - threshold) / (1 - threshold)
     ramp = np.clip(excess / GLOW_RAMP, 0, 1)
     low, high = GLOW_COLORS
-    share = low + (high - low) * np.clip(excess / (1 - THRESHOLD), 0, 1)
+    share = low + (high - low) * np.clip(excess, 0, 1)
     return _look_up(share, "inferno"), strength * ramp**2 * (3 - 2 * ramp)
 
 
-def overlay(image: Float, anomaly_map: Float, strength: float = 0.85) -> Pixels:
+def overlay(image: Float, anomaly_map: Float, strength: float = 0.85, threshold: float = THRESHOLD) -> Pixels:
     """The image with its anomalies glowing: float RGB (H, W, 3) in [0, 1] and map (H, W) on the fixed 0-1 scale -> uint8 RGB.
 
-    Where the map is at or below 0.5, the pixel threshold, the image comes out untouched.
+    Where the map is at or below the threshold, by default 0.5, the pixel threshold, the image comes out untouched.
     """
     if image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"image must be (H, W, 3), but got shape {image.shape}")
     if anomaly_map.shape != image.shape[:2]:
         raise ValueError(f"map must have the image's size {image.shape[:2]}, but got shape {anomaly_map.shape}")
-    colors, opacity = glow(anomaly_map, strength)
+    colors, opacity = glow(anomaly_map, strength, threshold)
     mixed = image * (1 - opacity[..., None]) + colors / 255 * opacity[..., None]
     return to_pixels(mixed)
+
+
+def outline(picture: Pixels, labels: NDArray[np.integer[Any]], thickness: int = 2) -> Pixels:
+    """The picture with the borders of labelled regions drawn around them, white between dark lines.
+
+    uint8 RGB (H, W, 3) and labels (H, W), 0 outside -> uint8 RGB; what lies inside a region stays as it is.
+    """
+    inside = labels > 0
+    if not inside.any():
+        return picture
+    drawn = picture.copy()
+    distance = ndimage.distance_transform_edt(~inside)
+    for color, low, high in ((16, 0, 1), (255, 1, 1 + thickness), (16, 1 + thickness, 2 + thickness)):
+        drawn[(distance > low) & (distance <= high)] = color
+    return drawn
 
 
 def pca_colors(features: Float, restored: Float) -> tuple[Pixels, Pixels]:
@@ -90,30 +108,25 @@ def pca_colors(features: Float, restored: Float) -> tuple[Pixels, Pixels]:
     return first, second
 
 
-def fit_within(picture: Float, max_side: int) -> Float:
-    """Shrink (H, W) or (H, W, C) floats so that no side exceeds max_side (antialiased bilinear, aspect kept); never enlarges."""
+def fit_within(picture: Float, max_side: int, min_side: int = 1) -> Float:
+    """Resize (H, W) or (H, W, C) floats so that the longer side lies in [min_side, max_side]; aspect kept, antialiased."""
     height, width = picture.shape[:2]
-    ratio = max_side / max(height, width)
-    if ratio >= 1:
+    longer = max(height, width)
+    ratio = min(max(longer, min_side), max_side) / longer
+    if ratio == 1:
         return picture
     size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
     planes = picture.astype(np.float32).reshape(height, width, -1)
-    shrunk = [
+    resized = [
         np.asarray(Image.fromarray(np.ascontiguousarray(planes[..., i])).resize(size, Image.Resampling.BILINEAR))
         for i in range(planes.shape[2])
     ]
-    return np.stack(shrunk, axis=-1).reshape(size[1], size[0], *picture.shape[2:])
+    return np.stack(resized, axis=-1).reshape(size[1], size[0], *picture.shape[2:])
 
 
-def enlarge_cells(picture: Pixels, min_side: int) -> Pixels:
-    """Repeat every cell of (G, G, 3) a whole number of times, until no side is below min_side: crisp squares, no blur."""
-    factor = max(1, -(-min_side // min(picture.shape[:2])))
-    return picture.repeat(factor, axis=0).repeat(factor, axis=1)
-
-
-def fraction_above(anomaly_map: Float) -> float:
-    """Share of the pixels, 0 to 1, that lie above the pixel threshold on the fixed 0-1 scale."""
-    return float((anomaly_map > THRESHOLD).mean())
+def fraction_above(anomaly_map: Float, threshold: float = THRESHOLD) -> float:
+    """Share of the pixels, 0 to 1, that lie above a threshold on the fixed 0-1 scale, by default the pixel threshold."""
+    return float((anomaly_map > threshold).mean())
 
 
 def to_pixels(picture: Float) -> Pixels:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
+from functools import cache
 from pathlib import Path
 
 from PIL import Image
@@ -14,6 +15,7 @@ from ura_hf.data.demo_parts import KINDS, LOGICAL, demo_image
 FIRST_SEED = 50_000  # far from the seeds of training and test images
 
 
+@cache
 def example_images(checkpoint: str) -> list[Path]:
     """A good part and one of every defect type of the kind that `uranet-demo-KIND` was trained on; none for other checkpoints.
 
@@ -30,4 +32,15 @@ def example_images(checkpoint: str) -> list[Path]:
         path = folder / f"{defect or 'good'}.png"
         Image.fromarray(demo_image(kind, FIRST_SEED + index, defect)[0]).save(path)
         paths.append(path)
+    return paths
+
+
+@cache
+def good_images(kind: str, count: int) -> list[Path]:
+    """Good parts of a kind, to teach with; the files live until the process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="uranet-examples-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    paths = [folder / f"{kind}-{index + 1:02d}.png" for index in range(count)]
+    for index, path in enumerate(paths):
+        Image.fromarray(demo_image(kind, 2 * FIRST_SEED + index)[0]).save(path)
     return paths

@@ -1,99 +1,229 @@
-"""From a prediction of the pipeline to what the page shows: pictures, words and numbers. Knows nothing of Gradio."""
+"""From an analysis to what the page shows: pictures, words and legends as HTML. Knows nothing of Gradio."""
 
 from __future__ import annotations
 
+import base64
+import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
 from ura_hf import visualization
+from ura_hf.demo.analysis import Analysis
+from ura_hf.regions import Region
 from ura_hf.visualization import ColorMap, Float, Pixels
 
-PREVIEW_SIDE = 1024  # longest side of a picture on the page, pixels
-GRID_SIDE = 384  # shortest side of the picture of a feature grid, pixels
+MAP_SIDE = 384  # longer side of the small pictures, pixels
 RESIDUAL_SPAN = 4.0  # the residual picture runs from 0 to this many pixel thresholds
+EPISTEMIC_SPAN = 0.002  # nats at the end of the epistemic picture's scale; a trained perception has little of it
 MAX_ENTROPY = math.log(2)  # of a yes/no question, nats
+LISTED = 8  # regions in the table
+UNSURE = (0, "0, sure"), (100, "0.69, a coin toss")
+
+FIGURES: tuple[tuple[str, str, str, ColorMap, Sequence[tuple[float, str]]], ...] = (
+    (
+        "anomaly_map",
+        "Residual map",
+        "How far each place lies from what is normal there.",
+        "viridis",
+        ((0, "0"), (100 / RESIDUAL_SPAN, "1 threshold"), (100, f"{RESIDUAL_SPAN:g} or more")),
+    ),
+    (
+        "anomaly_probability",
+        "Probability",
+        "How likely the model holds each place to be anomalous.",
+        "inferno",
+        ((0, "0"), (50, "0.5"), (100, "1")),
+    ),
+    (
+        "total_uncertainty",
+        "Total uncertainty",
+        "How unsure it is whether a place is anomalous; in nats, as are its two parts.",
+        "cividis",
+        UNSURE,
+    ),
+    (
+        "aleatoric_uncertainty",
+        "Aleatoric part",
+        "The part that lies in the image: more training would not settle it.",
+        "cividis",
+        UNSURE,
+    ),
+    (
+        "epistemic_uncertainty",
+        "Epistemic part",
+        "The rest, which more training would settle. Its scale is much finer.",
+        "cividis",
+        ((0, "0"), (100, f"{EPISTEMIC_SPAN:g} or more")),
+    ),
+)
+"""Map of the pipeline, title, sentence, colours, and ticks of the legend as (per cent of the scale, text)."""
 
 
-@dataclass(frozen=True)
-class Report:
-    """What the page shows of one image; pictures are uint8 RGB, at most PREVIEW_SIDE on a side."""
-
-    summary: dict[str, Any]
-    """The numbers as JSON: `label`, `score` and `score_threshold` on the fixed 0-1 scale; `image_score`, `threshold` and
-    `pixel_threshold` raw; `anomalous_fraction` of the pixels; `image_size` as [height, width]."""
-    heatmap: Pixels
-    features: Pixels
-    restored: Pixels
-    residual: Pixels
-    uncertainty: Pixels
-    verdict: str
-    """HTML of the verdict card."""
+def overlay(found: Analysis, threshold: float, strength: float) -> Pixels:
+    """The image with its anomalies glowing, outlined and numbered, uint8 RGB of the size of `found.picture`."""
+    image = found.picture / np.float32(255)
+    glowing = visualization.overlay(image, found.map("score_map"), strength, threshold)
+    regions, labels = found.regions(threshold)
+    return number(visualization.outline(glowing, labels), labels, regions[:LISTED])
 
 
-def report(image: Float, prediction: Mapping[str, Any]) -> Report:
-    """Everything the page shows of one image.
-
-    `image` is float RGB (H, W, 3) in [0, 1]; `prediction` is the pipeline's dict with `return_features=True`, its maps (H, W).
-    """
-    score_map = np.asarray(prediction["score_map"])
-    features, restored = visualization.pca_colors(prediction["features"], prediction["restored_features"])
-    summary = {
-        "label": prediction["label"],
-        "score": float(prediction["score"]),
-        "score_threshold": visualization.THRESHOLD,
-        "image_score": float(prediction["image_score"]),
-        "threshold": float(prediction["threshold"]),
-        "pixel_threshold": float(prediction["pixel_threshold"]),
-        "anomalous_fraction": visualization.fraction_above(score_map),
-        "image_size": list(image.shape[:2]),
-    }
-    return Report(
-        summary=summary,
-        heatmap=visualization.overlay(_preview(image), _preview(score_map)),
-        features=visualization.enlarge_cells(features, GRID_SIDE),
-        restored=visualization.enlarge_cells(restored, GRID_SIDE),
-        residual=_picture(prediction["anomaly_map"], RESIDUAL_SPAN * summary["pixel_threshold"], "viridis"),
-        uncertainty=_picture(prediction["total_uncertainty"], MAX_ENTROPY, "cividis"),
-        verdict=verdict_html(summary),
-    )
+def number(picture: Pixels, labels: NDArray[np.int32], regions: Sequence[Region]) -> Pixels:
+    """The picture with the number of each region, from 1, beside its upper left corner."""
+    if not regions:
+        return picture
+    image = Image.fromarray(picture)
+    draw = ImageDraw.Draw(image)
+    font = ImageFont.load_default(size=max(14, round(max(picture.shape[:2]) / 40)))
+    for place in range(len(regions), 0, -1):
+        rows, columns = np.nonzero(labels == place)
+        left, top, right, bottom = draw.textbbox((0, 0), str(place), font=font, anchor="lt")
+        width, height = right - left + 10, bottom - top + 8
+        x = min(max(int(columns.min()) - width // 2, 0), max(picture.shape[1] - width, 0))
+        y = min(max(int(rows.min()) - height - 2, 0), max(picture.shape[0] - height, 0))
+        draw.rounded_rectangle((x, y, x + width, y + height), 4, fill=(16, 24, 40), outline=(255, 255, 255))
+        draw.text((x + 5, y + 4), str(place), font=font, anchor="lt", fill=(255, 255, 255))
+    return np.asarray(image)
 
 
 def verdict_html(summary: Mapping[str, Any]) -> str:
     """The verdict card: the verdict in words, the score against the threshold on the 0-1 scale, and what backs it."""
-    anomalous = summary["label"] == "anomalous"
     score, threshold = summary["score"], summary["score_threshold"]
-    shown = format_score(score)
-    words = (
-        ("Anomalous", "This part does not look like the good ones.")
-        if anomalous
-        else ("Normal", "This part looks like the good ones.")
-    )
-    where = f"{_format_share(summary['anomalous_fraction'])} above the pixel threshold."
-    return f"""<section class="verdict {"is-anomalous" if anomalous else "is-normal"}" aria-live="polite">
-<p class="verdict-word"><span aria-hidden="true">{"!" if anomalous else "&#10003;"}</span>{words[0]}</p>
-<p class="verdict-sentence">{words[1]}</p>
-<div class="scale" role="img" aria-label="Score {escape(shown)} on a scale from 0 to 1; the threshold is {threshold:g}">
-<div class="scale-bar"><i class="scale-threshold" style="left:{threshold:.0%}"></i>
+    shown, limit = format_score(score, threshold), f"{threshold:g}"
+    look, sign, word, sentence = _verdict(summary)
+    middle = max(14.0, min(86.0, 100 * threshold))  # the label stays clear of both ends
+    return f"""<section class="verdict {look}" aria-live="polite">
+<p class="verdict-word"><span aria-hidden="true">{sign}</span>{word}</p>
+<p class="verdict-sentence">{sentence}</p>
+<div class="scale" role="img" aria-label="Score {escape(shown)} on a scale from 0 to 1; the threshold is {limit}">
+<div class="scale-bar" style="--at:{threshold:.1%}"><i class="scale-threshold" style="left:{threshold:.1%}"></i>
 <i class="scale-score" style="left:{score:.2%}"></i></div>
-<div class="scale-ticks"><span style="left:0%">0</span><span style="left:{threshold:.0%}">{threshold:g} threshold</span>
+<div class="scale-ticks"><span style="left:0%">0</span><span style="left:{middle:.1f}%">{limit} threshold</span>
 <span style="left:100%">1</span></div></div>
-<p class="verdict-score">Score <b>{escape(shown)}</b>, threshold <b>{threshold:g}</b></p>
-<p class="verdict-detail">{where}</p></section>"""
+<p class="verdict-score">Score <b>{escape(shown)}</b>, threshold <b>{limit}</b></p>
+<p class="verdict-detail">{_format_share(summary["anomalous_fraction"])} above the threshold.
+Took {_format_time(summary["milliseconds"])} on {escape(summary["device"])}.</p></section>"""
+
+
+def _verdict(summary: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    """Class, sign, word and sentence of a verdict."""
+    if summary["of_another_kind"]:
+        name = escape(summary["checkpoint"])
+        return (
+            "is-unknown",
+            "?",
+            "Not a part this checkpoint knows",
+            f"Most of the image is unlike anything {name} was trained on, so the score below says little about "
+            "defects. Another part, camera or light does this: check the photo, or choose another checkpoint.",
+        )
+    count = len(summary["regions"])
+    if summary["label"] == "anomalous":
+        places = {0: "No single place stands out.", 1: "One place stands out."}.get(count, f"{count} places stand out.")
+        return "is-anomalous", "!", "Anomalous", f"This part does not look like the good ones. {places}"
+    doubt = " A place stands out, but not enough for a verdict." if count else ""
+    return "is-normal", "&#10003;", "Normal", f"This part looks like the good ones.{doubt}"
 
 
 def empty_html() -> str:
     """The verdict card before there is a verdict."""
     return """<section class="verdict is-empty" aria-live="polite"><p class="verdict-word">No verdict yet</p>
-<p class="verdict-sentence">Upload a photo of a part. The answer appears here.</p></section>"""
+<p class="verdict-sentence">Give a photo of a part: the answer appears here within a second or two.</p></section>"""
 
 
-def format_score(score: float) -> str:
-    """A score with three decimals, or with as many as it takes to show on which side of 0.5 it lies: 0.49996 -> "0.49996".
+def regions_html(summary: Mapping[str, Any]) -> str:
+    """The regions above the threshold as a table."""
+    regions = summary["regions"]
+    if not regions:
+        return '<p class="quiet">No place lies above the threshold, so there is nothing to list.</p>'
+    rows = []
+    for index, region in enumerate(regions[:LISTED], 1):
+        left, top, width, height = region["box"]
+        cells = (
+            f"{left}, {top}",
+            f"{width} &times; {height}",
+            f"{region['area']:,}".replace(",", "&#8239;"),
+            format_score(region["peak_score"], summary["score_threshold"]),
+            f"{region['uncertainty']:.2f}",
+        )
+        rows.append(f'<tr><th scope="row">{index}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>')
+    more = len(regions) - LISTED
+    rest = f'<p class="quiet">and {more} more with lower peaks, in the JSON below.</p>' if more > 0 else ""
+    return f"""<table class="regions"><caption>Places above the threshold, highest first</caption>
+<thead><tr><th scope="col">No.</th><th scope="col">left, top<small>px</small></th><th scope="col">size<small>px</small></th>
+<th scope="col">area<small>px&sup2;</small></th><th scope="col">peak<small>0-1</small></th>
+<th scope="col">doubt<small>nats</small></th></tr></thead><tbody>{"".join(rows)}</tbody></table>{rest}"""
+
+
+def heatmap_html(threshold: float) -> str:
+    """Caption and legend of the heatmap: clear up to the threshold, glowing above it."""
+    values = np.linspace(0, 1, 41)
+    colors, opacity = visualization.glow(values, threshold=threshold)
+    stops = [f"rgb({r} {g} {b} / {a:.3f}) {v:.1%}" for (r, g, b), a, v in zip(colors, opacity, values, strict=True)]
+    sentence = "Places that glow differ from good parts; a good part stays as it is. Drag the handle to compare."
+    return caption_html("", sentence, _legend(stops, [(0, "0"), (100 * threshold, f"{threshold:g}"), (100, "1")]))
+
+
+def maps_html(found: Analysis) -> str:
+    """The pictures behind the verdict, each with a fixed scale, a legend and one sentence."""
+    shared = '<p class="legend-note">Same colour in both = same features. The colours have no scale.</p>'
+    sharp = "image-rendering:pixelated"
+    seen = _figure("features", "Input features", "What the network sees in the image.", found.features, shared, sharp)
+    expected = _figure(
+        "restored",
+        "Restored features",
+        "The same places as they would look on a good part.",
+        found.restored,
+        shared,
+        sharp,
+    )
+    residual, *doubts = (_map_figure(found, *figure) for figure in FIGURES)
+    return f"""<div style="--aspect:{found.picture.shape[1]} / {found.picture.shape[0]}">
+<h2>What the model saw, and what normal would look like</h2>
+<div class="figures" style="--columns:3">{seen}{expected}{residual}</div>
+<h2>How sure it is</h2><div class="figures" style="--columns:4">{"".join(doubts)}</div></div>"""
+
+
+def _map_figure(
+    found: Analysis, name: str, title: str, sentence: str, cmap: ColorMap, ticks: Sequence[tuple[float, str]]
+) -> str:
+    longer = max(found.picture.shape[:2])
+    size = tuple(max(1, round(side * MAP_SIDE / longer)) for side in found.picture.shape[:2])
+    values, top = scaled_map(found, name, size)
+    picture = visualization.colorize(values, 0.0, top, cmap)
+    end = RESIDUAL_SPAN if name == "anomaly_map" else top
+    note = f" Highest value {values.max() / top * end:.2g}."
+    return _figure(name, title, sentence, picture, _legend(_stops(cmap), ticks), note=note)
+
+
+def scaled_map(found: Analysis, name: str, size: tuple[int, ...] | None = None) -> tuple[Float, float]:
+    """A map at a size (H, W), by default that of the picture, and the value at the end of its fixed scale."""
+    tops = {
+        "anomaly_map": RESIDUAL_SPAN * found.about["pixel_threshold"],
+        "score_map": 1.0,
+        "anomaly_probability": 1.0,
+        "epistemic_uncertainty": EPISTEMIC_SPAN,
+    }
+    return found.map(name, size), tops.get(name, MAX_ENTROPY)  # type: ignore[arg-type]
+
+
+def _figure(name: str, title: str, sentence: str, picture: Pixels, scale: str, style: str = "", note: str = "") -> str:
+    """A picture with its caption; the image travels in the page, so nothing is left on the server."""
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, "PNG")
+    source = base64.b64encode(stream.getvalue()).decode()
+    look = ' class="wide"' if name == "anomaly_map" else ""
+    text = f"{escape(title)}. {escape(sentence)}{note}"
+    return f"""<figure id="{name}"{look}><img src="data:image/png;base64,{source}" alt="{text}"
+style="aspect-ratio:var(--aspect);{style}"><figcaption>{caption_html(title, sentence, scale)}</figcaption></figure>"""
+
+
+def format_score(score: float, threshold: float = visualization.THRESHOLD) -> str:
+    """A score with three decimals, or with as many as show on which side of the threshold it lies: 0.49996 -> "0.49996".
 
     Scores that would round to the ends of the scale, which no score reaches, read "below 0.001" and "above 0.999".
     """
@@ -102,40 +232,15 @@ def format_score(score: float) -> str:
     if score > 0.999:
         return "above 0.999"
     digits = 3
-    while digits < 9 and score != 0.5 and float(f"{score:.{digits}f}") == 0.5:
+    while digits < 9 and score != threshold and float(f"{score:.{digits}f}") == threshold:
         digits += 1
     return f"{score:.{digits}f}"
 
 
 def caption_html(title: str, sentence: str, scale: str) -> str:
     """Heading, one plain sentence and legend of a picture; `scale` is HTML."""
-    return (
-        f'<div class="caption"><h3>{escape(title)}</h3><p>{escape(sentence)}</p><div class="legend">{scale}</div></div>'
-    )
-
-
-def heatmap_legend() -> str:
-    """Legend of the heatmap on the fixed 0-1 scale, HTML: clear up to 0.5, glowing above it."""
-    values = np.linspace(0, 1, 41)
-    colors, opacity = visualization.glow(values)
-    stops = [f"rgb({r} {g} {b} / {a:.3f}) {v:.1%}" for (r, g, b), a, v in zip(colors, opacity, values, strict=True)]
-    return _legend(stops, [(0, "0"), (50, "0.5 pixel threshold"), (100, "1")])
-
-
-def residual_legend() -> str:
-    """Legend of the residual picture in multiples of the pixel threshold, HTML."""
-    ticks = [(0, "0"), (100 / RESIDUAL_SPAN, "1 threshold"), (100, f"{RESIDUAL_SPAN:g} thresholds or more")]
-    return _legend(_stops("viridis"), ticks)
-
-
-def uncertainty_legend() -> str:
-    """Legend of the total uncertainty in nats, HTML."""
-    return _legend(_stops("cividis"), [(0, "0 nats, sure"), (100, "0.69 nats, a coin toss")])
-
-
-def features_legend() -> str:
-    """Legend of the two feature pictures, HTML: their colours are shared, not a scale of good and bad."""
-    return '<p class="legend-note">Same colour in both pictures = same features.</p>'
+    heading = f"<h3>{escape(title)}</h3>" if title else ""
+    return f'<div class="caption">{heading}<p>{escape(sentence)}</p><div class="legend">{scale}</div></div>'
 
 
 def _legend(stops: Sequence[str], ticks: Sequence[tuple[float, str]]) -> str:
@@ -154,17 +259,13 @@ def _stops(cmap: ColorMap) -> list[str]:
     return [f"rgb({r} {g} {b})" for r, g, b in colors]
 
 
-def _preview(picture: Float) -> Float:
-    return visualization.fit_within(picture, PREVIEW_SIDE)
-
-
-def _picture(values: Float, vmax: float, cmap: ColorMap) -> Pixels:
-    return visualization.colorize(_preview(np.asarray(values)), 0.0, vmax, cmap)
-
-
 def _format_share(fraction: float) -> str:
     """A share of the pixels in words that never round something down to nothing."""
     if fraction == 0:
         return "No pixel lies"
     percent = 100 * fraction
     return f"{percent:.1f} % of the pixels lie" if percent >= 0.1 else "Less than 0.1 % of the pixels lie"
+
+
+def _format_time(milliseconds: float) -> str:
+    return f"{milliseconds:.0f} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f} s"

@@ -1,0 +1,198 @@
+"""What each choice of the method gains: `python benchmarks/ablation.py`. One change from the defaults a row.
+
+A fifth of the good images of each data set is held out and gets artificial defects (`artificial.py`): what a user could
+choose settings on. Test figures stand beside them and chose nothing. Goes on where it stopped, on another machine too: finished
+rows are those in docs/results/ablation.json; --work holds checkpoints and cached features. `python benchmarks/render.py` renders
+the tables into docs/ablation.md. --steps shortens every training alike, and the table says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from artificial import write_held_out
+from detection import DATASETS, ROOT, WEIGHTS
+from runs import commit, part, read_runs, run_missing, slug, write_report
+
+from ura_hf import URANetConfig, URANetForAnomalyDetection, URANetImageProcessor
+from ura_hf.configuration_uranet import RESIDUALS
+from ura_hf.data.demo_parts import write_demo_data
+from ura_hf.data.folder import read_dataset
+from ura_hf.evaluation import evaluate
+from ura_hf.metrics import METRIC_KEYS
+from ura_hf.training import TrainingOptions, train
+
+RING = "drawn_ring"
+ALL = (RING, *DATASETS)
+KEY = ("row", "dataset", "seed", "steps")
+DEFAULTS, PLAIN = "defaults", "plain reconstruction (both, no normal tokens)"
+BATCHES = 8
+
+
+@dataclass(frozen=True)
+class Row:
+    """One change: config fields, a number of good images, and whether the defaults' checkpoint is only scored again."""
+
+    group: str
+    fields: dict[str, Any] = field(default_factory=dict)
+    limit: int | None = None
+    rescore: bool = False
+
+
+def _residuals(*names: str) -> Row:
+    return Row("residuals", {"residuals": dict.fromkeys(names, 1.0)}, rescore=True)
+
+
+OFF: dict[str, Any] = {"weigh_keys": False, "take_out_queries": False, "memory_tokens": 0}
+ROWS: dict[str, Row] = {
+    DEFAULTS: Row("defaults"),
+    **{
+        f"source: {s} only": Row("synthesis source", {"source_weights": {s: 1.0}}) for s in ("texture", "self", "noise")
+    },
+    **{f"masks: {m} only": Row("mask family", {"mask_weights": {m: 1.0}}) for m in ("large", "small", "thin")},
+    "deterministic perception": Row("perception", {"bayesian_perception": False}),
+    "no uncertainty in the suspicion": Row("perception", {"uncertainty_weight": 0.0}),
+    "keys not weighed": Row("restoration", {"weigh_keys": False}),
+    "queries not taken out": Row("restoration", {"take_out_queries": False}),
+    "no normal tokens": Row("restoration", {"memory_tokens": 0}),
+    PLAIN: Row("restoration", OFF),
+    "residual: restored l2": _residuals("restored_l2"),
+    "residual: restored direction": _residuals("restored_direction"),
+    "residual: restored l2 x direction": _residuals("restored_l2", "restored_direction"),
+    "residual: restored l2 x direction x probability": _residuals("restored_l2", "restored_direction", "probability"),
+    "residual: memory": _residuals("memory_l2"),
+    "residual: all alike": _residuals(*RESIDUALS),
+    "grid 16": Row("grid", {"grid_size": 16}),
+    "grid 64, tokens of 4x4": Row("grid", {"grid_size": 64, "patch_size": 4}),
+    **{f"{n} restoration blocks": Row("depth", {"num_hidden_layers": n}) for n in (1, 2, 8)},
+    "levels 2, 3": Row("levels", {"out_indices": [2, 3]}),
+    "levels 1, 2": Row("levels", {"out_indices": [1, 2]}),
+    **{f"level {n}": Row("levels", {"out_indices": [n]}) for n in (1, 2, 3)},
+    "image score: standard deviation": Row("image score", {"image_score": "std"}, rescore=True),
+    "image score: mean of the largest 1 %": Row("image score", {"image_score": "topk"}, rescore=True),
+    **{f"{n} good images": Row("good images", limit=n) for n in (5, 10, 50)},
+}
+
+
+def prepare(dataset: str, options: argparse.Namespace) -> tuple[Path, Path]:
+    """The category split for this work (`artificial.py`), made once, and the data set with the real test images."""
+    source = options.work / RING / "drawn" if dataset == RING else options.shared / DATASETS[dataset]
+    split, partial = options.work / dataset / "split", options.work / dataset / f"partial-{os.getpid()}"
+    if dataset == RING and not source.exists():
+        write_demo_data("ring", partial, train=200, good=40, each=15)
+        partial.rename(source)
+    if not split.exists():
+        write_held_out([sample.image for sample in read_dataset(source).train], partial, seed=0)
+        partial.rename(split)
+    return split, source
+
+
+def trained(name: str, dataset: str, seed: int, options: argparse.Namespace) -> Path:
+    """Folder of the row's checkpoint, trained where it is missing."""
+    output = options.work / dataset / slug((name, seed, options.steps))
+    if (output / "training.json").exists():
+        return output
+    row = ROWS[name]
+    settings = TrainingOptions(
+        data=prepare(dataset, options)[0],
+        output=output,
+        backbone_weights=options.shared / WEIGHTS,
+        textures=options.shared / "data/textures",
+        steps=options.steps,
+        seed=seed,
+        limit=row.limit,
+        cache=options.work / "features",
+    )
+    train(settings, URANetConfig(backbone="resnet18", **row.fields))
+    return output
+
+
+def run_one(name: str, dataset: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Train where the row asks for it, and score held-out and test images."""
+    row = ROWS[name]
+    split, source = prepare(dataset, options)
+    checkpoint = trained(DEFAULTS if row.rescore else name, dataset, seed, options)
+    config = URANetConfig.from_pretrained(checkpoint)
+    for key, value in (row.fields if row.rescore else {}).items():
+        setattr(config, key, value)
+    model = URANetForAnomalyDetection.from_pretrained(checkpoint, config=config).eval()
+    processor = URANetImageProcessor.from_pretrained(checkpoint)
+    result = {"row": name, "dataset": dataset, "seed": seed, "steps": options.steps, "commit": commit()}
+    for place, data in (("held_out", split), ("test", source)):
+        report = evaluate(model, processor, data, BATCHES)
+        types = {kind: {k: values[k] for k in METRIC_KEYS} for kind, values in report["per_type"].items()}
+        counts = {k: report[k] for k in ("n_normal", "n_anomalous")}
+        result[place] = {**{k: report[k] for k in METRIC_KEYS}, **counts, "per_type": types}
+    seconds = json.loads((checkpoint / "training.json").read_text())["cpu_seconds"]
+    return {**result, "train_cpu_seconds": None if row.rescore else seconds}
+
+
+def main() -> None:
+    """Run what is missing, and write the results after every row."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_places(parser, ROOT / "docs/results/ablation.json")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW", help="default: all")
+    parser.add_argument("--datasets", nargs="+", choices=ALL, default=list(ALL))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--jobs", type=int, default=1, help="rows at a time, which share the cores (default: 1)")
+    parser.add_argument("--redo", action="store_true", help="run the chosen rows anew")
+    parser.add_argument("--only", nargs=4, metavar=("ROW", "DATASET", "SEED", "STEPS"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.only:
+        name, dataset, seed, options.steps = (*options.only[:2], int(options.only[2]), int(options.only[3]))
+        result = run_one(name, dataset, seed, options)
+        part(options.work, (name, dataset, seed, options.steps)).write_text(json.dumps(result))
+        return
+    for row in ROWS.values():
+        URANetConfig(backbone="resnet18", **row.fields)  # a row that the config refuses stops the table at once
+    first = sorted(options.rows, key=lambda name: (ROWS[name].rescore, list(ROWS).index(name)))
+    wanted = [(r, d, s, options.steps) for s in options.seeds for d in options.datasets for r in first]
+    if options.redo:
+        forget(options, wanted)
+    missing = [key for key in wanted if key not in read_runs(options.output, KEY)]
+    for dataset in dict.fromkeys(key[1] for key in missing):
+        prepare(dataset, options)
+        for seed in {key[2] for key in missing if key[1] == dataset and ROWS[key[0]].rescore}:
+            trained(
+                DEFAULTS, dataset, seed, options
+            )  # what several rows score again is made before they run side by side
+
+    def add(key: tuple[Any, ...], run: dict[str, Any]) -> None:
+        write(options, read_runs(options.output, KEY) | {key: run})
+
+    passed = ["--shared", options.shared, "--work", options.work]
+    run_missing(__file__, missing, options.work, options.jobs, passed, add)
+
+
+def add_places(parser: argparse.ArgumentParser, output: Path) -> None:
+    """Options that say where things are and how long to train."""
+    shared = Path(os.environ.get("URA_HF_SHARED", ROOT.parent / "shared"))
+    parser.add_argument("--shared", type=Path, default=shared, help="folder with data/ and backbones/")
+    parser.add_argument("--work", type=Path, default=ROOT / "runs/ablation", help="checkpoints and features go there")
+    parser.add_argument("--output", type=Path, default=output)
+    parser.add_argument("--steps", type=int, default=800, help="of every training (default: %(default)s)")
+
+
+def forget(options: argparse.Namespace, keys: list[tuple[Any, ...]]) -> None:
+    """Drop rows from the results, and what would bring them back."""
+    for name, dataset, seed, steps in keys:
+        part(options.work, (name, dataset, seed, steps)).unlink(missing_ok=True)
+        shutil.rmtree(options.work / dataset / slug((name, seed, steps)), ignore_errors=True)
+    write(options, {key: run for key, run in read_runs(options.output, KEY).items() if key not in keys})
+
+
+def write(options: argparse.Namespace, found: dict[tuple[Any, ...], dict[str, Any]]) -> None:
+    """All rows in the order of the table."""
+    order = sorted(found, key=lambda key: (ALL.index(key[1]), list(ROWS).index(key[0]), key[2:]))
+    groups = {name: row.group for name, row in ROWS.items()}
+    write_report(options.output, {"groups": groups, "runs": [found[key] for key in order]})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""Markdown tables of detection, peers, backbones, ablation and the claim, from the results that their commands wrote."""
+
+from __future__ import annotations
+
+from ura_hf.data.demo_parts import LOGICAL
+
+COLUMNS = {
+    "image_auroc": "image AUROC",
+    "image_ap": "image AP",
+    "image_f1max": "image F1-max",
+    "pixel_auroc": "pixel AUROC",
+    "pixel_ap": "pixel AP",
+    "pixel_f1max": "pixel F1-max",
+    "aupro": "AUPRO",
+}
+
+
+def detection(report: dict) -> str:
+    """Markdown table of `benchmarks/detection.py`: mean over seeds, and largest minus smallest."""
+    runs = report["runs"]
+    seeds = sorted({run["seed"] for run in runs})
+    lines = ["| data | " + " | ".join(COLUMNS.values()) + " | training | peak memory |"]
+    lines.append("|---" * (len(COLUMNS) + 3) + "|")
+    for name, row in report["summary"].items():
+        cells = [f"{row[key]['mean']:.3f} (spread {row[key]['spread']:.3f})" for key in COLUMNS]
+        training, memory = row["train_seconds"]["mean"] / 60, row["peak_memory_gib"]["mean"]
+        lines.append(f"| {name} | " + " | ".join(cells) + f" | {training:.0f} min | {memory:.1f} GiB |")
+    first = runs[0]["training"]
+    note = (
+        f"Mean over seeds {', '.join(map(str, seeds))}; spread is largest minus smallest. ResNet-18, 256x256, last step, "
+        f"{first['hardware']}, {first['precision']}, torch {first['versions']['torch']}, {runs[-1]['date']}. "
+        "Command: `python benchmarks/detection.py`; data and settings: `docs/results/detection.json`."
+    )
+    return "\n".join([*lines, "", note])
+
+
+def peers(report: dict) -> str:
+    """Markdown tables of `benchmarks/peers.py`: the mean over the data sets, then each of them."""
+    head = [*COLUMNS.values(), "epochs", "train CPU s", "ms/image", "GiB"]
+    keys = ("train_cpu_seconds", "ms_per_image", "peak_memory_gib")
+    lines = []
+    places = ["mean", *(name for name in dict.fromkeys(run["dataset"] for run in report["runs"]))]
+    for place in places:
+        rows = {model: table[place] for model, table in report["summary"].items() if place in table}
+        if not rows:
+            continue
+        title = "Mean over the data sets" if place == "mean" else place
+        lines += [f"**{title}**", "", "| model | seeds | " + " | ".join(head) + " |", "|---" * (len(head) + 2) + "|"]
+        for model, row in rows.items():
+            cells = [f"{row[k]['mean']:.3f} ± {row[k]['spread'] / 2:.3f}" for k in COLUMNS]
+            cells.append(
+                _epochs([r for r in report["runs"] if r["model"] == model and place in ("mean", r["dataset"])])
+            )
+            cells += [f"{row[k]['mean']:.{1 if k == 'peak_memory_gib' else 0}f}" for k in keys]
+            lines.append(f"| {model} | {row['image_auroc']['seeds']} | " + " | ".join(cells) + " |")
+        lines.append("")
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    lines += [f"± is half of largest minus smallest over seeds. {report['hardware']}, {versions}, {report['date']}."]
+    lines += ["Settings that could favour one side:", "", *(f"- {note}" for note in report["notes"])]
+    return "\n".join(lines)
+
+
+def _epochs(runs: list[dict]) -> str:
+    """Fewest epochs that the budget left, of those documented; empty for what isn't trained by epochs."""
+    trained = [run["training"] for run in runs if "documented_epochs" in run["training"]]
+    if not trained:
+        return ""
+    fewest = min(trained, key=lambda training: training["epochs"])
+    return f"{fewest['epochs']:.0f} of {fewest['documented_epochs']}"
+
+
+def backbone(report: dict) -> str:
+    """Markdown table of `benchmarks/backbone.py`: figures of each backbone, its distance from the teacher, latency and size."""
+    names = {
+        "teacher": f"{report['teacher']} (teacher)",
+        "uranet-small": "uranet-small",
+        "untrained": "the same, untrained",
+    }
+    datasets = list(report["summary"]["teacher"])
+    head = [f"{name} {COLUMNS[key]}" for name in datasets for key in ("image_auroc", "pixel_auroc")]
+    lines = ["| backbone | " + " | ".join(head) + " | ms | times faster | parameters |", "|---" * (len(head) + 4) + "|"]
+    for row, label in names.items():
+        cells = []
+        for name in datasets:
+            for key in ("image_auroc", "pixel_auroc"):
+                figure = report["summary"].get(row, {}).get(name, {}).get(key)
+                away = f" ({figure['minus_teacher']:+.3f})" if figure and row != "teacher" else ""
+                cells.append(f"{figure['mean']:.3f}{away}" if figure else "not yet")
+        speed = report["latency"][row]
+        cells += [f"{speed['median_ms']:.1f}", f"{speed['teacher_median_over_this']:.1f}"]
+        lines.append(f"| {label} | " + " | ".join(cells) + f" | {report['parameters'][row] / 1e6:.2f} M |")
+    seeds = sorted({run["seed"] for run in report["runs"]})
+    note = (
+        f"In brackets: minus the teacher. Seeds {', '.join(map(str, seeds))}; ms: median of one 256x256 image through the "
+        f"backbone alone, {report['latency']['threads']} threads, {report['hardware']}, torch {report['torch']}, "
+        f"{report['date']}. Command: `{report['command']}`; all metrics and settings: `docs/results/backbone.json`. "
+        f"The file of uranet-small has {report['file_bytes'] / 1e6:.2f} MB."
+    )
+    return "\n".join([*lines, "", note])
+
+
+SHOWN = ("image_auroc", "pixel_auroc", "pixel_ap")
+
+
+def _cells(row: dict) -> list[str]:
+    return ["-" if row[key] is None else f"{row[key]:.3f}" for key in SHOWN]
+
+
+def _mean(rows: list[dict]) -> dict:
+    """Mean of the shown metrics; None where a row lacks one."""
+    columns = {key: [row[key] for row in rows] for key in SHOWN}
+    return {key: None if None in values else sum(values) / len(values) for key, values in columns.items()}
+
+
+def demo(report: dict) -> str:
+    """Markdown table of one kind of `benchmarks/demo.py`: every defect type, the logical ones named so."""
+    lines = ["| type | image AUROC | pixel AUROC | pixel AP | AUPRO |", "|---" * 5 + "|"]
+    for name, row in {"all": report, **report["per_type"]}.items():
+        label = f"{name} (logical)" if name in LOGICAL else name
+        cells = [f"{row[key]:.3f}" for key in ("image_auroc", "pixel_auroc", "pixel_ap", "aupro")]
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    at, training = report["at_threshold"], report["training"]
+    note = (
+        f"{report['n_normal']} good and {report['n_anomalous']} defective drawings not seen in training; at the calibrated "
+        f"threshold {at['false_alarm_rate']:.1%} false alarms and {at['miss_rate']:.1%} misses. Checkpoint of "
+        f"{report['checkpoint_bytes'] / 1e6:.1f} MB, seed {training['seed']}, trained in {training['seconds'] / 60:.0f} min on "
+        f"{training['hardware']}, {report['date']}. Command: `{report['command']}`."
+    )
+    return "\n".join([*lines, "", note])
+
+
+def ablation(report: dict) -> str:
+    """Markdown tables of `benchmarks/ablation.py`: each data set, and the mean over them of the rows that all of them have."""
+    runs = report["runs"]
+    datasets = list(dict.fromkeys(run["dataset"] for run in runs))
+    head = ["change", "training", *(f"held-out: {COLUMNS[k]}" for k in SHOWN), *(f"test: {COLUMNS[k]}" for k in SHOWN)]
+    lines = []
+    for steps in dict.fromkeys(run["steps"] for run in runs):
+        for place in ["mean", *datasets] if len(datasets) > 1 else datasets:
+            table = []
+            for name, group in report["groups"].items():
+                own = [r for r in runs if r["row"] == name and r["steps"] == steps and place in ("mean", r["dataset"])]
+                if own and (place != "mean" or {r["dataset"] for r in own} == set(datasets)):
+                    cells = [*_cells(_mean([r["held_out"] for r in own])), *_cells(_mean([r["test"] for r in own]))]
+                    spent = [r["train_cpu_seconds"] for r in own]
+                    cost = "none" if None in spent else f"{sum(spent) / len(spent):.0f} CPU s"
+                    title = name if name == group else f"{group}: {name.split(': ')[-1]}"
+                    table.append(f"| {title} | {cost} | " + " | ".join(cells) + " |")
+            if table:
+                title = "Mean over the data sets" if place == "mean" else place
+                lines += [f"**{title}, {steps} steps**", "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+                lines += [*table, ""]
+    seeds = ", ".join(map(str, sorted({run["seed"] for run in runs})))
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    lines.append(f"Seeds {seeds}. {report['hardware']}, {versions}, {report['date']}. Command: `{report['command']}`.")
+    return "\n".join(lines)
+
+
+def claim(report: dict) -> str:
+    """Markdown table of `benchmarks/claim.py`."""
+    lines = ["| data | artificial anomalies | inside: URA-Net | inside: plain | outside: URA-Net | outside: plain |"]
+    lines.append("|---" * 6 + "|")
+    for run in report["runs"]:
+        for kind, title in (("synthesis", "of the training synthesis"), ("drawn", "drawn into the image")):
+            values = [run[kind][model][where] for where in ("inside", "outside") for model in ("uranet", "plain")]
+            lines.append(f"| {run['dataset']} | {title} | " + " | ".join(f"{value:.3f}" for value in values) + " |")
+    first = report["runs"][0]
+    lines += ["", f"{first['steps']} steps, {report['hardware']}, {report['date']}. Command: `{report['command']}`."]
+    return "\n".join(lines)
+
+
+SMALL_TYPES = (("magnetic_tile", "blowhole"), ("magnetic_tile", "crack"), ("pill", "crack"), ("pill", "scratch"))
+
+
+def small_types(report: dict) -> str:
+    """Markdown table of the small defects in a report of `benchmarks/peers.py`."""
+    found = [(d, t) for d, t in SMALL_TYPES if any(r["dataset"] == d and t in r["per_type"] for r in report["runs"])]
+    lines = ["| model | " + " | ".join(f"{dataset} {kind}" for dataset, kind in found) + " |"]
+    lines.append("|---" * (len(found) + 1) + "|")
+    for model in dict.fromkeys(run["model"] for run in report["runs"]):
+        cells = []
+        for dataset, kind in found:
+            rows = [r["per_type"][kind] for r in report["runs"] if (r["model"], r["dataset"]) == (model, dataset)]
+            cells.append(" / ".join(_cells(_mean(rows))) if rows else "-")
+        lines.append(f"| {model} | " + " | ".join(cells) + " |")
+    return "\n".join(
+        [*lines, "", "Image AUROC / pixel AUROC / pixel AP of the type against all good test images, mean over seeds."]
+    )

@@ -1,0 +1,148 @@
+"""Files that are hardly images: a clear sentence or a right answer each, never a path of the server; nothing is left behind."""
+
+from __future__ import annotations
+
+import io
+import os
+import urllib.request
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pytest
+from browser import serve
+from gradio_client import Client, handle_file
+from PIL import Image
+
+from ura_hf.data.demo_parts import demo_image
+from ura_hf.hub import load_detector
+
+
+@pytest.fixture(scope="module")
+def temporary(tmp_path_factory):
+    """The folder for the server's temporary files."""
+    return tmp_path_factory.mktemp("server")
+
+
+@pytest.fixture(scope="module")
+def address(temporary):
+    environment = {**os.environ, "TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}
+    environment.pop("GRADIO_TEMP_DIR", None)
+    with serve(env=environment) as url:
+        yield url
+    assert [path for path in temporary.rglob("*") if path.is_file()] == []  # nothing is left when it stops
+
+
+@pytest.fixture(scope="module")
+def client(address):
+    return Client(address, verbose=False)
+
+
+@pytest.fixture(scope="module")
+def ring():
+    return Image.fromarray(demo_image("ring", 50_001, "scratch")[0])
+
+
+def check(client: Client, path: Path) -> dict:
+    return client.predict(handle_file(str(path)), api_name="/detect")
+
+
+def png_bytes(image: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def bad(kind: str, ring: Image.Image) -> bytes:
+    if kind == "text":
+        return b"This is no picture.\n" * 40
+    if kind == "empty":
+        return b""
+    if kind == "truncated":
+        stream = io.BytesIO()
+        ring.save(stream, "JPEG", quality=95)
+        return stream.getvalue()[:3000]
+    if kind == "svg":
+        return b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>'
+    side = (20_000, 18_000) if kind == "huge" else (6000, 5000)
+    return png_bytes(Image.new("1", side))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "said"),
+    [
+        ("text", "text.png", "not an image that can be read: text.png"),
+        ("empty", "empty.png", "empty"),
+        ("truncated", "cut.jpg", "truncated or damaged: cut.jpg"),
+        ("svg", "drawing.svg", "not an image that can be read: drawing.svg"),
+        ("huge", "huge.png", "too large: huge.png"),
+        ("large", "large.png", "6000x5000 pixels, but at most 25 megapixels"),
+    ],
+)
+def test_a_clear_sentence(client, ring, tmp_path, temporary, kind, name, said):
+    (tmp_path / name).write_bytes(bad(kind, ring))
+    with pytest.raises(Exception, match="image") as caught:
+        check(client, tmp_path / name)
+    message = str(caught.value)
+    assert said in message and str(temporary) not in message and "Traceback" not in message and "/tmp" not in message
+
+
+def test_sixteen_bits_animation_and_one_pixel(client, ring, tmp_path):
+    """A 16-bit TIFF answers as the same picture in 8 bits, an animated GIF as its first frame; one pixel gets an answer."""
+    grey = ring.convert("L")
+    Image.fromarray(np.asarray(grey).astype(np.uint16) * 257).save(tmp_path / "deep.tif")
+    grey.save(tmp_path / "grey.png")
+    assert check(client, tmp_path / "deep.tif")["score"] == pytest.approx(check(client, tmp_path / "grey.png")["score"])
+    frames = [ring.convert("P"), Image.new("P", ring.size)]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / "still.png")
+    moving, still = check(client, tmp_path / "moving.gif"), check(client, tmp_path / "still.png")
+    assert moving["score"] == pytest.approx(still["score"])
+    Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
+    dot = check(client, tmp_path / "dot.png")
+    assert dot["image_size"] == [1, 1] and 0 < dot["score"] < 1
+
+
+def test_the_answer_is_that_of_the_pipeline(client, ring, tmp_path):
+    ring.save(tmp_path / "ring.png")
+    expected = load_detector("uranet-demo-ring")(str(tmp_path / "ring.png"))
+    assert check(client, tmp_path / "ring.png")["score"] == pytest.approx(expected["score"], rel=1e-4)
+
+
+def test_a_path_in_a_file_name_stays_inside(address, client, ring, temporary):
+    """An upload named like a path of the server is stored under its last part alone."""
+    boundary = uuid.uuid4().hex
+    body = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="../../../evil.png"\r\n'
+        "Content-Type: image/png\r\n\r\n"
+    ).encode() + png_bytes(ring)
+    request = urllib.request.Request(
+        f"{address}gradio_api/upload",
+        body + f"\r\n--{boundary}--\r\n".encode(),
+        {"Content-Type": f"multipart/form-data; boundary={boundary}"},
+    )
+    urllib.request.urlopen(request, timeout=60).close()
+    stored = list(temporary.rglob("*evil*"))
+    assert stored and all("uranet-page-" in str(path.parent) for path in stored)
+    assert not list(temporary.parent.glob("evil*"))
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "app.py"])
+def test_a_file_of_the_server_is_not_read(client, path):
+    with pytest.raises(Exception, match=r".") as caught:
+        client.predict({"path": path, "meta": {"_type": "gradio.FileData"}}, api_name="/detect")
+    assert "root:" not in str(caught.value)
+
+
+@pytest.mark.parametrize("threshold", [0, 1, 7])
+def test_a_threshold_off_the_scale(client, ring, tmp_path, threshold):
+    ring.save(tmp_path / "ring.png")
+    with pytest.raises(Exception, match=r"between 0 and 1|minimum|maximum"):
+        client.predict(handle_file(str(tmp_path / "ring.png")), threshold=threshold, api_name="/detect")
+
+
+def test_a_checkpoint_that_is_a_path(client, ring, tmp_path, temporary):
+    ring.save(tmp_path / "ring.png")
+    with pytest.raises(Exception, match="not the name of a checkpoint") as caught:
+        client.predict(handle_file(str(tmp_path / "ring.png")), str(Path.cwd()), api_name="/detect")
+    assert str(Path.cwd()) not in str(caught.value)

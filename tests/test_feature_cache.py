@@ -1,0 +1,35 @@
+"""Features kept on disk: found again for the same images, made anew for anything else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from ura_hf.backbone import Backbone
+from ura_hf.data.folder import list_images
+from ura_hf.feature_cache import cached_features
+from ura_hf.image_processing_uranet import URANetImageProcessor
+
+
+@pytest.fixture
+def backbone():
+    torch.manual_seed(0)
+    return Backbone("resnet18", (1, 2), 8)
+
+
+def test_the_folder_is_used_again_and_tells_settings_apart(backbone, category, tmp_path):
+    """Other levels of the same network have the same weights and other features."""
+    images = list_images(category / "train/good")[:3]
+    processor = URANetImageProcessor(size={"height": 64, "width": 64})
+    first = cached_features(images, backbone, processor, tmp_path, "training")
+    (file,) = tmp_path.iterdir()
+    written = file.stat().st_mtime_ns
+    assert np.array_equal(cached_features(images, backbone, processor, tmp_path, "training"), first)
+    assert [f.stat().st_mtime_ns for f in tmp_path.iterdir()] == [written]
+    other = Backbone("resnet18", (2,), 8)
+    other.cnn.load_state_dict(backbone.cnn.state_dict())
+    found = cached_features(images, other, processor, tmp_path, "training")
+    assert found.shape[1] == 128 and np.array_equal(found, first[:, 64:])
+    assert cached_features(images[:2], backbone, processor, tmp_path, "training").shape[0] == 2
+    assert len(list(tmp_path.iterdir())) == 3

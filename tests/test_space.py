@@ -1,0 +1,40 @@
+"""The front matter of the README, with which the repository is a Space; and its GPU decorator."""
+
+from __future__ import annotations
+
+import types
+
+import gradio
+from conftest import ROOT
+from huggingface_hub import metadata_load
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+COLORS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
+
+
+def test_the_front_matter_describes_a_space_that_can_start():
+    found = metadata_load(ROOT / "README.md")
+    assert found["sdk"] == "gradio" and (ROOT / found["app_file"]).is_file()
+    requirements = map(Requirement, (ROOT / "requirements.txt").read_text().splitlines())
+    allowed = next(requirement.specifier for requirement in requirements if requirement.name == "gradio")
+    assert found["sdk_version"] in allowed and Version(found["sdk_version"]).major == Version(gradio.__version__).major
+    assert isinstance(found["python_version"], str) and Version(found["python_version"]) >= Version("3.11")
+    assert {found["colorFrom"], found["colorTo"]} <= COLORS and len(found["short_description"]) <= 60
+    assert found["license"] == "apache-2.0" and found["title"] and found["emoji"]
+
+
+def test_a_space_with_a_gpu_asks_for_a_few_seconds(monkeypatch):
+    asked = []
+
+    def gpu(duration):
+        asked.append(duration)
+        return lambda function: function
+
+    from ura_hf.demo import detect, shared
+
+    monkeypatch.setattr(shared, "SPACES", types.SimpleNamespace(GPU=gpu))
+    assert shared.on_gpu(detect.GPU_SECONDS)(len) is len
+    assert asked == [detect.GPU_SECONDS] and asked[0] <= 10
+    monkeypatch.setattr(shared, "SPACES", None)
+    assert shared.on_gpu(5)(len) is len and asked == [detect.GPU_SECONDS]

@@ -1,0 +1,85 @@
+"""Teaching from photos: a checkpoint that loads and detects, an honest rate, nothing left of a run that fails or is cancelled."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ura_hf import UserError, teaching
+from ura_hf.archives import Upload
+from ura_hf.data.demo_parts import demo_image
+from ura_hf.hub import load_detector
+from ura_hf.progress import Cancelled
+from ura_hf.teaching import FalseAlarms, teach, write_checkpoint_zip
+
+QUICK = {"image_size": 64, "grid_size": 8, "hidden_size": 32, "num_attention_heads": 2, "memory_cells": 128}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """The settings of the page at a size that trains in seconds."""
+    monkeypatch.setattr(teaching, "CONFIG", {**teaching.CONFIG, **QUICK})
+    monkeypatch.setattr(teaching, "OPTIONS", {**teaching.OPTIONS, "steps": 20, "batch_size": 4})
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> list[Upload]:
+    """Twelve rings in two folders that share file names, one without a known suffix, as uploads come."""
+    folder = tmp_path_factory.mktemp("uploads")
+    uploads = []
+    for index in range(12):
+        path = folder / str(index % 2) / (f"{index // 2}.png" if index else "ring.photo")
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(demo_image("ring", 800 + index, side=96)[0]).save(path, "PNG")
+        uploads.append(Upload(path.name, path))
+    return uploads
+
+
+def test_a_taught_checkpoint_detects_and_travels_as_a_zip(photos, tmp_path):
+    heard = []
+    taught = teach(photos, tmp_path / "ring", lambda *event: heard.append(event))
+    assert taught.record["images"] == {"fitted": 8, "held_out": 4}
+    assert taught.false_alarms == FalseAlarms.of(4, 0.05) and taught.false_alarms.is_bound
+    assert {event[0] for event in heard} >= {"training", "calibration"}
+    write_checkpoint_zip(taught.folder, "my-ring", tmp_path / "my-ring.zip")
+    with zipfile.ZipFile(tmp_path / "my-ring.zip") as archive:
+        archive.extractall(tmp_path / "elsewhere")
+        everything = b"".join(archive.read(name) for name in archive.namelist() if not name.endswith("safetensors"))
+    assert b"/tmp" not in everything and str(tmp_path).encode() not in everything
+    assert b"my-ring" in (tmp_path / "elsewhere/my-ring/README.md").read_bytes()
+    spoilt = demo_image("ring", 830, side=96)[0].copy()
+    spoilt[30:60, 50:80] = (220, 30, 30)
+    found, here = load_detector(tmp_path / "elsewhere/my-ring")(spoilt), load_detector(taught.folder)(spoilt)
+    assert found["label"] == "anomalous" and np.array_equal(found["anomaly_map"], here["anomaly_map"])
+    assert json.loads((taught.folder / "training.json").read_text())["options"]["data"] == "photos"
+
+
+@pytest.mark.parametrize("stage", ["training features", "training"])
+def test_nothing_is_left_of_a_cancelled_run(photos, tmp_path, stage):
+    def stop(now, done, total, losses=None):
+        if now == stage:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        teach(photos, tmp_path / "ring", stop)
+    assert not (tmp_path / "ring").exists()
+
+
+def test_wrong_photos_are_said(photos, tmp_path):
+    with pytest.raises(UserError, match="10 to 300 photos of good parts are needed, but got 3: add more"):
+        teach(photos[:3], tmp_path / "few")
+    (tmp_path / "text.png").write_bytes(b"text")
+    with pytest.raises(UserError, match="not an image"):
+        teach([*photos, Upload("text.png", tmp_path / "text.png")], tmp_path / "bad")
+    assert not (tmp_path / "bad").exists()
+
+
+def test_the_rate_is_told_in_a_sentence():
+    few, many = FalseAlarms.of(9, 0.05), FalseAlarms.of(99, 0.05)
+    assert few.sentence().startswith("Expect at most 10 % of good parts to be called anomalous, 0 % to 28 %")
+    assert many.sentence().startswith("Expect 5.0 % of good parts") and not many.is_bound
+    assert "99 photos kept from training" in many.sentence()

@@ -1,0 +1,187 @@
+"""What the page keeps of one checked image, so that threshold, pictures and downloads need no second inference."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from ura_hf.demo.store import Detectors
+from ura_hf.errors import UserError
+from ura_hf.image_processing_uranet import URANetImageProcessor
+from ura_hf.images import load_image
+from ura_hf.pipeline import MAPS, URANetPipeline
+from ura_hf.regions import Region, find_regions, is_of_another_kind
+from ura_hf.visualization import THRESHOLD, Float, Pixels, fit_within, fraction_above, pca_colors, to_pixels
+
+PICTURE_SIDES = (1024, 640)  # longest and shortest that the longer side of a picture gets on the page, pixels
+MOST_REGIONS = 100  # that are listed
+KEPT = 200  # analyses on disk, of a few megabytes each
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """One image as one checkpoint sees it. Maps are float32 (S, S), in the geometry of the network's input."""
+
+    about: dict[str, Any]
+    """`checkpoint`, `file`, `image_size` as [height, width], raw `image_score`, `threshold` and `pixel_threshold`,
+    `device`, `milliseconds`, and the fields of the image processor as `processor`."""
+    picture: Pixels
+    """The image, RGB (h, w, 3), its longer side from 640 to 1024 pixels."""
+    features: Pixels
+    """Input features in PCA colours, RGB (G, G, 3)."""
+    restored: Pixels
+    """Restored features in the same colours."""
+    maps: dict[str, NDArray[np.float32]]
+
+    def map(self, name: str, size: tuple[int, int] | None = None) -> NDArray[np.float32]:
+        """A map of the pipeline by name in the geometry of the image, (H, W) = `size`, by default that of `picture`."""
+        processor = URANetImageProcessor.from_dict(self.about["processor"])
+        size = size or self.picture.shape[:2]  # type: ignore[assignment]
+        return processor.restore_geometry(torch.from_numpy(self.maps[name])[None], [size])[0].numpy()  # type: ignore[list-item]
+
+    def regions(self, threshold: float) -> tuple[list[Region], NDArray[np.int32]]:
+        """As `find_regions` on the maps at the size of `picture`; boxes and areas in pixels of the image that came in."""
+        maps = self.map("score_map"), self.map("total_uncertainty")
+        return find_regions(*maps, threshold, tuple(self.about["image_size"]))  # type: ignore[arg-type]
+
+    def summary(self, threshold: float = THRESHOLD) -> dict[str, Any]:
+        """The result as JSON.
+
+        `label` normal or anomalous; `score` on the fixed 0-1 scale against `score_threshold`; `of_another_kind`: most of the
+        image is unlike anything the checkpoint was trained on; `regions` with `box` [left, top, width, height] and `area`
+        in pixels, `peak_score`, mean `uncertainty` in nats; `anomalous_fraction` of the pixels; `image_score`,
+        `threshold` and `pixel_threshold` raw; `image_size` [height, width]; `device`; `milliseconds` of the inference.
+        """
+        about = {key: value for key, value in self.about.items() if key != "processor"}
+        score = about["image_score"] / (about["image_score"] + about["threshold"])
+        score_map = self.map("score_map")
+        regions, _ = self.regions(threshold)
+        return {
+            "label": "anomalous" if score > threshold else "normal",
+            "score": score,
+            "score_threshold": threshold,
+            "of_another_kind": is_of_another_kind(score_map),
+            "anomalous_fraction": fraction_above(score_map, threshold),
+            "regions": [asdict(region) for region in regions[:MOST_REGIONS]],
+            **about,
+        }
+
+
+def analyse(detector: URANetPipeline, path: str, checkpoint: str) -> Analysis:
+    """Check the image in a file with the detector of a checkpoint.
+
+    Raises:
+        UserError: The file is not an image that can be read.
+    """
+    processor = detector.image_processor
+    started = time.perf_counter()
+    output = detector.forward(detector.preprocess(path))
+    milliseconds = 1000 * (time.perf_counter() - started)
+    config = detector.model.config
+    features, restored = (output[name][0].float().cpu().numpy() for name in ("features", "restored_features"))
+    colors, restored_colors = pca_colors(features, restored)
+    about = {
+        "checkpoint": checkpoint,
+        "file": Path(path).name,
+        "image_size": output["original_sizes"][0].tolist(),
+        "image_score": float(output["image_score"][0]),
+        "threshold": float(config.image_threshold),
+        "pixel_threshold": float(config.pixel_threshold),
+        "device": _device(detector.device),
+        "milliseconds": round(milliseconds, 1),
+        "processor": json.loads(processor.to_json_string()),
+    }
+    maps = {name: output[name][0].float().cpu().numpy() for name in MAPS}
+    image: Float = load_image(path, max_value=processor.max_value)
+    return Analysis(about, to_pixels(fit_within(image, *PICTURE_SIDES)), colors, restored_colors, maps)
+
+
+def _device(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, half precision"
+    return f"CPU, {torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}"
+
+
+class Shelf:
+    """Analyses on disk under the digest of image and checkpoint; the oldest leave when there are more than `kept`.
+
+    The same image and checkpoint give the same maps, so what was checked once, an example above all, is not computed again.
+    """
+
+    def __init__(self, folder: Path, store: Detectors, infer: Callable[[str, str], Analysis], kept: int = KEPT) -> None:
+        self.folder, self.store, self.infer, self.kept = folder, store, infer, kept
+        self.files: set[str] = set()
+        """Paths of the files, for Gradio's own removal of what is old."""
+        self._lock = threading.Lock()
+
+    def check(self, image: str, checkpoint: str) -> tuple[str, Analysis]:
+        """The key and the analysis of an uploaded file, computed unless it is here.
+
+        Raises:
+            UserError: There is no such checkpoint, or the image can't be read.
+        """
+        digest = hashlib.sha256(f"{checkpoint}\n{self.store.folder(checkpoint)}\n{Path(image).name}\n".encode())
+        digest.update(Path(image).read_bytes())
+        key = digest.hexdigest()[:32]
+        if (known := self.find(key)) is not None:
+            return key, known
+        self.store.get(checkpoint)  # a process of ZeroGPU inherits what is loaded here
+        found = self.infer(image, checkpoint)
+        self._keep(key, found)
+        return key, found
+
+    def get(self, key: str | None) -> Analysis:
+        """The analysis under a key.
+
+        Raises:
+            UserError: It was removed.
+        """
+        found = self.find(key) if key else None
+        if found is None:
+            raise UserError("The result of this image is no longer kept: check the image again.")
+        return found
+
+    def find(self, key: str) -> Analysis | None:
+        """The analysis under a key, None where there is none."""
+        try:
+            with np.load(self.folder / f"{key}.npz", allow_pickle=False) as file:
+                picture = np.asarray(Image.open(io.BytesIO(file["picture"].tobytes())))
+                maps = dict(zip(MAPS, file["maps"], strict=True))
+                return Analysis(json.loads(str(file["about"])), picture, file["features"], file["restored"], maps)
+        except FileNotFoundError:
+            return None
+
+    def _keep(self, key: str, found: Analysis) -> None:
+        picture = io.BytesIO()
+        Image.fromarray(found.picture).save(picture, "PNG", compress_level=1)
+        path = self.folder / f"{key}.npz"
+        unfinished = path.with_suffix(f".{threading.get_ident()}.tmp")
+        with unfinished.open("wb") as stream:
+            np.savez(
+                stream,
+                about=json.dumps(found.about),
+                picture=np.frombuffer(picture.getvalue(), np.uint8),
+                features=found.features,
+                restored=found.restored,
+                maps=np.stack([found.maps[name] for name in MAPS]),
+            )
+        os.replace(unfinished, path)
+        with self._lock:
+            self.files.add(str(path))
+            kept = sorted(self.folder.glob("*.npz"), key=lambda file: file.stat().st_mtime)
+            for old in kept[: -self.kept]:
+                old.unlink(missing_ok=True)
+                self.files.discard(str(old))

@@ -1,0 +1,36 @@
+"""Looks of the tabs with long jobs: progress cards, notes, the table of metrics."""
+
+from __future__ import annotations
+
+JOBS_CSS = """
+.job { border: 1px solid var(--border-color-primary); border-left: 6px solid var(--tone); border-radius: 10px;
+  padding: .8rem 1.1rem .9rem; background: var(--block-background-fill); --tone: var(--body-text-color-subdued); }
+.job:not(.is-note) { --tone: var(--color-accent); }
+.job.good { --tone: var(--good); }
+.job.bad { --tone: var(--bad); }
+.job p { margin: 0; overflow-wrap: anywhere; }
+.job .job-words { font-size: 1.08rem; line-height: 1.4; font-weight: 650; color: var(--body-text-color); }
+.job .job-detail { font-size: .9rem; line-height: 1.45; margin-top: .2rem; color: var(--body-text-color-subdued);
+  font-variant-numeric: tabular-nums; }
+.job-bar { height: 10px; border-radius: 5px; margin: .6rem 0 .35rem; overflow: hidden; background: var(--border-color-primary); }
+.job-bar i { display: block; height: 100%; border-radius: 5px; background: var(--color-accent); transition: width .4s linear; }
+.gradio-container .hint { font-size: .88rem; line-height: 1.5; margin: .1rem 0 0; color: var(--body-text-color-subdued); }
+.hint code { font-size: .82rem; white-space: nowrap; }
+
+:is(#batch-gallery, #teach-pictures) .grid-wrap { max-height: none; }
+
+.metrics { overflow-x: auto; }
+.gradio-container .metrics table { width: 100%; max-width: 46rem; border-collapse: collapse; margin: .3rem 0 .8rem; border: 0;
+  font-size: .92rem; font-variant-numeric: tabular-nums; }
+.gradio-container .metrics tr { border: 0; background: none; }
+.gradio-container .metrics :is(th, td) { border: 0; border-bottom: 1px solid var(--border-color-primary); padding: .38rem .6rem;
+  text-align: right; font-weight: 400; }
+.gradio-container .metrics th:first-child { text-align: left; }
+.gradio-container .metrics thead th { font-weight: 650; overflow-wrap: anywhere; }
+.gradio-container .metrics .group th { font-weight: 650; padding-top: 1rem; }
+.gradio-container .metrics b { font-weight: 700; color: var(--good); }
+
+@media (max-width: 720px) {
+  .gradio-container .metrics :is(th, td) { padding: .34rem .3rem; font-size: .84rem; }
+}
+"""

@@ -1,0 +1,76 @@
+"""What of a detector is measured and not trained: its memories, the reliability of its residuals and its thresholds."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import calibration
+from .memory import greedy_coreset
+from .modeling_uranet import URANetForAnomalyDetection
+from .progress import Progress, silent
+from .restoration import to_tokens
+from .trainer import FeatureBatches
+
+MAX_CANDIDATES = 300_000  # vectors that a coreset is chosen from; of larger sets, random ones of every image
+
+
+@torch.no_grad()
+def fill_memories(
+    model: URANetForAnomalyDetection, batches: FeatureBatches, seed: int, progress: Progress = silent
+) -> None:
+    """Store coresets of the training images: k x k tokens for restoration attention, deep cells for the residual to memory."""
+    uranet = model.uranet
+    rows = np.random.default_rng(seed).permutation(batches.rows).tolist()
+    patch = uranet.restoration.patch_size
+
+    def tokens(features: Tensor) -> Tensor:
+        return to_tokens(features, patch)[0]
+
+    def deep_cells(features: Tensor) -> Tensor:
+        return model.backbone.deep(features.to(model.backbone.mean.device)).cpu()[0].flatten(1).T
+
+    stores = (
+        (uranet.restoration.memory, tokens, (model.config.grid_size // patch) ** 2),
+        (uranet.memory.cells, deep_cells, model.config.grid_size**2),
+    )
+    for done, (store, vectors, count) in enumerate(stores):
+        progress("memory", done, len(stores))
+        if len(store) == 0:
+            continue
+        draw = np.random.default_rng(seed)
+        kept = max(1, min(count, MAX_CANDIDATES // len(rows)))
+        picks = [np.sort(draw.permutation(count)[:kept]) for _ in rows]
+        candidates = (vectors(batches.features_of([row]))[pick] for row, pick in zip(rows, picks, strict=True))
+        chosen = greedy_coreset(candidates, len(store), torch.Generator().manual_seed(seed)).tolist()
+        by_image: dict[int, list[int]] = {}
+        for slot in range(len(store)):  # a set smaller than the memory is repeated
+            by_image.setdefault(chosen[slot % len(chosen)] // kept, []).append(slot)
+        for image, slots in by_image.items():
+            found = vectors(batches.features_of([rows[image]]))[picks[image]]
+            store[slots] = found[[chosen[slot % len(chosen)] % kept for slot in slots]].to(store)
+
+
+@torch.no_grad()
+def calibrate(
+    model: URANetForAnomalyDetection, batches: FeatureBatches, rows: list[int], progress: Progress = silent
+) -> None:
+    """Weigh the residuals and set both thresholds from held-out normals: the image score's, and that of the map's maximum.
+
+    So the configured false-positive rate is the share of good images that are called anomalous, and of those that glow anywhere.
+    """
+    model.eval()
+    config = model.config
+    if config.adapt_residuals:
+        maps = [model.uranet.perceive(batches.features_of([row]).to(model.device))[2] for row in rows]
+        names = config.residual_weights
+        config.reliabilities = {n: calibration.reliability(torch.cat([m[n] for m in maps])) for n in names}
+    scores, peaks = [], []
+    for done, row in enumerate(rows):
+        progress("calibration", done, len(rows))
+        output = model(features=batches.features_of([row]).to(model.device))
+        scores.append(output.image_score.cpu())
+        peaks.append(output.anomaly_map.amax((1, 2)).cpu())
+    config.image_threshold = calibration.calibrate(torch.cat(scores), config.false_positive_rate)
+    config.pixel_threshold = calibration.calibrate(torch.cat(peaks), config.false_positive_rate)
