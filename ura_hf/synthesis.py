@@ -94,7 +94,7 @@ def thin_masks(batch: int, side: int, device: torch.device) -> Tensor:
 def sample_masks(batch: int, side: int, weights: Mapping[str, float], device: torch.device) -> tuple[Tensor, Tensor]:
     """Masks of mixed families: boolean (B, 1, side, side), and which samples are subtle, boolean (B,)."""
     names = list(weights)
-    chosen = torch.multinomial(torch.tensor([weights[n] for n in names], device=device), batch, replacement=True)
+    chosen = torch.multinomial(torch.tensor([float(weights[n]) for n in names], device=device), batch, replacement=True)
     shapes = [large_masks(batch, side, device), small_masks(batch, side, device), thin_masks(batch, side, device)]
     empty = torch.zeros_like(shapes[0])
     pick = torch.randint(3, (batch,), device=device)
@@ -156,7 +156,7 @@ def synthesize(
     if not weights:
         weights = {"self": 1.0}
     names = list(weights)
-    chosen = torch.multinomial(torch.tensor([weights[n] for n in names], device=device), batch, replacement=True)
+    chosen = torch.multinomial(torch.tensor([float(weights[n]) for n in names], device=device), batch, replacement=True)
     source = torch.empty_like(features)
     for index, name in enumerate(names):
         if not (rows := chosen == index).any():
