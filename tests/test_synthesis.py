@@ -276,5 +276,5 @@ def test_half_precision_features_keep_their_type(source, dtype):
 def test_weights_may_be_whole_numbers():
     """As JSON gives them: {"self": 1}."""
     torch.manual_seed(0)
-    altered, mask = synthesize(torch.randn(4, 8, 8, 8), None, {"self": 1}, {"small": 1}, 0.5)
+    altered, mask = synthesis.synthesize(torch.randn(4, 8, 8, 8), None, {"self": 1}, {"small": 1}, 0.5)
     assert altered.shape == (4, 8, 8, 8) and mask.any()
