@@ -1,0 +1,71 @@
+"""Tables of the bundled backbone and checkpoints, from results made up here."""
+
+from __future__ import annotations
+
+import sys
+
+from conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import backbone
+import render
+
+from ura_hf.metrics import METRIC_KEYS
+
+
+def test_backbone_table_says_how_far_from_the_teacher():
+    """Means over seeds, differences to the teacher on the same seeds, and what is not measured yet named so."""
+    figures = {("teacher", 0): 0.98, ("teacher", 1): 0.96, ("uranet-small", 0): 0.97, ("uranet-small", 1): 0.98}
+    runs = [
+        {"row": row, "dataset": "pill", "seed": seed, **dict.fromkeys(METRIC_KEYS, value)}
+        for (row, seed), value in figures.items()
+    ]
+    summary = backbone.summarise(runs)
+    found = summary["uranet-small"]["pill"]["image_auroc"]
+    assert abs(found["mean"] - 0.975) < 1e-9 and abs(found["spread"] - 0.01) < 1e-9
+    assert abs(found["minus_teacher"] - 0.005) < 1e-9
+    speed = {"median_ms": 6.0, "teacher_median_over_this": 3.21}
+    report = {
+        "teacher": "resnet18",
+        "summary": summary,
+        "runs": runs,
+        "latency": {"threads": 2, "teacher": speed, "uranet-small": speed, "untrained": speed},
+        "parameters": {"teacher": 2.8e6, "uranet-small": 0.57e6, "untrained": 0.57e6},
+        "file_bytes": 1_170_000,
+        "hardware": "2 CPU cores",
+        "torch": "2",
+        "date": "today",
+        "command": "python benchmarks/backbone.py",
+    }
+    table = render.backbone(report)
+    assert "| uranet-small | 0.975 (+0.005) | 0.975 (+0.005) | 6.0 | 3.2 | 0.57 M |" in table
+    assert "| the same, untrained | not yet | not yet |" in table and "1.17 MB" in table
+
+
+def test_latencies_are_of_all_three(tmp_path, monkeypatch, resnet18_weights):
+    """The ratio is the teacher's median over the row's, so the teacher's own is 1."""
+    monkeypatch.setattr(backbone, "ROUNDS", 3)
+    random = backbone.untrained(tmp_path / "random.safetensors", 0)
+    found = backbone.latencies({"teacher": resnet18_weights, "uranet-small": None, "untrained": random})
+    assert found["teacher"]["teacher_median_over_this"] == 1
+    for row in found.values():
+        assert abs(row["teacher_least_over_this"] * row["least_ms"] - found["teacher"]["least_ms"]) < 1e-9
+
+
+def test_demo_table_names_logical_types():
+    row = {"image_auroc": 0.5, "pixel_auroc": 0.7, "pixel_ap": 0.1, "aupro": 0.2}
+    report = {
+        **row,
+        "per_type": {"hair": row, "missing_part": row},
+        "at_threshold": {"false_alarm_rate": 0.025, "miss_rate": 0.5},
+        "n_normal": 40,
+        "n_anomalous": 30,
+        "checkpoint_bytes": 3_100_000,
+        "training": {"seed": 0, "seconds": 300, "hardware": "2 CPU cores"},
+        "date": "today",
+        "command": "python benchmarks/demo.py board",
+    }
+    table = render.demo(report)
+    assert "| missing_part (logical) | 0.500 | 0.700 | 0.100 | 0.200 |" in table and "| hair | 0.500" in table
+    assert "2.5% false alarms" in table and "3.1 MB" in table
