@@ -121,7 +121,8 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
     )
     running.success(lambda: gr.Column(visible=True), outputs=results, **QUIET)
     running.failure(lambda: note_html(*EMPTY), outputs=status, **QUIET)
-    running.then(end, outputs=buttons, **QUIET)
+    running.success(end, outputs=buttons, **QUIET)
+    running.failure(end, outputs=buttons, **QUIET)
     cancel.click(
         lambda: (*end(), note_html("Cancelled", "Nothing was kept. Press Check all to start again.")),
         outputs=[*buttons, status],

@@ -208,7 +208,8 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
     )
     running.success(lambda: gr.DownloadButton(visible=True), outputs=download, **QUIET)
     running.failure(lambda: (note_html(*EMPTY), gr.Column(visible=False)), outputs=[status, curve_box], **QUIET)
-    running.then(end, outputs=buttons, **QUIET)
+    running.success(end, outputs=buttons, **QUIET)
+    running.failure(end, outputs=buttons, **QUIET)
     cancel.click(
         lambda: (
             *end(),
