@@ -43,7 +43,8 @@ NOTES = [
     "(favours URA-Net); the others run at their documented settings, which their authors chose on MVTec AD.",
     "URA-Net uses texture photos (../shared/data/textures) as a source of artificial anomalies; the others take none.",
     "Image scores are each method's own: PatchCore's re-weighted patch maximum, the map's maximum, SuperSimpleNet's classifier.",
-    "FRE, STFPM, ReverseDistillation and SuperSimpleNet stop at their documented epochs (FRE: 220, as its example; one stored config of anomalib says 6) or at "
+    "FRE (220 epochs; one stored config of anomalib says 6), STFPM, ReverseDistillation and SuperSimpleNet stop at "
+    "their documented epochs or at "
     "the budget of CPU time, last step; on CPUs the budget comes first for the last three (favours the others).",
     "Frozen extractors see each training image once and students compute channels-last: the same mathematics, faster.",
     "PatchCore and MH-PatchCore coresets are selected by ura_hf.memory.farthest_points, exact and faster; before every run it is "

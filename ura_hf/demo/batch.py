@@ -10,6 +10,7 @@ import gradio as gr
 
 from ura_hf.archives import MIB, ZipLimits, gather
 from ura_hf.batch import BatchRow, check_batch, summary, worst_first, write_csv, write_overlays
+from ura_hf.demo.cancelling import finish
 from ura_hf.demo.examples import example_images
 from ura_hf.demo.jobs import Job, note_html, one_at_a_time, progress_html, waiting_html
 from ura_hf.demo.render import format_score
@@ -108,9 +109,6 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
     def begin() -> tuple[Any, ...]:
         return gr.Button(visible=False), gr.Button(visible=True), gr.Column(visible=False), waiting_html()
 
-    def end() -> tuple[Any, ...]:
-        return gr.Button(visible=True), gr.Button(visible=False)
-
     buttons = [start, cancel]
     running = start.click(begin, outputs=[*buttons, results, status], **QUIET).then(
         batch,
@@ -119,16 +117,7 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
         api_name="batch",
         **one_at_a_time("batch"),
     )
-    running.success(lambda: gr.Column(visible=True), outputs=results, **QUIET)
-    running.failure(lambda: note_html(*EMPTY), outputs=status, **QUIET)
-    running.success(end, outputs=buttons, **QUIET)
-    running.failure(end, outputs=buttons, **QUIET)
-    cancel.click(
-        lambda: (*end(), note_html("Cancelled", "Nothing was kept. Press Check all to start again.")),
-        outputs=[*buttons, status],
-        cancels=running,
-        **QUIET,
-    )
+    finish(start, cancel, running, status, results, EMPTY, "Nothing was kept. Press Check all to start again.")
     sample.click(lambda checkpoint: [str(path) for path in example_images(checkpoint)], picker, files, **QUIET)
     picker.change(lambda name: gr.Button(visible=bool(example_images(name))), picker, sample, **QUIET)
     files.clear(lambda: (note_html(*EMPTY), gr.Column(visible=False)), outputs=[status, results], **QUIET)

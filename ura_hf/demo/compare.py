@@ -12,6 +12,7 @@ import pandas as pd
 
 from ura_hf.comparison import compare, draw_test_set, unpack_test_set
 from ura_hf.data.demo_parts import KINDS
+from ura_hf.demo.cancelling import finish
 from ura_hf.demo.jobs import Job, note_html, one_at_a_time, progress_html, swatch_html, waiting_html
 from ura_hf.demo.shared import QUIET, on_gpu, to_gr_error
 from ura_hf.demo.store import Detectors
@@ -121,9 +122,6 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
     def begin() -> tuple[Any, ...]:
         return gr.Button(visible=False), gr.Button(visible=True), gr.Column(visible=False), waiting_html()
 
-    def end() -> tuple[Any, ...]:
-        return gr.Button(visible=True), gr.Button(visible=False)
-
     def choose(source: str) -> tuple[Any, ...]:
         return gr.File(visible=source == UPLOAD), gr.HTML(visible=source == UPLOAD)
 
@@ -137,16 +135,7 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
         api_name="evaluate",
         **one_at_a_time("evaluate"),
     )
-    running.success(lambda: gr.Column(visible=True), outputs=results, **QUIET)
-    running.failure(lambda: note_html(*EMPTY), outputs=status, **QUIET)
-    running.success(end, outputs=buttons, **QUIET)
-    running.failure(end, outputs=buttons, **QUIET)
-    cancel.click(
-        lambda: (*end(), note_html("Cancelled", "Press Measure to start again.")),
-        outputs=[*buttons, status],
-        cancels=running,
-        **QUIET,
-    )
+    finish(start, cancel, running, status, results, EMPTY, "Press Measure to start again.")
 
 
 def _curve_plot(name: str) -> gr.LinePlot:

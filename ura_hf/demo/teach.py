@@ -17,6 +17,7 @@ import pandas as pd
 from PIL import Image
 
 from ura_hf.archives import MIB, Gathered, Upload, ZipLimits, gather
+from ura_hf.demo.cancelling import finish
 from ura_hf.demo.examples import good_images
 from ura_hf.demo.jobs import Job, State, duration, note_html, one_at_a_time, progress_html, swatch_html, waiting_html
 from ura_hf.demo.shared import QUIET, to_gr_error
@@ -181,9 +182,6 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
             waiting_html(),
         )
 
-    def end() -> tuple[Any, ...]:
-        return gr.Button(visible=True), gr.Button(visible=False)
-
     buttons = [start, cancel]
     drawn = sample.click(lambda: [str(path) for path in good_images(*SAMPLE)], outputs=files, **QUIET)
     look_event: dict[str, Any] = {
@@ -207,19 +205,7 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
         **one_at_a_time("teach"),
     )
     running.success(lambda: gr.DownloadButton(visible=True), outputs=download, **QUIET)
-    running.failure(lambda: (note_html(*EMPTY), gr.Column(visible=False)), outputs=[status, curve_box], **QUIET)
-    running.success(end, outputs=buttons, **QUIET)
-    running.failure(end, outputs=buttons, **QUIET)
-    cancel.click(
-        lambda: (
-            *end(),
-            note_html("Cancelled", "Nothing was kept. Press Teach to start again."),
-            gr.Column(visible=False),
-        ),
-        outputs=[*buttons, status, curve_box],
-        cancels=running,
-        **QUIET,
-    )
+    finish(start, cancel, running, status, curve_box, EMPTY, "Nothing was kept. Press Teach to start again.")
 
 
 def _any_names(group: gr.CheckboxGroup) -> gr.CheckboxGroup:
