@@ -108,7 +108,7 @@ def test_a_real_defect_is_shown(page, pill, pill_checkpoint):
     assert np.abs(plain - np.asarray(original)).max() <= 2
     glow = np.abs(glowing - plain).max(2)
     mask = np.asarray(Image.fromarray(load_mask(mask_file, None)).resize((640, 640)))
-    assert glow[mask].mean() > 5 * glow[~mask].mean() and glow[mask].mean() > 30
+    assert glow[mask].mean() > 5 * glow[~mask].mean() and glow[mask].mean() > 10
     names = ("features", "restored", "anomaly_map", "anomaly_probability", "total_uncertainty", "epistemic_uncertainty")
     shown = {name: pixels(page, f"#{name} img") for name in names}
     assert all(picture.std() > 1 for picture in shown.values())

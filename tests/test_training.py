@@ -18,7 +18,7 @@ from conftest import ROOT, tiny_config
 from PIL import Image
 from safetensors.torch import load_file
 
-from ura_hf import URANetForAnomalyDetection, UserError, calibration
+from ura_hf import URANetConfig, URANetForAnomalyDetection, UserError, calibration
 from ura_hf import training as training_module
 from ura_hf.backbone import Backbone
 from ura_hf.feature_cache import channel_statistics
@@ -342,3 +342,10 @@ def test_thresholds_are_those_of_the_checkpoint(category, resnet18_weights, tmp_
             scores.append(model(features=model.backbone.standardize(cached)).image_score)
     expected = calibration.calibrate(torch.cat(scores), 0.05)
     assert record["thresholds"]["image"] == pytest.approx(expected, rel=2e-4)
+
+
+def test_no_residual_is_taken_for_more_reliable_than_the_memory(checkpoint):
+    """A perception of a few steps gives a flat map, which hardly peaks on good images and still says nothing."""
+    found = URANetConfig.from_pretrained(checkpoint).reliabilities
+    assert set(found) == {"memory_l2", "restored_direction", "probability"}
+    assert 0 < min(found.values()) and max(found.values()) == found["memory_l2"] == found["probability"]

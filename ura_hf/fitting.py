@@ -65,7 +65,9 @@ def calibrate(
     if config.adapt_residuals:
         maps = [model.uranet.perceive(batches.features_of([row]).to(model.device))[2] for row in rows]
         names = config.residual_weights
-        config.reliabilities = {n: calibration.reliability(torch.cat([m[n] for m in maps])) for n in names}
+        found = {name: calibration.reliability(torch.cat([m[name] for m in maps])) for name in names}
+        most = found.get("memory_l2", float("inf"))  # it needs no training; a learned map may be flat for want of it
+        config.reliabilities = {name: min(value, most) for name, value in found.items()}
     scores, peaks = [], []
     for done, row in enumerate(rows):
         progress("calibration", done, len(rows))
