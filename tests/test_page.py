@@ -118,29 +118,20 @@ def test_a_real_defect_is_shown(page, pill, pill_checkpoint):
     screenshot(page, "detect-defect")
 
 
-def test_threshold_and_overlay_move_without_a_new_inference(page, pill):
+def test_threshold_moves_without_a_new_inference(page, pill):
     upload(page, pill / f"test/{DEFECT}.png")
     verdict(page, "anomalous")
     milliseconds = page.locator(".verdict-detail").inner_text().split("Took")[1]
-    plain, glowing = plain_and_glowing(page)
     threshold = page.locator("#threshold input[type=number]")
     threshold.fill("0.95")
     threshold.press("Enter")
     expect(page.locator("#verdict")).to_contain_text("threshold 0.95", timeout=WAIT)
     verdict(page, "normal")
     expect(page.locator("#regions")).to_contain_text("nothing to list")
-    assert settles(page, lambda: np.array_equal(*plain_and_glowing(page)))
     assert page.locator(".verdict-detail").inner_text().split("Took")[1] == milliseconds
     threshold.fill("0.5")
     threshold.press("Enter")
     verdict(page, "anomalous")
-    assert settles(page, lambda: np.array_equal(plain_and_glowing(page)[1], glowing))
-    slider = page.locator("#strength input[type=range]")
-    slider.focus()
-    slider.press("Home")  # the keyboard alone gets from the heatmap to the plain image, outlined
-    expect(page.locator("#strength input[type=number]")).to_have_value("0")
-    strong = np.abs(glowing - plain).mean()
-    assert settles(page, lambda: np.abs(plain_and_glowing(page)[1] - plain).mean() < strong / 2)
 
 
 def test_the_next_image_replaces_the_first(page, pill, pill_checkpoint):
