@@ -27,12 +27,18 @@ from ura_hf import URANetForAnomalyDetection, URANetImageProcessor
 from ura_hf.data.folder import Sample, list_images, read_dataset
 from ura_hf.images import load_image, load_mask
 from ura_hf.synthesis import synthesize
-from ura_hf.visualization import colorize, enlarge_cells, pca_colors
+from ura_hf.visualization import colorize, pca_colors
 
 KEY = ("dataset", "seed", "steps")
 SIDE = 160  # of a picture in the figure, pixels
 MARGIN = 3  # cells around a drawn defect that it reaches through the CNN's field of view
 COLUMNS = ("input", "defect", "features", "restored", "restored, plain", "difference", "difference, plain")
+
+
+def _enlarge(cells: np.ndarray) -> np.ndarray:
+    """Crisp squares of at least SIDE pixels in all, from a picture with a pixel a cell (G, G, 3)."""
+    factor = -(-SIDE // cells.shape[0])
+    return cells.repeat(factor, 0).repeat(factor, 1)
 
 
 def load(checkpoint: Path) -> tuple[URANetForAnomalyDetection, URANetImageProcessor]:
@@ -125,8 +131,8 @@ def figure(
         shown = [
             np.rint(load_image(sample.image) * 255).astype(np.uint8),
             np.repeat((mask != 0).astype(np.uint8)[..., None] * 255, 3, 2),
-            *(enlarge_cells(colour, SIDE) for colour in colours),
-            *(enlarge_cells(colorize(error, 0, scale), SIDE) for error in errors),
+            *(_enlarge(colour) for colour in colours),
+            *(_enlarge(colorize(error, 0, scale)) for error in errors),
         ]
         for column, picture in enumerate(shown):
             tile = Image.fromarray(picture).resize((SIDE - 2, SIDE - 2), Image.Resampling.BILINEAR)

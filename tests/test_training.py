@@ -348,4 +348,4 @@ def test_no_residual_is_taken_for_more_reliable_than_the_memory(checkpoint):
     """A perception of a few steps gives a flat map, which hardly peaks on good images and still says nothing."""
     found = URANetConfig.from_pretrained(checkpoint).reliabilities
     assert set(found) == {"memory_l2", "restored_direction", "probability"}
-    assert 0 < min(found.values()) and max(found.values()) == found["memory_l2"] == found["probability"]
+    assert min(found.values()) > 0 and max(found.values()) == found["memory_l2"] == found["probability"]
