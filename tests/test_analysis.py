@@ -88,7 +88,7 @@ def test_every_picture_has_a_fixed_scale_a_legend_and_an_alternative_text(found)
 
 
 def test_a_good_part_stays_calm(store, tmp_path):
-    Image.fromarray(demo_image("ring", 50_000)[0]).save(tmp_path / "good.png")
+    Image.fromarray(demo_image("ring", 70_000)[0]).save(tmp_path / "good.png")
     good = analyse(store.get(RING), str(tmp_path / "good.png"), RING)
     assert np.array_equal(render.overlay(good, 0.5, 0.85), good.picture)
     assert "nothing to list" in render.regions_html(good.summary())
