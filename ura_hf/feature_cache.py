@@ -75,11 +75,7 @@ def cached_features(
                 shown = turned_copy(pixels, rows, copy) if copy else pixels
                 found = backbone.raw(shown).clamp(-6e4, 6e4).half().cpu().numpy()
                 store[copy * len(images) + rows.start : copy * len(images) + rows.stop] = found
-        for start in tqdm(range(0, len(images), batch_size), desc=f"features of {name} images", unit="batch"):
-            batch = list(images[start : start + batch_size])
-            pixels = processor(batch, return_tensors="pt")["pixel_values"].to(device)
-            store[start : start + len(batch)] = backbone.raw(pixels).clamp(-6e4, 6e4).half().cpu().numpy()
-            progress(f"{name} features", start + len(batch), len(images))
+            progress(f"{name} features", rows.stop, len(images))
         store.flush()
         del store
         partial.rename(path)
