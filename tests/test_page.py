@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -34,10 +36,10 @@ def pill(shared_dir):
 
 @pytest.fixture(scope="module")
 def pill_checkpoint(pill, resnet18_weights, tmp_path_factory):
-    """A detector trained on 60 real pills for half a minute."""
+    """A detector trained on 60 real pills for a few seconds."""
     output = tmp_path_factory.mktemp("pill") / "pill"
     config = tiny_config(image_size=128, grid_size=16, memory_cells=1024, smoothing_sigma=3.0)
-    train(TrainingOptions(pill, output, resnet18_weights, steps=40, limit=60), config)
+    train(TrainingOptions(pill, output, resnet18_weights, steps=100, limit=60), config)
     return output
 
 
@@ -72,15 +74,30 @@ def verdict(page: Page, kind: str) -> None:
 def pixels(page: Page, selector: str) -> np.ndarray:
     """The picture in an img element."""
     data = page.locator(selector).evaluate(
-        "async image => Array.from(new Uint8Array(await (await fetch(image.src)).arrayBuffer()))", timeout=WAIT
+        """async image => {
+          const reader = new FileReader();
+          reader.readAsDataURL(await (await fetch(image.src)).blob());
+          await new Promise(done => reader.onload = done);
+          return reader.result.split(',')[1];
+        }""",
+        timeout=WAIT,
     )
-    return np.asarray(Image.open(io.BytesIO(bytes(data))).convert("RGB")).astype(float)
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")).astype(float)
 
 
 def plain_and_glowing(page: Page) -> tuple[np.ndarray, np.ndarray]:
     """Both pictures of the image slider."""
     expect(page.locator("#heatmap img")).to_have_count(2, timeout=WAIT)
     return pixels(page, "#heatmap img[alt='The image as it came']"), pixels(page, "#heatmap img[alt*=glowing]")
+
+
+def settles(page: Page, condition: Callable[[], bool]) -> bool:
+    """Whether a condition comes true in a minute: pictures follow the words of an answer."""
+    for _ in range(120):
+        if condition():
+            return True
+        page.wait_for_timeout(500)
+    return False
 
 
 def test_a_real_defect_is_shown(page, pill, pill_checkpoint):
@@ -98,7 +115,7 @@ def test_a_real_defect_is_shown(page, pill, pill_checkpoint):
     assert np.abs(plain - np.asarray(original)).max() <= 2
     glow = np.abs(glowing - plain).max(2)
     mask = np.asarray(Image.fromarray(load_mask(mask_file, None)).resize((640, 640)))
-    assert glow[mask].mean() > 5 * glow[~mask].mean() and glow[mask].mean() > 10
+    assert glow[mask].mean() > 15 * glow[~mask].mean() and glow[mask].mean() > 20
     names = ("features", "restored", "anomaly_map", "anomaly_probability", "total_uncertainty", "epistemic_uncertainty")
     shown = {name: pixels(page, f"#{name} img") for name in names}
     assert all(picture.std() > 1 for picture in shown.values())
@@ -108,20 +125,30 @@ def test_a_real_defect_is_shown(page, pill, pill_checkpoint):
     screenshot(page, "detect-defect")
 
 
-def test_threshold_moves_without_a_new_inference(page, pill):
+def test_threshold_and_overlay_move_without_a_new_inference(page, pill):
     upload(page, pill / f"test/{DEFECT}.png")
     verdict(page, "anomalous")
     milliseconds = page.locator(".verdict-detail").inner_text().split("Took")[1]
+    plain, glowing = plain_and_glowing(page)
     threshold = page.locator("#threshold input[type=number]")
     threshold.fill("0.95")
     threshold.press("Enter")
     expect(page.locator("#verdict")).to_contain_text("threshold 0.95", timeout=WAIT)
     verdict(page, "normal")
     expect(page.locator("#regions")).to_contain_text("nothing to list")
+    assert settles(page, lambda: np.array_equal(*plain_and_glowing(page)))
     assert page.locator(".verdict-detail").inner_text().split("Took")[1] == milliseconds
     threshold.fill("0.5")
     threshold.press("Enter")
     verdict(page, "anomalous")
+    assert settles(page, lambda: np.array_equal(plain_and_glowing(page)[1], glowing))
+    slider = page.locator("#strength input[type=range]")
+    slider.focus()
+    slider.press("Home")  # the keyboard alone gets from the heatmap to the plain image, outlined
+    expect(page.locator("#strength input[type=number]")).to_have_value("0")
+    mask = np.asarray(Image.fromarray(load_mask(pill / f"ground_truth/{DEFECT}_mask.png", None)).resize((640, 640)))
+    assert np.median(np.abs(glowing - plain)[mask]) > 5
+    assert settles(page, lambda: np.median(np.abs(plain_and_glowing(page)[1] - plain)[mask]) == 0)
 
 
 def test_the_next_image_replaces_the_first(page, pill, pill_checkpoint):
@@ -137,7 +164,6 @@ def test_the_next_image_replaces_the_first(page, pill, pill_checkpoint):
     assert not np.array_equal(pixels(page, "#anomaly_map img"), first)
 
 
-@pytest.mark.skip(reason="not yet verified with the present checkpoints")
 def test_pasted_and_photographed(page):
     """An image from the clipboard and one from the camera are checked like an upload; the test pictures are no pills."""
     page.evaluate(
@@ -157,6 +183,7 @@ def test_pasted_and_photographed(page):
     verdict(page, "empty")
     page.locator("#image").get_by_label("Capture from camera").click()
     page.locator("#image").get_by_text("Click to Access Webcam").click()
+    page.wait_for_function("document.querySelector('#image video')?.videoWidth > 0", timeout=WAIT)
     page.locator("#image").get_by_label("capture photo").click()
     verdict(page, "unknown")
 
@@ -254,7 +281,6 @@ def test_the_endpoints(address, pill, pill_checkpoint):
     assert required == ["image"]
 
 
-@pytest.mark.skip(reason="not yet verified with the present checkpoints")
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_the_page_of_make_demo(demo_address, dark):
     """A click on a drawn defect shows it, at any width; a good part stays calm. The picture in the README is made here."""
@@ -265,7 +291,8 @@ def test_the_page_of_make_demo(demo_address, dark):
         for example, kind in (("scratch", "anomalous"), ("good", "normal"), ("crack", "anomalous")):
             page.locator("#examples").get_by_text(example, exact=True).click()
             verdict(page, kind)
-            plain_and_glowing(page)
+            calm = kind == "normal"
+            assert settles(page, lambda calm=calm: np.array_equal(*plain_and_glowing(page)) == calm)
             screenshot(page, f"detect-{example}-{look}")
         if picture := os.environ.get("URA_HF_SCREENSHOT"):
             page.screenshot(path=picture, full_page=True)
@@ -279,7 +306,6 @@ def test_the_page_of_make_demo(demo_address, dark):
         assert tops == sorted(tops)
 
 
-@pytest.mark.skip(reason="not yet verified with the present checkpoints")
 def test_the_keyboard_is_enough(demo_address):
     """Tab and Enter alone get from the picker over the examples to a verdict and its sliders."""
     with browse(demo_address) as page:
@@ -299,7 +325,6 @@ def test_the_keyboard_is_enough(demo_address):
         assert "threshold" in reached and "strength" in reached
 
 
-@pytest.mark.skip(reason="not yet verified with the present checkpoints")
 def test_a_drawn_part_of_another_kind_is_said(demo_address, tmp_path):
     Image.fromarray(demo_image("cloth", 1)[0]).save(tmp_path / "cloth.png")
     with browse(demo_address, PHONE) as page:
