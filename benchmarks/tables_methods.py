@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
+from ura_hf.benchmark.table import HEADS as COLUMNS
 from ura_hf.data.demo_parts import LOGICAL
-
-COLUMNS = {
-    "image_auroc": "image AUROC",
-    "image_ap": "image AP",
-    "image_f1max": "image F1-max",
-    "pixel_auroc": "pixel AUROC",
-    "pixel_ap": "pixel AP",
-    "pixel_f1max": "pixel F1-max",
-    "aupro": "AUPRO",
-}
 
 
 def detection(report: dict) -> str:
