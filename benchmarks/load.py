@@ -11,13 +11,10 @@ import json
 import os
 import platform
 import shutil
-import socket
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-import urllib.request
 from dataclasses import dataclass, field
 from datetime import date
 from importlib.util import find_spec
@@ -26,15 +23,14 @@ from typing import Any
 
 import gradio
 import numpy as np
-import psutil
 import torch
 from gradio_client import Client, handle_file
 from PIL import Image, PngImagePlugin
+from started_page import ROOT, mebibytes, started_page
 
 from ura_hf.data.demo_parts import KINDS, demo_image
 from ura_hf.hub import load_detector
 
-ROOT = Path(__file__).resolve().parent.parent
 CHECKPOINT = "uranet-demo-ring"
 FIRST_SEED = 80_000  # of the drawn parts, far from those of training and test
 TOLERANCE = 1e-4  # of a score; parts differ by far more
@@ -130,29 +126,16 @@ def run(users: int, seconds: float, count: int = 64) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         parts = draw_parts(folder, count)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        address = f"http://127.0.0.1:{port}/"
-        command = [sys.executable, "app.py", "--checkpoint", CHECKPOINT, "--port", str(port)]
-        page = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-        try:
-            started = time.monotonic()
-            while not _answers(address):
-                if page.poll() is not None:
-                    raise SystemExit("load.py: app.py stopped")
-                time.sleep(0.2)
-            ready = time.monotonic() - started
+        with started_page(CHECKPOINT) as (address, process, ready):
             in_browser = _first_verdict(address)
             warm_up, tally = Tally(), Tally()
             use(address, parts, 10_000, time.monotonic() + 3, warm_up, folder)
-            process = psutil.Process(page.pid)
-            before = _mebibytes(process)
+            before = mebibytes(process)
             peak, over = [before], threading.Event()
 
             def watch() -> None:
                 while not over.wait(0.5):
-                    peak.append(_mebibytes(process))
+                    peak.append(mebibytes(process))
 
             threading.Thread(target=watch, daemon=True).start()
             until = time.monotonic() + seconds
@@ -165,10 +148,7 @@ def run(users: int, seconds: float, count: int = 64) -> dict[str, Any]:
                 user.join()
             time.sleep(min(SETTLE, seconds))
             over.set()
-            after = _mebibytes(process)
-        finally:
-            page.terminate()
-            page.wait(30)
+            after = mebibytes(process)
     waits = np.sort(tally.seconds) if tally.seconds else np.zeros(1)
     return {
         "users": users,
@@ -185,6 +165,7 @@ def run(users: int, seconds: float, count: int = 64) -> dict[str, Any]:
         "first_verdict_seconds": None if in_browser is None else round(ready + in_browser, 1),
         "memory_before_mib": before,
         "memory_peak_mib": max(peak),
+        "memory_every_15_seconds_mib": peak[::30],
         "memory_after_mib": after,
         "load_average_at_end": round(os.getloadavg()[0], 1),
     }
@@ -207,18 +188,6 @@ def _first_verdict(address: str) -> float | None:
         seconds = time.monotonic() - started
         browser.close()
     return seconds
-
-
-def _answers(address: str) -> bool:
-    try:
-        urllib.request.urlopen(address, timeout=5).close()
-        return True
-    except OSError:
-        return False
-
-
-def _mebibytes(process: psutil.Process) -> int:
-    return round(process.memory_info().rss / 2**20)
 
 
 def main() -> int:

@@ -1,0 +1,50 @@
+"""A page started for a measurement."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@contextmanager
+def started_page(checkpoint: str) -> Iterator[tuple[str, psutil.Process, float]]:
+    """Address and process of an app.py that runs inside the block, and the seconds until it answered."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    address = f"http://127.0.0.1:{port}/"
+    command = [sys.executable, "app.py", "--checkpoint", checkpoint, "--port", str(port)]
+    page = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    try:
+        started = time.monotonic()
+        while not _answers(address):
+            if page.poll() is not None:
+                raise SystemExit("app.py stopped")
+            time.sleep(0.2)
+        yield address, psutil.Process(page.pid), time.monotonic() - started
+    finally:
+        page.terminate()
+        page.wait(30)
+
+
+def mebibytes(process: psutil.Process) -> int:
+    """Resident memory of a process."""
+    return round(process.memory_info().rss / 2**20)
+
+
+def _answers(address: str) -> bool:
+    try:
+        urllib.request.urlopen(address, timeout=5).close()
+        return True
+    except OSError:
+        return False
