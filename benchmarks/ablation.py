@@ -69,6 +69,7 @@ ROWS: dict[str, Row] = {
     "restored l2 x direction": _residuals("restored_l2", "restored_direction"),
     "restored direction x probability": _residuals("restored_direction", "probability"),
     "memory": _residuals("memory_l2"),
+    "deep memory alone beside the others": _residuals("memory_l2", "restored_direction", "probability"),
     "memory x restored direction": _residuals("memory_l2", "restored_direction"),
     "all": _residuals(*RESIDUALS),
     **{f"pose {p}": Row("turned copies", training={"pose": p}) for p in ("fixed", "any")},

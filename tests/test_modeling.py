@@ -248,7 +248,7 @@ def test_same_image_same_maps(model):
 def test_map_is_the_geometric_mean_of_the_chosen_residuals(model):
     """Recomputed from the output's own features and the memory, without smoothing."""
     config = tiny_config(
-        residuals={"memory_l2": 1, "restored_direction": 4, "restored_l2": 1},
+        residuals={"memory_l2": 1, "memory_all_l2": 2, "restored_direction": 4, "restored_l2": 1},
         reliabilities={"memory_l2": 1.0, "restored_direction": 0.5},
         smoothing_sigma=0,
     )
@@ -261,12 +261,16 @@ def test_map_is_the_geometric_mean_of_the_chosen_residuals(model):
         l2 = torch.stack([part.mean(1) for part in (features - restored).square().split(levels, 1)]).mean(0)
         mean, std = plain.extractor.mean, plain.extractor.std
         deep = (features * std + mean)[:, levels[0] :]
-        memory_l2 = torch.cdist(deep, plain.memory.cells).min(1).values.square() / deep.shape[1]
+        memory_l2 = torch.cdist(deep, plain.memory.cells[:, levels[0] :]).min(1).values.square() / deep.shape[1]
+        every = features * std + mean
+        memory_all_l2 = torch.cdist(every, plain.memory.cells).min(1).values.square() / every.shape[1]
         pairs = zip((features * std + mean).split(levels, 1), (restored * std + mean).split(levels, 1), strict=True)
         cosines = torch.stack([torch.nn.functional.cosine_similarity(a, b) for a, b in pairs]).mean(0)
-        cells = torch.stack([l2, 1 - cosines, memory_l2]).view(1, 3, 8, 8)
+        cells = torch.stack([l2, 1 - cosines, memory_l2, memory_all_l2]).view(1, 4, 8, 8)
         ups = torch.nn.functional.interpolate(cells, (64, 64), mode="bilinear")[0]
-    torch.testing.assert_close(out.anomaly_map[0], (ups[0] * ups[1] ** 2 * ups[2]) ** 0.25, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(
+        out.anomaly_map[0], (ups[0] * ups[1] ** 2 * ups[2] * ups[3] ** 2) ** (1 / 6), rtol=1e-3, atol=1e-4
+    )
 
 
 def test_uncalibrated_model_gives_raw_scores_only():

@@ -16,11 +16,12 @@ from .errors import UserError
 SOURCES = ("texture", "self", "noise")
 MASK_KINDS = ("large", "small", "thin", "subtle", "empty")
 SCORE_RULES = ("max", "std", "topk")
-RESIDUALS = ("restored_l2", "restored_direction", "memory_l2", "probability")
+MEMORY_RESIDUALS = ("memory_l2", "memory_all_l2")
+RESIDUALS = ("restored_l2", "restored_direction", *MEMORY_RESIDUALS, "probability")
 
 SOURCE_WEIGHTS = {"texture": 1.0, "self": 1.0, "noise": 0.5}
 MASK_WEIGHTS = {"large": 2.0, "small": 0.5, "thin": 0.5, "subtle": 0.3, "empty": 0.2}
-RESIDUAL_WEIGHTS = {"memory_l2": 1.0, "restored_direction": 1.0, "probability": 1.0}
+RESIDUAL_WEIGHTS = {"memory_l2": 1.0, "memory_all_l2": 1.0, "restored_direction": 1.0, "probability": 1.0}
 
 BACKBONE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,96}")  # no `hf-hub:`, which would make timm fetch another repository
 
@@ -50,7 +51,8 @@ class URANetConfig(PreTrainedConfig):
         mlp_ratio: Width of a block's feed-forward layer over `hidden_size`.
         bottleneck_dropout: Dropout on the embedded tokens during training, in [0, 1).
         memory_tokens: Normal tokens of the training set that every restoration attends to (0: only the image's own).
-        memory_cells: Normal cells of the training set that every cell is compared with; 0 where ``memory_l2`` has no weight.
+        memory_cells: Normal cells of the training set that every cell is compared with; 0 where ``memory_l2`` and
+            ``memory_all_l2`` have no weight.
         perception_size: Hidden channels of the Bayesian perception.
         bayesian_perception: Whether the perception's last two layers have distributions over their weights; without, no KL and
             no epistemic uncertainty.
@@ -66,6 +68,7 @@ class URANetConfig(PreTrainedConfig):
         max_blend: Upper end of b ~ U(0, max_blend) in F~ = (1-M) F + M (b F + (1-b) A), in [0, 1).
         residuals: Weights of the residuals whose geometric mean is the map. ``restored_l2``, ``restored_direction``: between the
             features and the restored ones; ``memory_l2``: from the deep levels to their nearest normal cell of the memory;
+            ``memory_all_l2``: the same of all levels;
             ``probability``: the perception's.
         adapt_residuals: Whether calibration multiplies these weights by each residual's reliability on held-out normal images.
         reliabilities: What calibration measured, by residual, > 0; None before it, and where `adapt_residuals` is off.
@@ -258,4 +261,5 @@ class URANetConfig(PreTrainedConfig):
         require(
             found is None or (known and min(found.values(), default=1) > 0), "reliabilities", "positive numbers or None"
         )
-        require(self.memory_cells > 0 or not self.residuals.get("memory_l2"), "memory_cells", "above 0 for memory_l2")
+        for name in MEMORY_RESIDUALS:
+            require(self.memory_cells > 0 or not self.residuals.get(name), "memory_cells", f"above 0 for {name}")

@@ -20,7 +20,7 @@ MAX_CANDIDATES = 300_000  # vectors that a coreset is chosen from; of larger set
 def fill_memories(
     model: URANetForAnomalyDetection, batches: FeatureBatches, seed: int, progress: Progress = silent
 ) -> None:
-    """Store coresets of the training images: k x k tokens for restoration attention, deep cells for the residual to memory."""
+    """Store coresets of the training images: k x k tokens for restoration attention, cells for the residuals to memory."""
     uranet = model.uranet
     rows = np.random.default_rng(seed).permutation(batches.rows).tolist()
     patch = uranet.restoration.patch_size
@@ -28,12 +28,13 @@ def fill_memories(
     def tokens(features: Tensor) -> Tensor:
         return to_tokens(features, patch)[0]
 
-    def deep_cells(features: Tensor) -> Tensor:
-        return model.backbone.deep(features.to(model.backbone.mean.device)).cpu()[0].flatten(1).T
+    def cells(features: Tensor) -> Tensor:
+        found = model.backbone.unstandardize(features.to(model.backbone.mean.device)).cpu()[0].flatten(1).T
+        return found[:, -uranet.memory.cells.shape[1] :]
 
     stores = (
         (uranet.restoration.memory, tokens, (model.config.grid_size // patch) ** 2),
-        (uranet.memory.cells, deep_cells, model.config.grid_size**2),
+        (uranet.memory.cells, cells, model.config.grid_size**2),
     )
     for done, (store, vectors, count) in enumerate(stores):
         progress("memory", done, len(stores))

@@ -24,9 +24,12 @@ class NormalMemory(nn.Module):
         self.register_buffer("cells", torch.zeros(size, channels))
 
     def distance(self, features: Tensor) -> Tensor:
-        """mean_c (F - nearest)^2 with the nearest normal cell of every cell: (B, C, G, G) -> (B, 1, G, G), float32."""
+        """mean_c (F - nearest)^2 with the nearest normal cell of every cell: (B, C, G, G) -> (B, 1, G, G), float32.
+
+        Features of fewer channels than the memory's are compared with its last ones.
+        """
         batch, channels, height, width = features.shape
-        memory = self.cells.float()
+        memory = self.cells[:, -channels:].float()
         half_norms = memory.square().sum(1) / 2
         queries = features.float().flatten(2).transpose(1, 2).reshape(-1, channels)
         found = []

@@ -169,7 +169,9 @@ class URANetModel(URANetPreTrainedModel):
             c.weigh_keys,
             c.take_out_queries,
         )
-        self.memory = NormalMemory(c.memory_cells, sum(self.extractor.deep_channels))
+        self.memory = NormalMemory(
+            c.memory_cells, channels if c.residuals.get("memory_all_l2") else sum(self.extractor.deep_channels)
+        )
         self.post_init()
 
     @property
@@ -203,6 +205,7 @@ class URANetModel(URANetPreTrainedModel):
             "restored_l2": lambda: l2_distance(features.float(), restored.float(), levels),
             "restored_direction": lambda: self.direction(features, restored),
             "memory_l2": lambda: self.memory.distance(self.extractor.deep(features)),
+            "memory_all_l2": lambda: self.memory.distance(self.extractor.unstandardize(features)),
             "probability": lambda: probability,
         }
         return {name: parts[name]() for name in self.config.residual_weights}
