@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tables_datasets import datasets, presets, scaling
 from tables_methods import ablation, backbone, claim, demo, detection, peers, small_types
+from tables_page import load, teach
 
 from ura_hf.benchmark.table import as_markdown
 from ura_hf.data.demo_parts import KINDS
@@ -26,6 +27,8 @@ TABLES = {
     "benchmark-mvtec": (f"{RESULTS}/benchmark-mvtec.json", as_markdown, "docs/benchmark.md"),
     "benchmark-btad": (f"{RESULTS}/benchmark-btad.json", as_markdown, "docs/benchmark.md"),
     "benchmark-oct2017": (f"{RESULTS}/benchmark-oct2017.json", as_markdown, "docs/benchmark.md"),
+    "load": (f"{RESULTS}/load.json", load, "docs/space.md"),
+    "teach": (f"{RESULTS}/teach.json", teach, "docs/space.md"),
     "scaling": (f"{RESULTS}/scaling.json", scaling, "docs/benchmark.md"),
     "presets": (f"{RESULTS}/presets.json", presets, "docs/benchmark.md"),
     "datasets": ("weights_card/datasets.json", datasets, "docs/benchmark.md"),
