@@ -91,7 +91,7 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
     outputs = [report, table, *plots, *histograms, status]
 
     @on_gpu(GPU_SECONDS)
-    def measure(source: str, archive: str | None, first: str, second: str | None) -> Iterator[tuple[Any, ...]]:
+    def evaluate(source: str, archive: str | None, first: str, second: str | None) -> Iterator[tuple[Any, ...]]:
         """Measure one or two checkpoints on a test set: a drawn kind (`ring`, ...), or a zip in the MVTec AD layout.
 
         Returns all figures and curves as JSON by checkpoint, the table of metrics as HTML, three curves, two histograms and
@@ -129,7 +129,7 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
     picker.change(lambda: gr.Dropdown(choices=store.names()), outputs=second, **QUIET)
     buttons = [start, cancel]
     running = start.click(begin, outputs=[*buttons, results, status], **QUIET).then(
-        measure,
+        evaluate,
         inputs=[source, archive, picker, second],
         outputs=outputs,
         api_name="evaluate",

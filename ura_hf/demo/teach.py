@@ -26,7 +26,8 @@ from ura_hf.errors import UserError
 from ura_hf.images import load_image
 from ura_hf.photo_checks import PhotoReport, check_photos
 from ura_hf.progress import Progress
-from ura_hf.teaching import MAX_PHOTOS, MIN_PHOTOS, OPTIONS, Taught, teach, write_checkpoint_zip
+from ura_hf.teaching import MAX_PHOTOS, MIN_PHOTOS, OPTIONS, Taught, write_checkpoint_zip
+from ura_hf.teaching import teach as teach_part
 from ura_hf.visualization import fit_within, overlay, to_pixels
 
 LIMITS = ZipLimits(files=MAX_PHOTOS + 50, total=1024 * MIB)
@@ -135,7 +136,7 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
                 group = gr.CheckboxGroup(choices=choices, value=choices, visible=bool(choices))
                 yield _looked_html(gathered, found), shown, group, gr.Column(visible=bool(shown or choices))
 
-    def learn(files: list[str] | None, name: str, leave_out: list[str]) -> Iterator[tuple[Any, ...]]:
+    def teach(files: list[str] | None, name: str, leave_out: list[str]) -> Iterator[tuple[Any, ...]]:
         """Teach a new checkpoint from photos of good parts, or zips of them; files named in `leave_out` are not used.
 
         Returns a report as JSON (`name` of the checkpoint, to be used at once by the other endpoints; `photos` used; `seconds`;
@@ -153,7 +154,7 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
                 gathered = gather(uploads, folder / "files", LIMITS)
                 found = check_photos(gathered.files, progress)
                 kept = [gathered.files[row] for row in found.readable if gathered.files[row].name not in leave_out]
-                return gathered.files, found, teach(kept, target, progress)
+                return gathered.files, found, teach_part(kept, target, progress)
 
             with Job(work) as job:
                 for state in job.follow():
@@ -198,7 +199,7 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
     for event in looking:
         event.failure(lambda: (note_html(*EMPTY), gr.Column(visible=False)), outputs=[status, flagged], **QUIET)
     running = start.click(begin, outputs=[*buttons, download, curve_box, status], cancels=looking, **QUIET).then(
-        learn,
+        teach,
         inputs=[files, name, leave_out],
         outputs=[report, download, curve, status, picker],
         api_name="teach",
