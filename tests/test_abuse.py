@@ -143,6 +143,7 @@ def test_a_threshold_off_the_scale(client, ring, tmp_path, threshold):
 
 def test_a_checkpoint_that_is_a_path(client, ring, tmp_path, temporary):
     ring.save(tmp_path / "ring.png")
-    with pytest.raises(Exception, match="not the name of a checkpoint") as caught:
-        client.predict(handle_file(str(tmp_path / "ring.png")), str(Path.cwd()), api_name="/detect")
-    assert str(Path.cwd()) not in str(caught.value)
+    for name in (str(Path.cwd()), "/etc/no-such-file", "../x", "a" * 300):
+        with pytest.raises(Exception, match="not the name of a checkpoint") as caught:
+            client.predict(handle_file(str(tmp_path / "ring.png")), name, api_name="/detect")
+        assert str(Path.cwd()) not in str(caught.value)

@@ -27,6 +27,27 @@ def refuse(archive: Path, folder: Path, words: str, limits: ZipLimits | None = N
     assert [path for path in folder.rglob("*") if path.is_file() and path != archive] == []
 
 
+def test_a_damaged_lzma_entry_is_named(tmp_path):
+    path = make_zip(tmp_path / "p.zip", {"a.png": bytes(range(256)) * 40}, zipfile.ZIP_LZMA)
+    data = bytearray(path.read_bytes())
+    data[60:90] = b"\xff" * 30
+    path.write_bytes(data)
+    assert [name for name, _ in unpack(path, tmp_path / "inside").damaged] == ["a.png"]
+
+
+def test_a_name_that_is_no_utf8_is_one_sentence(tmp_path):
+    path = make_zip(tmp_path / "p.zip", {"ü.png": b"x"})
+    path.write_bytes(path.read_bytes().replace("ü".encode(), b"\xff\xff"))
+    refuse(path, tmp_path, "not a zip that can be read")
+
+
+def test_files_of_one_name_can_be_told_apart(tmp_path):
+    zips = [make_zip(tmp_path / f"{n}.zip", {"001.png": bytes([n])}) for n in (1, 2)]
+    found = gather(zips, tmp_path / "inside").files
+    assert [file.name for file in found] == ["001.png", "001 (2).png"]
+    assert [file.path.read_bytes() for file in found] == [b"\x01", b"\x02"]
+
+
 def test_files_come_out_in_their_folders(tmp_path):
     archive = make_zip(
         tmp_path / "a.zip",
@@ -126,7 +147,7 @@ def test_loose_files_and_zips_share_the_limits(tmp_path):
     (tmp_path / "loose.png").write_bytes(b"loose")
     zips = [make_zip(tmp_path / f"{i}.zip", {"a.png": b"x" * 10, "b.png": b"y" * 10}) for i in range(2)]
     found = gather([tmp_path / "loose.png", *zips], tmp_path / "out")
-    assert [file.name for file in found.files] == ["loose.png", "a.png", "b.png", "a.png", "b.png"]
+    assert [file.name for file in found.files] == ["loose.png", "a.png", "b.png", "a (2).png", "b (2).png"]
     assert len({file.path for file in found.files}) == 5
     with pytest.raises(UserError, match="at most 1 are taken"):
         gather([tmp_path / "loose.png", *zips], tmp_path / "less", ZipLimits(files=4))

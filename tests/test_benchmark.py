@@ -168,6 +168,29 @@ def test_counts_that_differ_need_to_be_allowed(mvtec, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "is not the published bottle (train: 6 images, published 209" in printed and "--partial" in printed
     assert not (tmp_path / "out/seed0").exists()
+    assert main([*call, "--partial"]) == 0
+
+
+def test_images_changed_after_training_are_refused(mvtec, tmp_path, capsys):
+    """Killed after the training and before the result: the checkpoint is not given out as one of other images."""
+    shutil.copytree(mvtec / "bottle", tmp_path / "data/bottle")
+    call = arguments("mvtec", tmp_path / "data", tmp_path / "out", "--categories", "bottle")
+    assert main(call) == 0
+    (tmp_path / "out/runs/bottle-seed0.json").unlink()
+    write(tmp_path / "data/bottle/train/good/new.png", 77)
+    assert main(call) == 1
+    assert "its images changed since it was trained" in capsys.readouterr().out
+
+
+def test_a_finished_category_may_go(mvtec, tmp_path):
+    """Its figures stay, and the others go on."""
+    for name in ("bottle", "cable"):
+        shutil.copytree(mvtec / name, tmp_path / "data" / name)
+    call = arguments("mvtec", tmp_path / "data", tmp_path / "out", "--categories")
+    assert main([*call, "bottle"]) == 0
+    shutil.rmtree(tmp_path / "data/bottle/train")
+    assert main([*call, "bottle", "cable"]) == 0
+    assert [row[0] for row in figures(tmp_path / "out")[1:]] == ["bottle", "cable"]
 
 
 def test_other_settings_and_changed_images_are_not_mixed(benchmark, mvtec, tmp_path, capsys):

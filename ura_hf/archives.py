@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import lzma
 import shutil
 import stat
 import zipfile
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from .errors import UserError
 
@@ -17,6 +18,7 @@ _JUNK = frozenset(
     {"thumbs.db", "desktop.ini"}
 )  # beside hidden files and __MACOSX, what systems put into zips by themselves
 _MAX_DEPTH, _MAX_NAME = 12, 200  # folders in one another, bytes of one part of a name
+DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,23 @@ def gather(uploads: Iterable[Path], folder: Path, limits: ZipLimits | None = Non
             gathered.files.append(Upload(upload.name, upload))
     if len(gathered.files) + len(gathered.damaged) > limits.files:
         raise UserError(f"at most {limits.files} files are taken at once, but got {len(gathered.files)}: send fewer.")
+    gathered.files = _with_unique_names(gathered.files)
     return gathered
+
+
+def _with_unique_names(files: list[Upload]) -> list[Upload]:
+    """Files of one name, from several zips or folders, get a number, so that each can be chosen alone."""
+    taken: set[str] = set()
+    unique = []
+    for file in files:
+        name, number = file.name, 1
+        while name in taken:
+            number += 1
+            plain = PurePosixPath(file.name)
+            name = str(plain.with_stem(f"{plain.stem} ({number})"))
+        taken.add(name)
+        unique.append(Upload(name, file.path))
+    return unique
 
 
 def unpack(archive: Path, folder: Path, limits: ZipLimits | None = None) -> Gathered:
@@ -95,12 +113,12 @@ def unpack(archive: Path, folder: Path, limits: ZipLimits | None = None) -> Gath
                 try:
                     with opened.open(entry) as source, target.open("wb") as sink:
                         shutil.copyfileobj(source, sink)
-                except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, ValueError):
+                except (*DAMAGE, OSError, ValueError):
                     target.unlink(missing_ok=True)
                     gathered.damaged.append(("/".join(parts), f"damaged in {name}: pack it again"))
                     continue
                 gathered.files.append(Upload("/".join(parts), target))
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except (*DAMAGE, UnicodeDecodeError) as error:
         raise UserError(
             f"{name} is not a zip that can be read: pack the files again, or send them one by one."
         ) from error

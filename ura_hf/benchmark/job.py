@@ -79,13 +79,13 @@ def plan(settings: Settings, output: Path, categories: list[str] | None, seeds: 
     path = output / SETTINGS
     now = settings.as_json()
     before = json.loads(path.read_text()) if path.exists() else now
-    if changed := sorted(key for key in before | now if before.get(key) != now.get(key)):
+    if changed := sorted(key for key in (before | now).keys() - {"partial"} if before.get(key) != now.get(key)):
         raise UserError(
             f"{output} holds a benchmark with another {', '.join(changed)}: repeat its command to go on (its settings are "
             f"in {path}), or choose another --output."
         )
     for run in runs:
-        if run.result.exists() and json.loads(run.result.read_text())["fingerprint"] != fingerprint(run.data):
+        if run.result.exists() and _differs(run):
             raise UserError(
                 f"the images of {run.category} changed since {run.name} was done: remove {run.result} and {run.checkpoint} "
                 "to do it again."
@@ -95,6 +95,14 @@ def plan(settings: Settings, output: Path, categories: list[str] | None, seeds: 
     except OSError as error:
         raise UserError(f"{output} can't be written ({error.strerror}): choose another --output.") from error
     return runs
+
+
+def _differs(run: Run) -> bool:
+    """Whether the images of a finished run are others now; where they can't be read any more, its figures stay as they are."""
+    try:
+        return bool(json.loads(run.result.read_text())["fingerprint"] != fingerprint(run.data))
+    except UserError:
+        return False
 
 
 def work(runs: list[Run], settings: Settings, command: str, place: Place) -> bool:

@@ -84,10 +84,14 @@ def _result(run: Run, settings: Settings, command: str) -> dict[str, Any]:
     images = len(read_dataset(run.data).train)
     options = settings.options(run.data, run.checkpoint, run.seed, images)
     config = settings.model()
+    images_now = fingerprint(run.data)
     if not (run.checkpoint / TRAINING).exists():
+        write_json(run.images, images_now)
         processor = make_processor(options, config)
         every = max(1, options.steps // settings.best_on_test) if settings.best_on_test else 0
         train(options, config, command, [Envelope(run, processor, every)] if every else ())
+    elif run.images.exists() and json.loads(run.images.read_text()) != images_now:
+        raise UserError(f"its images changed since it was trained: remove {run.checkpoint} to do it again")
     training = json.loads((run.checkpoint / TRAINING).read_text())
     began = time.monotonic()
     report = {**evaluate(*load_checkpoint(run.checkpoint), run.data), "dataset": run.category}
@@ -106,7 +110,7 @@ def _result(run: Run, settings: Settings, command: str) -> dict[str, Any]:
         "evaluation_seconds": round(seconds, 1),
         "processor_seconds": round(time.process_time(), 1),
         "peak_memory_gib": round(max(training["peak_memory_gib"], peak_memory()), 2),
-        "fingerprint": fingerprint(run.data),
+        "fingerprint": images_now,
     }
 
 

@@ -124,6 +124,11 @@ class Run:
         return self.output / "runs" / f"{self.name}.steps.json"
 
     @property
+    def images(self) -> Path:
+        """Fingerprint of the images that the checkpoint is trained on."""
+        return self.output / "runs" / f"{self.name}.images"
+
+    @property
     def lock(self) -> Path:
         """Held by the process that works on the run."""
         return self.output / "runs" / f"{self.name}.lock"

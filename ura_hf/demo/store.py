@@ -20,6 +20,7 @@ from ura_hf.names import bundled, hub_id, local, locate
 from ura_hf.pipeline import URANetPipeline
 
 IN_MEMORY = 3  # detectors
+NAME = re.compile(r"([\w-][\w.-]{0,95}/)?[\w-][\w.-]{0,95}")  # of a checkpoint: never a path of the server
 MAX_DOWNLOAD = 2 * 2**30  # bytes of the weights of a checkpoint on the Hub
 
 
@@ -72,8 +73,10 @@ class Detectors:
                 return self._added[name]
         if name in bundled() or name in local():
             return locate(name)  # type: ignore[return-value]
-        if not name or Path(name).exists():
-            raise UserError(f"{name or 'nothing'} is not the name of a checkpoint: choose one of {self._choices()}.")
+        if not NAME.fullmatch(name) or Path(name).exists():
+            raise UserError(
+                f"{name[:100] or 'nothing'} is not the name of a checkpoint: choose one of {self._choices()}."
+            )
         _check_download(name)
         folder = checkpoint_folder(name)
         require_files(folder)
