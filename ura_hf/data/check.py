@@ -39,9 +39,10 @@ class Check:
         sentences = [self.error] if self.error else []
         sentences += self.damaged + self.differences
         if self.unmasked:
+            first = self.unmasked[0]
             sentences.append(
-                f"{len(self.unmasked)} anomalous images have no mask, e.g. {self.unmasked[0]}: expected "
-                f"ground_truth/{self.unmasked[0].parent.name}/{self.unmasked[0].stem}_mask.png"
+                f"{len(self.unmasked)} anomalous images have no mask, e.g. {first}: expected "
+                f"ground_truth/{first.parent.name}/{first.stem}_mask.png, in BTAD {first.stem}.png"
             )
         return sentences
 

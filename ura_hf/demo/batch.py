@@ -141,5 +141,7 @@ def _summary_html(figures: dict[str, Any]) -> str:
     if count := figures["not_checked"]:
         detail += f" {count} {'file' if count == 1 else 'files'} could not be checked; the table says why."
     return note_html(
-        words if checked else "No photo could be checked", detail, "bad" if figures["anomalous"] else "good"
+        words if checked else "No photo could be checked",
+        detail,
+        "good" if checked and not figures["anomalous"] else "bad",
     )
