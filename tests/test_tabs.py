@@ -254,7 +254,7 @@ def test_the_endpoint_teach(address, rings):
 
 
 def test_teaching_can_be_cancelled(address, rings, monkeypatch):
-    before, stopped, plain = job_folders(), threading.Event(), teach_tab.teach
+    before, stopped, plain = job_folders(), threading.Event(), teach_tab.teach_part
 
     def slow(photos, folder, progress):
         def slowly(stage, done, total, losses=None):
@@ -267,7 +267,7 @@ def test_teaching_can_be_cancelled(address, rings, monkeypatch):
             stopped.set()
             raise
 
-    monkeypatch.setattr(teach_tab, "teach", slow)
+    monkeypatch.setattr(teach_tab, "teach_part", slow)
     with browse(address) as page:
         open_tab(page, "Teach")
         upload(page, "teach-files", *rings)
