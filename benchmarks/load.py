@@ -126,7 +126,7 @@ def run(users: int, seconds: float, count: int = 64) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         parts = draw_parts(folder, count)
-        with started_page(CHECKPOINT) as (address, process, ready):
+        with started_page("--checkpoint", CHECKPOINT) as (address, process, ready):
             in_browser = _first_verdict(address)
             warm_up, tally = Tally(), Tally()
             use(address, parts, 10_000, time.monotonic() + 3, warm_up, folder)

@@ -1,4 +1,4 @@
-"""A page started for a measurement."""
+"""A page started for a measurement or a test."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
+WAIT = 300  # seconds for the first answer
 
 
 @contextmanager
-def started_page(checkpoint: str) -> Iterator[tuple[str, psutil.Process, float]]:
+def started_page(*arguments: object, env: dict[str, str] | None = None) -> Iterator[tuple[str, psutil.Process, float]]:
     """Address and process of an app.py that runs inside the block, and the seconds until it answered."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     address = f"http://127.0.0.1:{port}/"
-    command = [sys.executable, "app.py", "--checkpoint", checkpoint, "--port", str(port)]
-    page = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    command = [sys.executable, "app.py", "--port", str(port), *map(str, arguments)]
+    page = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL)
     try:
         started = time.monotonic()
         while not _answers(address):
-            if page.poll() is not None:
-                raise SystemExit("app.py stopped")
+            if page.poll() is not None or time.monotonic() - started > WAIT:
+                raise RuntimeError(f"app.py stopped, or did not answer within {WAIT} seconds")
             time.sleep(0.2)
         yield address, psutil.Process(page.pid), time.monotonic() - started
     finally:

@@ -53,7 +53,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         photos = draw(folder / "photos", FIRST_SEED, options.photos, None)
-        with started_page(CHECKPOINT) as (address, process, _):
+        with started_page("--checkpoint", CHECKPOINT) as (address, process, _):
             client = Client(address, verbose=False)
             started = time.monotonic()
             report, archive, *_ = client.predict(

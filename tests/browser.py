@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-import socket
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +12,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 from playwright.sync_api import Page, sync_playwright
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from started_page import started_page
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 FLAGS = [
@@ -34,32 +32,11 @@ SCREENSHOTS = ROOT / "screenshots"
 DESKTOP, PHONE = 1280, 390  # widths, pixels
 
 
-def start(port: int, *arguments: object, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """app.py on a port, once it answers."""
-    process = subprocess.Popen([sys.executable, "app.py", "--port", str(port), *map(str, arguments)], cwd=ROOT, env=env)
-    for _ in range(600):
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5).close()
-            return process
-        except (urllib.error.URLError, OSError):
-            assert process.poll() is None, "app.py stopped"
-            time.sleep(0.5)
-    process.kill()
-    raise AssertionError("app.py did not answer within five minutes")
-
-
 @contextmanager
 def serve(*arguments: object, env: dict[str, str] | None = None) -> Iterator[str]:
     """The address of an app.py that runs inside the block."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    process = start(port, *arguments, env=env)
-    try:
-        yield f"http://127.0.0.1:{port}/"
-    finally:
-        process.terminate()
-        process.wait(20)
+    with started_page(*arguments, env=env) as (address, _, _):
+        yield address
 
 
 @contextmanager

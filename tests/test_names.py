@@ -19,6 +19,7 @@ from ura_hf.backbone import WEIGHTS
 from ura_hf.data.demo_parts import KINDS, demo_image
 from ura_hf.demo.analysis import analyse
 from ura_hf.demo.examples import example_images
+from ura_hf.demo.render import overlay
 from ura_hf.download import checkpoint_folder
 from ura_hf.hub import load_checkpoint, load_detector
 from ura_hf.names import bundled
@@ -72,6 +73,8 @@ def test_the_page_shows_images_of_twelve_bits_as_bright_as_they_are(tmp_path):
     detector.image_processor.max_value = 255 * 16
     deep = analyse(detector, str(tmp_path / "12.png"), RING)
     assert deep.about["image_score"] == pytest.approx(plain.about["image_score"], rel=1e-3)
+    shown = [overlay(found, 0.5, 0.85).astype(int) for found in (deep, plain)]
+    assert np.abs(shown[0] - shown[1]).mean() < 2
 
 
 def test_half_stores_float16_and_calibrates_what_it_stored(category, resnet18_weights, tmp_path):

@@ -10,6 +10,9 @@ from huggingface_hub import metadata_load
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from ura_hf.demo.page import build_demo
+from ura_hf.demo.store import Detectors
+
 COLORS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
 
 
@@ -22,6 +25,13 @@ def test_the_front_matter_describes_a_space_that_can_start():
     assert isinstance(found["python_version"], str) and Version(found["python_version"]) >= Version("3.11")
     assert {found["colorFrom"], found["colorTo"]} <= COLORS and len(found["short_description"]) <= 60
     assert found["license"] == "apache-2.0" and found["title"] and found["emoji"]
+
+
+def test_tools_for_agents_are_named_as_the_endpoints():
+    """Gradio's MCP server names a tool by its function."""
+    events = build_demo(Detectors()).fns.values()
+    public = {event.api_name: event.fn.__name__ for event in events if event.api_visibility == "public"}
+    assert public == {name: name for name in ("detect", "batch", "teach", "evaluate", "checkpoints")}
 
 
 def test_a_space_with_a_gpu_asks_for_a_few_seconds(monkeypatch):
