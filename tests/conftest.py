@@ -91,5 +91,5 @@ def category(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def checkpoint(category: Path, resnet18_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A detector trained on `category` for a few seconds."""
     output = tmp_path_factory.mktemp("checkpoint") / "disc"
-    train(TrainingOptions(category, output, resnet18_weights, steps=60, batch_size=4), tiny_config())
+    train(TrainingOptions(category, output, resnet18_weights, steps=200, batch_size=4), tiny_config())
     return output

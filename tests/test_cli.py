@@ -73,7 +73,7 @@ def test_predict_writes_heatmap_and_raw_map(checkpoint, category, tmp_path, caps
     assert raw.dtype == np.float32 and raw.shape == (48, 64)
     assert Image.open(shown["heatmap"]).size == (64, 48)
     mask = np.asarray(Image.open(category / "ground_truth/spot/000_mask.png")) > 0
-    assert raw[mask].mean() > 2 * np.median(raw[~mask])  # the blur carries some of the spot over its edge
+    assert raw[mask].mean() > 2 * raw[~mask].mean()
 
 
 def test_predict_keeps_images_of_one_name_apart(checkpoint, category, tmp_path, capsys):
