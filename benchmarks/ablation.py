@@ -21,7 +21,7 @@ from detection import DATASETS, ROOT, WEIGHTS
 from runs import commit, part, read_runs, run_missing, slug, write_report
 
 from ura_hf import URANetConfig, URANetForAnomalyDetection, URANetImageProcessor
-from ura_hf.configuration_uranet import RESIDUALS
+from ura_hf.configuration_uranet import RESIDUAL_WEIGHTS, RESIDUALS
 from ura_hf.data.demo_parts import write_demo_data
 from ura_hf.data.folder import read_dataset
 from ura_hf.evaluation import evaluate
@@ -50,6 +50,14 @@ def _residuals(*names: str) -> Row:
     return Row("residuals, alike", fields, rescore=True)
 
 
+def _weighed(weights: dict[str, float]) -> Row:
+    return Row("residuals, weighed", {"residuals": weights}, rescore=True)
+
+
+def _beside(*left_out: str) -> Row:
+    return _weighed({name: weight for name, weight in RESIDUAL_WEIGHTS.items() if name not in left_out})
+
+
 OFF: dict[str, Any] = {"weigh_keys": False, "take_out_queries": False, "memory_tokens": 0}
 ROWS: dict[str, Row] = {
     DEFAULTS: Row("defaults"),
@@ -68,10 +76,20 @@ ROWS: dict[str, Row] = {
     "restored direction": _residuals("restored_direction"),
     "restored l2 x direction": _residuals("restored_l2", "restored_direction"),
     "restored direction x probability": _residuals("restored_direction", "probability"),
-    "memory": _residuals("memory_l2"),
-    "deep memory alone beside the others": _residuals("memory_l2", "restored_direction", "probability"),
-    "memory x restored direction": _residuals("memory_l2", "restored_direction"),
+    "memory of the deep levels": _residuals("memory_l2"),
+    "memory of all levels": _residuals("memory_all_l2"),
+    "memory of the shallowest level": _residuals("memory_shallow_l2"),
+    "subspace": _residuals("subspace_l2"),
+    "without restoration and perception": _beside("restored_direction", "probability"),
+    "without the memory of all levels": _beside("memory_all_l2"),
+    "without the memory of the shallowest level": _beside("memory_shallow_l2"),
+    "without the subspace": _beside("subspace_l2"),
+    "deep levels in place of the shallowest": _weighed(
+        {"memory_l2": 1.0, "memory_all_l2": 1.0, "restored_direction": 1.0, "probability": 1.0}
+    ),
     "all": _residuals(*RESIDUALS),
+    "image score: the map alone": Row("image score", {"subspace_share": 0.0}, rescore=True),
+    "image score: the subspace alone": Row("image score", {"subspace_share": 1.0}, rescore=True),
     **{f"pose {p}": Row("turned copies", training={"pose": p}) for p in ("fixed", "any")},
     "grid 16": Row("grid", {"grid_size": 16}),
     "grid 64, tokens of 4x4": Row("grid", {"grid_size": 64, "patch_size": 4}),
@@ -123,10 +141,9 @@ def run_one(name: str, dataset: str, seed: int, options: argparse.Namespace) -> 
     row = ROWS[name]
     split, source = prepare(dataset, options)
     checkpoint = trained(DEFAULTS if row.rescore else name, dataset, seed, options)
-    config = URANetConfig.from_pretrained(checkpoint)
+    model = URANetForAnomalyDetection.from_pretrained(checkpoint).eval()
     for key, value in (row.fields if row.rescore else {}).items():
-        setattr(config, key, value)
-    model = URANetForAnomalyDetection.from_pretrained(checkpoint, config=config).eval()
+        setattr(model.config, key, value)
     processor = URANetImageProcessor.from_pretrained(checkpoint)
     result = {"row": name, "dataset": dataset, "seed": seed, "steps": options.steps, "commit": commit()}
     for place, data in (("held_out", split), ("test", source)):

@@ -45,8 +45,10 @@ def model() -> URANetForAnomalyDetection:
     detector = URANetForAnomalyDetection(tiny_config(image_threshold=0.7, pixel_threshold=1.5)).eval()
     with torch.no_grad():
         for name, tensor in detector.state_dict().items():
-            if tensor.is_floating_point() and ("memory" in name or name.endswith("mean") or "running" in name):
+            known = any(word in name for word in ("memory", "running", "subspace.centre", "subspace.trust"))
+            if tensor.is_floating_point() and (known or name.endswith("mean")):
                 tensor.uniform_(0.5, 1.5)
+        detector.uranet.subspace.basis.normal_().div_(100)
     return detector
 
 
@@ -248,7 +250,14 @@ def test_same_image_same_maps(model):
 def test_map_is_the_geometric_mean_of_the_chosen_residuals(model):
     """Recomputed from the output's own features and the memory, without smoothing."""
     config = tiny_config(
-        residuals={"memory_l2": 1, "memory_all_l2": 2, "restored_direction": 4, "restored_l2": 1},
+        residuals={
+            "memory_l2": 1,
+            "memory_all_l2": 2,
+            "memory_shallow_l2": 3,
+            "subspace_l2": 1,
+            "restored_direction": 4,
+            "restored_l2": 1,
+        },
         reliabilities={"memory_l2": 1.0, "restored_direction": 0.5},
         smoothing_sigma=0,
     )
@@ -266,10 +275,21 @@ def test_map_is_the_geometric_mean_of_the_chosen_residuals(model):
         memory_all_l2 = torch.cdist(every, plain.memory.cells).min(1).values.square() / every.shape[1]
         pairs = zip((features * std + mean).split(levels, 1), (restored * std + mean).split(levels, 1), strict=True)
         cosines = torch.stack([torch.nn.functional.cosine_similarity(a, b) for a, b in pairs]).mean(0)
-        cells = torch.stack([l2, 1 - cosines, memory_l2, memory_all_l2]).view(1, 4, 8, 8)
+        shallow = every[:, : levels[0]]
+        memory_shallow_l2 = torch.cdist(shallow, plain.shallow_memory.cells).min(1).values.square() / levels[0]
+        second = every.T.view(1, -1, 8, 8)[:, levels[0] : levels[0] + levels[1]]
+        offset = second.flatten() - plain.subspace.centre
+        basis = plain.subspace.basis
+        subspace_l2 = (offset - basis.T @ (basis @ offset)).view(-1, 64).square().mean(0)
+        assert float(out.whole_image_residual) == pytest.approx(float(subspace_l2.mean()), rel=1e-3)
+        parts = [l2, 1 - cosines, memory_l2, memory_all_l2, memory_shallow_l2, subspace_l2]
+        cells = torch.stack(parts).view(1, 6, 8, 8)
         ups = torch.nn.functional.interpolate(cells, (64, 64), mode="bilinear")[0]
     torch.testing.assert_close(
-        out.anomaly_map[0], (ups[0] * ups[1] ** 2 * ups[2] * ups[3] ** 2) ** (1 / 6), rtol=1e-3, atol=1e-4
+        out.anomaly_map[0],
+        (ups[0] * ups[1] ** 2 * ups[2] * ups[3] ** 2 * ups[4] ** 3 * ups[5]) ** (1 / 10),
+        rtol=1e-3,
+        atol=1e-4,
     )
 
 
@@ -317,3 +337,14 @@ def test_wrong_pixel_shape(model, wrong):
 def test_no_input(model):
     with pytest.raises(UserError, match="pixel_values or features"):
         model()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_the_image_score_holds_a_share_of_the_whole_image(model, share):
+    detector = URANetForAnomalyDetection(tiny_config(subspace_share=share)).eval()
+    detector.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        detector.uranet.subspace.trust.fill_(0.5)
+        out = detector(pixels(2))
+    peak = out.anomaly_map.amax((1, 2))
+    torch.testing.assert_close(out.image_score, peak ** (1 - share / 2) * out.whole_image_residual ** (share / 2))

@@ -38,19 +38,21 @@ def test_l2_distance_weighs_levels_alike():
 def test_geometric_mean_by_hand():
     """Residuals 1, 9 and 8: roots of their products, by weight; one zero is enough for (almost) zero."""
     parts = torch.tensor([1.0, 9.0, 8.0]).view(1, 3, 1, 1).expand(1, 3, 2, 2)
-    torch.testing.assert_close(scoring.geometric_mean(parts[:, :2], [1, 1], 4), torch.full((1, 1, 4, 4), 3.0))
     torch.testing.assert_close(
-        scoring.geometric_mean(parts, [1, 2, 5], 2), torch.full((1, 1, 2, 2), (81 * 8**5) ** 0.125)
+        scoring.geometric_mean([parts[:, :1], parts[:, 1:2]], [1, 1], 4), torch.full((1, 1, 4, 4), 3.0)
     )
-    torch.testing.assert_close(scoring.geometric_mean(parts[:, 1:2], [3], 2), parts[:, 1:2])
+    torch.testing.assert_close(
+        scoring.geometric_mean(parts.split(1, 1), [1, 2, 5], 2), torch.full((1, 1, 2, 2), (81 * 8**5) ** 0.125)
+    )
+    torch.testing.assert_close(scoring.geometric_mean([parts[:, 1:2]], [3], 2), parts[:, 1:2])
     zero = torch.cat([parts[:, :1], torch.zeros(1, 1, 2, 2)], 1)
-    assert scoring.geometric_mean(zero, [1, 1], 4).max() < 1e-5
+    assert scoring.geometric_mean(zero.split(1, 1), [1, 1], 4).max() < 1e-5
 
 
 def test_geometric_mean_interpolates_before_it_multiplies():
     parts = torch.rand(2, 2, 4, 4, generator=torch.Generator().manual_seed(0))
     ups = functional.interpolate(parts, (16, 16), mode="bilinear")
-    torch.testing.assert_close(scoring.geometric_mean(parts, [1, 1], 16), (ups[:, :1] * ups[:, 1:]).sqrt())
+    torch.testing.assert_close(scoring.geometric_mean(parts.split(1, 1), [1, 1], 16), (ups[:, :1] * ups[:, 1:]).sqrt())
 
 
 def test_direction_ignores_length_and_l2_does_not():

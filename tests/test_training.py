@@ -347,5 +347,5 @@ def test_thresholds_are_those_of_the_checkpoint(category, resnet18_weights, tmp_
 def test_no_residual_is_taken_for_more_reliable_than_the_memory(checkpoint):
     """A perception of a few steps gives a flat map, which hardly peaks on good images and still says nothing."""
     found = URANetConfig.from_pretrained(checkpoint).reliabilities
-    assert set(found) == {"memory_l2", "memory_all_l2", "restored_direction", "probability"}
-    assert min(found.values()) > 0 and max(found.values()) == found["memory_l2"] == found["probability"]
+    assert set(found) == {"memory_all_l2", "memory_shallow_l2", "subspace_l2", "restored_direction", "probability"}
+    assert min(found.values()) > 0 and max(found.values()) == found["memory_all_l2"] == found["probability"]

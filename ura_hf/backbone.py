@@ -104,9 +104,13 @@ class Backbone(nn.Module):
         """Channels of every level but the shallowest; of the only one where there is one."""
         return self.level_channels[1:] or self.level_channels
 
-    def deep(self, features: Tensor) -> Tensor:
-        """The deep levels as the CNN gives them, from standardised features: (B, C, G, G) -> (B, sum(deep_channels), G, G)."""
-        return self.unstandardize(features)[:, -sum(self.deep_channels) :]
+    def deep(self, plain: Tensor) -> Tensor:
+        """Every level but the shallowest of features as the CNN gives them: (B, C, G, G) -> (B, sum(deep_channels), G, G)."""
+        return plain[:, -sum(self.deep_channels) :]
+
+    def level(self, plain: Tensor, index: int) -> Tensor:
+        """Level `index` of features as the CNN gives them, the deepest where there are fewer: (B, C, G, G) -> (B, C_l, G, G)."""
+        return plain.split(self.level_channels, 1)[: index + 1][-1]
 
     def freeze(self) -> None:
         """Switch gradients off and stay in eval mode; needed again after a checkpoint was loaded."""

@@ -16,12 +16,18 @@ from .errors import UserError
 SOURCES = ("texture", "self", "noise")
 MASK_KINDS = ("large", "small", "thin", "subtle", "empty")
 SCORE_RULES = ("max", "std", "topk")
-MEMORY_RESIDUALS = ("memory_l2", "memory_all_l2")
-RESIDUALS = ("restored_l2", "restored_direction", *MEMORY_RESIDUALS, "probability")
+MEMORY_RESIDUALS = ("memory_l2", "memory_all_l2", "memory_shallow_l2")
+RESIDUALS = ("restored_l2", "restored_direction", *MEMORY_RESIDUALS, "subspace_l2", "probability")
 
 SOURCE_WEIGHTS = {"texture": 1.0, "self": 1.0, "noise": 0.5}
 MASK_WEIGHTS = {"large": 2.0, "small": 0.5, "thin": 0.5, "subtle": 0.3, "empty": 0.2}
-RESIDUAL_WEIGHTS = {"memory_l2": 1.0, "memory_all_l2": 1.0, "restored_direction": 1.0, "probability": 1.0}
+RESIDUAL_WEIGHTS = {
+    "memory_all_l2": 1.0,
+    "memory_shallow_l2": 2.0,
+    "subspace_l2": 1.0,
+    "restored_direction": 1.0,
+    "probability": 1.0,
+}
 
 BACKBONE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,96}")  # no `hf-hub:`, which would make timm fetch another repository
 
@@ -51,8 +57,9 @@ class URANetConfig(PreTrainedConfig):
         mlp_ratio: Width of a block's feed-forward layer over `hidden_size`.
         bottleneck_dropout: Dropout on the embedded tokens during training, in [0, 1).
         memory_tokens: Normal tokens of the training set that every restoration attends to (0: only the image's own).
-        memory_cells: Normal cells of the training set that every cell is compared with; 0 where ``memory_l2`` and
-            ``memory_all_l2`` have no weight.
+        memory_cells: Normal cells of the training set that every cell is compared with; 0 where no residual of the memory has
+            a weight.
+        subspace_rank: Most directions in which normal images may differ as a whole; 0 where ``subspace_l2`` has no weight.
         perception_size: Hidden channels of the Bayesian perception.
         bayesian_perception: Whether the perception's last two layers have distributions over their weights; without, no KL and
             no epistemic uncertainty.
@@ -68,13 +75,16 @@ class URANetConfig(PreTrainedConfig):
         max_blend: Upper end of b ~ U(0, max_blend) in F~ = (1-M) F + M (b F + (1-b) A), in [0, 1).
         residuals: Weights of the residuals whose geometric mean is the map. ``restored_l2``, ``restored_direction``: between the
             features and the restored ones; ``memory_l2``: from the deep levels to their nearest normal cell of the memory;
-            ``memory_all_l2``: the same of all levels;
+            ``memory_all_l2``: the same of all levels; ``memory_shallow_l2``: the same of the shallowest level, which has a
+            memory of its own; ``subspace_l2``: from the second level to the subspace of whole normal images, coarse;
             ``probability``: the perception's.
         adapt_residuals: Whether calibration multiplies these weights by each residual's reliability on held-out normal images.
         reliabilities: What calibration measured, by residual, > 0; None before it, and where `adapt_residuals` is off.
         smoothing_sigma: Standard deviation of the map's Gaussian filter, pixels of the network input, >= 0.
         image_score: ``max``, ``std`` or ``topk`` (mean of the largest `topk_fraction`) of the map.
         topk_fraction: Share of the pixels that ``topk`` averages, in (0, 1].
+        subspace_share: Share a of the mean subspace residual s in the image score, map^(1 - a) s^a, in [0, 1], times
+            N / (N + 100) of N training images; without effect where ``subspace_l2`` has no weight.
         cosine_weight: lambda_c of the restoration loss.
         perception_weight: lambda_p of the restoration loss.
         hard_normal_power: Focus of the restoration loss on badly restored normal cells; 0 weighs all cells alike.
@@ -103,6 +113,7 @@ class URANetConfig(PreTrainedConfig):
         bottleneck_dropout: float = 0.1,
         memory_tokens: int = 128,
         memory_cells: int = 8192,
+        subspace_rank: int = 256,
         perception_size: int = 128,
         bayesian_perception: bool = True,
         prior_std: float = 0.1,
@@ -120,6 +131,7 @@ class URANetConfig(PreTrainedConfig):
         smoothing_sigma: float = 6.0,
         image_score: str = "max",
         topk_fraction: float = 0.01,
+        subspace_share: float = 0.5,
         cosine_weight: float = 1.0,
         perception_weight: float = 1.0,
         hard_normal_power: float = 0.0,
@@ -141,6 +153,7 @@ class URANetConfig(PreTrainedConfig):
         self.bottleneck_dropout = bottleneck_dropout
         self.memory_tokens = memory_tokens
         self.memory_cells = memory_cells
+        self.subspace_rank = subspace_rank
         self.perception_size = perception_size
         self.bayesian_perception = bayesian_perception
         self.prior_std = prior_std
@@ -158,6 +171,7 @@ class URANetConfig(PreTrainedConfig):
         self.smoothing_sigma = smoothing_sigma
         self.image_score = image_score
         self.topk_fraction = topk_fraction
+        self.subspace_share = subspace_share
         self.cosine_weight = cosine_weight
         self.perception_weight = perception_weight
         self.hard_normal_power = hard_normal_power
@@ -217,6 +231,7 @@ class URANetConfig(PreTrainedConfig):
             ("num_attention_heads", 1, 64),
             ("memory_tokens", 0, 65536),
             ("memory_cells", 0, 1048576),
+            ("subspace_rank", 0, 2000),
             ("perception_size", 1, 4096),
             ("num_samples", 1, 1024),
             ("sample_seed", 0, 2**63 - 1),
@@ -238,6 +253,7 @@ class URANetConfig(PreTrainedConfig):
             ("max_blend", 0.0, 0.99),
             ("smoothing_sigma", 0.0, 64.0),
             ("topk_fraction", 1e-6, 1.0),
+            ("subspace_share", 0.0, 1.0),
             ("cosine_weight", 0.0, 1e4),
             ("perception_weight", 0.0, 1e4),
             ("hard_normal_power", 0.0, 8.0),
@@ -263,3 +279,5 @@ class URANetConfig(PreTrainedConfig):
         )
         for name in MEMORY_RESIDUALS:
             require(self.memory_cells > 0 or not self.residuals.get(name), "memory_cells", f"above 0 for {name}")
+        weighed = self.residuals.get("subspace_l2")
+        require(self.subspace_rank > 0 or not weighed, "subspace_rank", "above 0 for subspace_l2")

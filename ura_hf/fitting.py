@@ -11,6 +11,7 @@ from .memory import greedy_coreset
 from .modeling_uranet import URANetForAnomalyDetection
 from .progress import Progress, silent
 from .restoration import to_tokens
+from .subspace import MAX_FITTED
 from .trainer import FeatureBatches
 
 MAX_CANDIDATES = 300_000  # vectors that a coreset is chosen from; of larger sets, random ones of every image
@@ -18,9 +19,12 @@ MAX_CANDIDATES = 300_000  # vectors that a coreset is chosen from; of larger set
 
 @torch.no_grad()
 def fill_memories(
-    model: URANetForAnomalyDetection, batches: FeatureBatches, seed: int, progress: Progress = silent
+    model: URANetForAnomalyDetection, batches: FeatureBatches, different: int, seed: int, progress: Progress = silent
 ) -> None:
-    """Store coresets of the training images: k x k tokens for restoration attention, cells for the residuals to memory."""
+    """Store what is normal: coresets of the training images' k x k tokens and cells, and the subspace of whole images.
+
+    `different` is the number of images without turned copies.
+    """
     uranet = model.uranet
     rows = np.random.default_rng(seed).permutation(batches.rows).tolist()
     patch = uranet.restoration.patch_size
@@ -28,14 +32,22 @@ def fill_memories(
     def tokens(features: Tensor) -> Tensor:
         return to_tokens(features, patch)[0]
 
-    def cells(features: Tensor) -> Tensor:
-        found = model.backbone.unstandardize(features.to(model.backbone.mean.device)).cpu()[0].flatten(1).T
-        return found[:, -uranet.memory.cells.shape[1] :]
+    def plain(features: Tensor) -> Tensor:
+        return model.backbone.unstandardize(features.to(model.backbone.mean.device)).cpu()
 
-    stores = (
-        (uranet.restoration.memory, tokens, (model.config.grid_size // patch) ** 2),
-        (uranet.memory.cells, cells, model.config.grid_size**2),
-    )
+    def cells(features: Tensor) -> Tensor:
+        return plain(features)[0].flatten(1).T[:, -uranet.memory.cells.shape[1] :]
+
+    def shallow_cells(features: Tensor) -> Tensor:
+        return model.backbone.level(plain(features), 0)[0].flatten(1).T
+
+    per_image = model.config.grid_size**2
+    stores = [
+        (uranet.restoration.memory, tokens, per_image // patch**2),
+        (uranet.memory.cells, cells, per_image),
+    ]
+    if model.config.residuals.get("memory_shallow_l2"):
+        stores.append((uranet.shallow_memory.cells, shallow_cells, per_image))
     for done, (store, vectors, count) in enumerate(stores):
         progress("memory", done, len(stores))
         if len(store) == 0:
@@ -51,6 +63,9 @@ def fill_memories(
         for image, slots in by_image.items():
             found = vectors(batches.features_of([rows[image]]))[picks[image]]
             store[slots] = found[[chosen[slot % len(chosen)] % kept for slot in slots]].to(store)
+    if model.config.residuals.get("subspace_l2"):
+        images = (model.backbone.level(plain(batches.features_of([row])), 1) for row in rows[:MAX_FITTED])
+        uranet.subspace.fit(torch.cat([uranet.subspace.coarse(image) for image in images]), different)
 
 
 @torch.no_grad()
@@ -67,8 +82,11 @@ def calibrate(
         maps = [model.uranet.perceive(batches.features_of([row]).to(model.device))[2] for row in rows]
         names = config.residual_weights
         found = {name: calibration.reliability(torch.cat([m[name] for m in maps])) for name in names}
-        most = found.get("memory_l2", float("inf"))  # it needs no training; a learned map may be flat for want of it
+        # a memory of many levels needs no training; a learned map may be flat for want of it
+        most = next((found[name] for name in ("memory_l2", "memory_all_l2") if name in found), float("inf"))
         config.reliabilities = {name: min(value, most) for name, value in found.items()}
+        if "subspace_l2" in found:
+            config.reliabilities["subspace_l2"] *= float(model.uranet.subspace.trust)
     scores, peaks = [], []
     for done, row in enumerate(rows):
         progress("calibration", done, len(rows))

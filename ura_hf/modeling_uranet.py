@@ -25,6 +25,7 @@ from .memory import NormalMemory
 from .perception import AnomalyPerception, Perception, PlainLinear, VariationalLinear, binary_entropy
 from .restoration import FeatureRestoration
 from .scoring import direction_distance, fixed_scale, gaussian_smooth, geometric_mean, image_score, l2_distance
+from .subspace import NormalSubspace
 from .synthesis import synthesize
 
 
@@ -41,6 +42,7 @@ class URANetOutput(ModelOutput):
         restored_features: Restored features F^, (B, C, G, G).
         anomaly_map: Raw residual map, >= 0, (B, S, S).
         score_map: `anomaly_map` on the fixed 0-1 scale where 0.5 is the pixel threshold; None before calibration.
+        whole_image_residual: Mean subspace residual, >= 0, (B,); None where it has no weight.
         image_score: Raw image score, >= 0, (B,).
         score: `image_score` on the fixed 0-1 scale where 0.5 is the image threshold; None before calibration.
         anomaly_probability: Expected probability of an anomaly, in [0, 1], (B, S, S).
@@ -57,6 +59,7 @@ class URANetOutput(ModelOutput):
     restored_features: Tensor | None = None
     anomaly_map: Tensor | None = None
     score_map: Tensor | None = None
+    whole_image_residual: Tensor | None = None
     image_score: Tensor | None = None
     score: Tensor | None = None
     anomaly_probability: Tensor | None = None
@@ -169,9 +172,14 @@ class URANetModel(URANetPreTrainedModel):
             c.weigh_keys,
             c.take_out_queries,
         )
+        levels = self.extractor.level_channels
         self.memory = NormalMemory(
             c.memory_cells, channels if c.residuals.get("memory_all_l2") else sum(self.extractor.deep_channels)
         )
+        if c.residuals.get("memory_shallow_l2"):
+            self.shallow_memory = NormalMemory(c.memory_cells, levels[0])
+        if c.residuals.get("subspace_l2"):
+            self.subspace = NormalSubspace(c.subspace_rank, levels[:2][-1])
         self.post_init()
 
     @property
@@ -199,13 +207,16 @@ class URANetModel(URANetPreTrainedModel):
         return direction_distance(plain, plain_normal, self.extractor.level_channels)
 
     def residuals(self, features: Tensor, restored: Tensor, probability: Tensor) -> dict[str, Tensor]:
-        """Every residual that the config gives a weight, by its name, (B, 1, G, G) each."""
+        """Every residual that the config gives a weight, by its name, (B, 1, G, G) each; ``subspace_l2`` (B, 1, 8, 8)."""
         levels = self.extractor.level_channels
+        plain = self.extractor.unstandardize(features)
         parts = {
             "restored_l2": lambda: l2_distance(features.float(), restored.float(), levels),
             "restored_direction": lambda: self.direction(features, restored),
-            "memory_l2": lambda: self.memory.distance(self.extractor.deep(features)),
-            "memory_all_l2": lambda: self.memory.distance(self.extractor.unstandardize(features)),
+            "memory_l2": lambda: self.memory.distance(self.extractor.deep(plain)),
+            "memory_all_l2": lambda: self.memory.distance(plain),
+            "memory_shallow_l2": lambda: self.shallow_memory.distance(self.extractor.level(plain, 0)),
+            "subspace_l2": lambda: self.subspace.distance(self.extractor.level(plain, 1)),
             "probability": lambda: probability,
         }
         return {name: parts[name]() for name in self.config.residual_weights}
@@ -239,7 +250,8 @@ class URANetModel(URANetPreTrainedModel):
             features = self.extract(pixel_values)
         c = self.config
         belief, restored, residuals = self.perceive(features, num_samples)
-        raw = geometric_mean(torch.cat(list(residuals.values()), 1), list(c.residual_weights.values()), c.image_size)
+        raw = geometric_mean(list(residuals.values()), list(c.residual_weights.values()), c.image_size)
+        whole = residuals.get("subspace_l2")
 
         def to_image(cells: Tensor) -> Tensor:
             return functional.interpolate(cells, (c.image_size, c.image_size), mode="bilinear")[:, 0]
@@ -248,6 +260,7 @@ class URANetModel(URANetPreTrainedModel):
             features=features,
             restored_features=restored,
             anomaly_map=gaussian_smooth(raw, c.smoothing_sigma)[:, 0],
+            whole_image_residual=None if whole is None else whole.mean((1, 2, 3)),
             anomaly_probability=to_image(belief.probability),
             total_uncertainty=to_image(belief.total),
             aleatoric_uncertainty=to_image(belief.aleatoric),
@@ -296,6 +309,9 @@ class URANetForAnomalyDetection(URANetPreTrainedModel):
         out = self.uranet(pixel_values, features, num_samples)
         c = self.config
         out.image_score = image_score(out.anomaly_map, c.image_score, c.topk_fraction)
+        if out.whole_image_residual is not None:
+            share = c.subspace_share * self.uranet.subspace.trust
+            out.image_score = out.image_score ** (1 - share) * out.whole_image_residual**share
         if c.image_threshold is not None and c.pixel_threshold is not None:
             out.score = fixed_scale(out.image_score, c.image_threshold)
             out.score_map = fixed_scale(out.anomaly_map, c.pixel_threshold)

@@ -27,14 +27,16 @@ def direction_distance(features: Tensor, restored: Tensor, levels: Sequence[int]
     return (1 - cosines.mean(0))[:, None]
 
 
-def geometric_mean(residuals: Tensor, weights: Sequence[float], side: int) -> Tensor:
-    """prod_i up(R_i)^(w_i / sum w) of n residuals, (B, n, G, G) >= 0 -> (B, 1, side, side); up is bilinear.
+def geometric_mean(residuals: Sequence[Tensor], weights: Sequence[float], side: int) -> Tensor:
+    """prod_i up(R_i)^(w_i / sum w) of n residuals >= 0, each (B, 1, G_i, G_i) -> (B, 1, side, side); up is bilinear.
 
     A pixel stands out only where all residuals do, and no residual's scale outweighs another's.
     """
-    ups = functional.interpolate(residuals, (side, side), mode="bilinear").clamp_min(1e-12)
-    shares = torch.tensor(weights, device=ups.device, dtype=ups.dtype) / sum(weights)
-    return (ups.log() * shares[:, None, None]).sum(1, keepdim=True).exp()
+    logs = torch.zeros(())
+    for residual, weight in zip(residuals, weights, strict=True):
+        up = functional.interpolate(residual, (side, side), mode="bilinear").clamp_min(1e-12)
+        logs = up.log() * (weight / sum(weights)) + logs.to(up)
+    return logs.exp()
 
 
 def gaussian_smooth(maps: Tensor, sigma: float) -> Tensor:

@@ -29,6 +29,7 @@ CONFIG: dict[str, Any] = {
     "num_hidden_layers": 2,
     "memory_tokens": 64,
     "memory_cells": 2048,
+    "subspace_rank": 64,
     "perception_size": 64,
     "smoothing_sigma": 4.0,
     "false_positive_rate": 0.05,

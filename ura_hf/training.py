@@ -147,12 +147,13 @@ def train(
             else None
         )
     held_out, fitted = _split(len(images), options)
+    different = len(fitted)
     fitted = [copy * len(images) + row for copy in range(copies + 1) for row in fitted]
     model.backbone.set_statistics(*channel_statistics(features, fitted), config.std_floor)
     if options.half:
         model.backbone.half().float()
     batches = FeatureBatches(features, fitted, textures, model)
-    fill_memories(model, batches, options.seed, progress)
+    fill_memories(model, batches, different, options.seed, progress)
 
     arguments = TrainingArguments(
         output_dir=str(work),
@@ -191,7 +192,7 @@ def train(
             model.half().float()
         calibrate(model, batches, held_out, progress)
         pose = {"rotation_ratio": ratio, "turned_copies": copies}
-        counts = {"fitted": len(fitted) // (copies + 1), "held_out": len(held_out)}
+        counts = {"fitted": different, "held_out": len(held_out)}
         record = _record(options, trainer, began, counts, pose, last is not None, command)
         record |= {"good_images": len(good), "data_wait_share": trainer.wait_share()}
         _save(model.half() if options.half else model, processor, record, options.output)

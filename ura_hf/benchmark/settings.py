@@ -24,6 +24,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "num_hidden_layers": 8,
             "residuals": {"restored_l2": 1.0, "restored_direction": 1.0},
             "memory_cells": 0,
+            "subspace_rank": 0,
             "smoothing_sigma": 4.0,
             "image_score": "std",
         },
