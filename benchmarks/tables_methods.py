@@ -1,26 +1,28 @@
-"""Markdown tables of detection, peers, backbones, ablation and the claim, from the results that their commands wrote."""
+"""Markdown tables of peers, backbones, ablation and the claim, from the results that their commands wrote."""
 
 from __future__ import annotations
 
 from ura_hf.benchmark.table import HEADS as COLUMNS
 from ura_hf.data.demo_parts import LOGICAL
 
+SHORT = ("image_auroc", "pixel_auroc", "pixel_ap", "aupro")
 
-def detection(report: dict) -> str:
-    """Markdown table of `benchmarks/detection.py`: mean over seeds, and largest minus smallest."""
-    runs = report["runs"]
-    seeds = sorted({run["seed"] for run in runs})
-    lines = ["| data | " + " | ".join(COLUMNS.values()) + " | training | peak memory |"]
-    lines.append("|---" * (len(COLUMNS) + 3) + "|")
-    for name, row in report["summary"].items():
-        cells = [f"{row[key]['mean']:.3f} (spread {row[key]['spread']:.3f})" for key in COLUMNS]
-        training, memory = row["train_seconds"]["mean"] / 60, row["peak_memory_gib"]["mean"]
-        lines.append(f"| {name} | " + " | ".join(cells) + f" | {training:.0f} min | {memory:.1f} GiB |")
-    first = runs[0]["training"]
+
+def figures(report: dict) -> str:
+    """Short table of `benchmarks/peers.py`: the mean over the data sets and the image AUROC of each, for models run on all."""
+    summary = report["summary"]
+    datasets = list(dict.fromkeys(run["dataset"] for run in report["runs"]))
+    head = ["model", "seeds", *(COLUMNS[key] for key in SHORT), *(f"image AUROC, {name}" for name in datasets)]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for model, table in summary.items():
+        if "mean" in table:
+            figures = [table["mean"][key] for key in SHORT] + [table[name]["image_auroc"] for name in datasets]
+            cells = [f"{figure['mean']:.3f} ± {figure['spread'] / 2:.3f}" for figure in figures]
+            lines.append(f"| {model} | {table['mean']['image_auroc']['seeds']} | " + " | ".join(cells) + " |")
     note = (
-        f"Mean over seeds {', '.join(map(str, seeds))}; spread is largest minus smallest. ResNet-18, 256x256, last step, "
-        f"{first['hardware']}, {first['precision']}, torch {first['versions']['torch']}, {runs[-1]['date']}. "
-        "Command: `python benchmarks/detection.py`; data and settings: `docs/results/detection.json`."
+        f"Mean over {', '.join(datasets)}; ± is half of largest minus smallest over seeds. ResNet-18, 256x256, last step, "
+        f"{report['hardware']}, {report['date']}. Command: `python benchmarks/peers.py`; more metrics, defect types and "
+        "settings: `docs/comparison.md` and `docs/results/peers.json`."
     )
     return "\n".join([*lines, "", note])
 

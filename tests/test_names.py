@@ -103,9 +103,9 @@ def test_a_table_behind_its_results_is_noticed(tmp_path):
     for name in ("benchmarks", "docs", "README.md"):
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, tmp_path / name)
     render = [sys.executable, "benchmarks/render.py"]
-    results = tmp_path / "docs/results/detection.json"
+    results = tmp_path / "docs/results/peers.json"
     report = json.loads(results.read_text())
-    report["summary"]["pill"]["image_auroc"]["mean"] = 0.123
+    report["summary"]["padim"]["pill"]["image_auroc"]["mean"] = 0.123
     results.write_text(json.dumps(report))
     assert subprocess.run([*render, "--check"], cwd=tmp_path, check=False).returncode == 1
     subprocess.run(render, cwd=tmp_path, check=True)
