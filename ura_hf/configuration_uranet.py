@@ -231,7 +231,7 @@ class URANetConfig(PreTrainedConfig):
             ("num_attention_heads", 1, 64),
             ("memory_tokens", 0, 65536),
             ("memory_cells", 0, 1048576),
-            ("subspace_rank", 0, 2000),
+            ("subspace_rank", 0, 1000),
             ("perception_size", 1, 4096),
             ("num_samples", 1, 1024),
             ("sample_seed", 0, 2**63 - 1),

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 SIDE = 8  # of the grid that a level is averaged to
 EXPLAINED = 0.97  # share of the training images' variance that the subspace holds, unless its rank is too small for it
-MAX_FITTED = 2000  # images it is fitted to
+MAX_FITTED = 1000  # images it is fitted to
 DOUBTED = 100  # images from which on it is trusted more than doubted
 
 
@@ -33,15 +33,18 @@ class NormalSubspace(nn.Module):
 
     @staticmethod
     def coarse(features: Tensor) -> Tensor:
-        """One level's features, (B, C, G, G) -> (B, C * 8 * 8), float32, averaged to 8 x 8."""
-        return functional.adaptive_avg_pool2d(features.float(), SIDE).flatten(1)
+        """One level's features, (B, C, G, G) -> (B, C * 8 * 8), float64, averaged to 8 x 8.
+
+        In float64, sums over so many values round alike whatever the number of threads.
+        """
+        return functional.adaptive_avg_pool2d(features.double(), SIDE).flatten(1)
 
     def distance(self, features: Tensor) -> Tensor:
         """mean_c (X - X^)^2 with X^ = mu + V^T V (X - mu), X coarse: (B, C, G, G) -> (B, 1, 8, 8), float32."""
-        basis = self.basis.float()
-        offset = self.coarse(features) - self.centre.float()
+        basis = self.basis.double()
+        offset = self.coarse(features) - self.centre.double()
         left = offset - (offset @ basis.T) @ basis
-        return left.view(len(features), -1, SIDE, SIDE).square().mean(1, keepdim=True)
+        return left.view(len(features), -1, SIDE, SIDE).square().mean(1, keepdim=True).float()
 
     @torch.no_grad()
     def fit(self, images: Tensor, different: int) -> None:
@@ -50,11 +53,11 @@ class NormalSubspace(nn.Module):
         `different` is their number without turned copies.
         """
         offsets = images - images.mean(0)
-        values, vectors = torch.linalg.eigh((offsets @ offsets.T).double())  # N is smaller than C * 8 * 8
+        values, vectors = torch.linalg.eigh(offsets @ offsets.T)  # N is smaller than C * 8 * 8
         values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
         needed = int((values.cumsum(0) < EXPLAINED * values.sum()).sum()) + 1
         count = min(needed, len(self.basis), max(len(images) - 1, 0))
-        directions = (offsets.T @ vectors[:, :count].to(offsets)) / values[:count].sqrt().clamp_min(1e-12).to(offsets)
+        directions = (offsets.T @ vectors[:, :count]) / values[:count].sqrt().clamp_min(1e-12)
         self.trust.fill_(different / (different + DOUBTED))
         self.centre.copy_(images.mean(0))
         self.basis.zero_()
