@@ -28,15 +28,14 @@ def direction_distance(features: Tensor, restored: Tensor, levels: Sequence[int]
 
 
 def geometric_mean(residuals: Sequence[Tensor], weights: Sequence[float], side: int) -> Tensor:
-    """prod_i up(R_i)^(w_i / sum w) of n residuals >= 0, each (B, 1, G_i, G_i) -> (B, 1, side, side); up is bilinear.
+    """prod_i up(R_i)^(w_i / sum w) of n residuals >= 0, each (B, 1, G_i, G_i) -> (B, 1, side, side), float32; up is bilinear.
 
     A pixel stands out only where all residuals do, and no residual's scale outweighs another's.
     """
-    logs = torch.zeros(())
-    for residual, weight in zip(residuals, weights, strict=True):
-        up = functional.interpolate(residual, (side, side), mode="bilinear").clamp_min(1e-12)
-        logs = up.log() * (weight / sum(weights)) + logs.to(up)
-    return logs.exp()
+    ups = [functional.interpolate(residual.float(), (side, side), mode="bilinear") for residual in residuals]
+    shares = [weight / sum(weights) for weight in weights]
+    logs = [up.clamp_min(1e-12).log() * share for up, share in zip(ups, shares, strict=True)]
+    return torch.stack(logs).sum(0).exp()
 
 
 def gaussian_smooth(maps: Tensor, sigma: float) -> Tensor:
