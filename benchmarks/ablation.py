@@ -58,6 +58,7 @@ def _beside(*left_out: str) -> Row:
     return _weighed({name: weight for name, weight in RESIDUAL_WEIGHTS.items() if name not in left_out})
 
 
+OTHERS = {name: weight for name, weight in RESIDUAL_WEIGHTS.items() if name != "memory_shallow_l2"}
 OFF: dict[str, Any] = {"weigh_keys": False, "take_out_queries": False, "memory_tokens": 0}
 ROWS: dict[str, Row] = {
     DEFAULTS: Row("defaults"),
@@ -84,12 +85,10 @@ ROWS: dict[str, Row] = {
     "without the memory of all levels": _beside("memory_all_l2"),
     "without the memory of the shallowest level": _beside("memory_shallow_l2"),
     "without the subspace": _beside("subspace_l2"),
-    "deep levels in place of the shallowest": _weighed(
-        {"memory_l2": 1.0, "memory_all_l2": 1.0, "restored_direction": 1.0, "probability": 1.0}
-    ),
+    "deep levels in place of the shallowest": Row("residuals, weighed", {"residuals": {**OTHERS, "memory_l2": 2.0}}),
     "all": _residuals(*RESIDUALS),
     "image score: the map alone": Row("image score", {"subspace_share": 0.0}, rescore=True),
-    "image score: the subspace alone": Row("image score", {"subspace_share": 1.0}, rescore=True),
+    "image score: subspace share 1": Row("image score", {"subspace_share": 1.0}, rescore=True),
     **{f"pose {p}": Row("turned copies", training={"pose": p}) for p in ("fixed", "any")},
     "grid 16": Row("grid", {"grid_size": 16}),
     "grid 64, tokens of 4x4": Row("grid", {"grid_size": 64, "patch_size": 4}),

@@ -17,8 +17,12 @@ def figures(report: dict) -> str:
     for model, table in summary.items():
         if "mean" in table:
             figures = [table["mean"][key] for key in SHORT] + [table[name]["image_auroc"] for name in datasets]
-            cells = [f"{figure['mean']:.3f} ± {figure['spread'] / 2:.3f}" for figure in figures]
-            lines.append(f"| {model} | {table['mean']['image_auroc']['seeds']} | " + " | ".join(cells) + " |")
+            seeds = table["mean"]["image_auroc"]["seeds"]
+            others = [f" ({figure['seeds']} seeds)" * (figure["seeds"] != seeds) for figure in figures]
+            cells = [
+                f"{f['mean']:.3f} ± {f['spread'] / 2:.3f}{other}" for f, other in zip(figures, others, strict=True)
+            ]
+            lines.append(f"| {model} | {seeds} | " + " | ".join(cells) + " |")
     note = (
         f"Mean over {', '.join(datasets)}; ± is half of largest minus smallest over seeds. ResNet-18, 256x256, last step, "
         f"{report['hardware']}, {report['date']}. Command: `python benchmarks/peers.py`; more metrics, defect types and "

@@ -349,3 +349,18 @@ def test_no_residual_is_taken_for_more_reliable_than_the_memory(checkpoint):
     found = URANetConfig.from_pretrained(checkpoint).reliabilities
     assert set(found) == {"memory_all_l2", "memory_shallow_l2", "subspace_l2", "restored_direction", "probability"}
     assert min(found.values()) > 0 and max(found.values()) == found["memory_all_l2"] == found["probability"]
+
+
+def test_copies_of_training_images_are_normal(category, resnet18_weights, tmp_path):
+    """Held-out images that are copies of fitted ones leave hardly a residual; the threshold must still fit new readings."""
+    good = tmp_path / "good"
+    good.mkdir()
+    for copy in range(4):
+        for path in sorted((category / "train/good").iterdir())[:6]:
+            shutil.copy(path, good / f"{copy}-{path.name}")
+    output = tmp_path / "o"
+    train(TrainingOptions(good, output, resnet18_weights, steps=4, batch_size=4), tiny_config())
+    model, processor = load_checkpoint(output)
+    with torch.no_grad():
+        scores = model(processor(sorted(good.iterdir())[:6], return_tensors="pt")["pixel_values"]).score
+    assert scores.max() < 0.5

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from . import calibration
+from .configuration_uranet import MEMORY_RESIDUALS
 from .memory import greedy_coreset
 from .modeling_uranet import URANetForAnomalyDetection
 from .progress import Progress, silent
@@ -82,11 +83,9 @@ def calibrate(
         maps = [model.uranet.perceive(batches.features_of([row]).to(model.device))[2] for row in rows]
         names = config.residual_weights
         found = {name: calibration.reliability(torch.cat([m[name] for m in maps])) for name in names}
-        # a memory of many levels needs no training; a learned map may be flat for want of it
-        most = next((found[name] for name in ("memory_l2", "memory_all_l2") if name in found), float("inf"))
+        # a memory needs no training; a learned map may be flat for want of it
+        most = next((found[name] for name in MEMORY_RESIDUALS if name in found), float("inf"))
         config.reliabilities = {name: min(value, most) for name, value in found.items()}
-        if "subspace_l2" in found:
-            config.reliabilities["subspace_l2"] *= float(model.uranet.subspace.trust)
     scores, peaks = [], []
     for done, row in enumerate(rows):
         progress("calibration", done, len(rows))

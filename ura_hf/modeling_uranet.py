@@ -250,8 +250,10 @@ class URANetModel(URANetPreTrainedModel):
             features = self.extract(pixel_values)
         c = self.config
         belief, restored, residuals = self.perceive(features, num_samples)
-        raw = geometric_mean(list(residuals.values()), list(c.residual_weights.values()), c.image_size)
-        whole = residuals.get("subspace_l2")
+        weights = c.residual_weights
+        if (whole := residuals.get("subspace_l2")) is not None:
+            weights["subspace_l2"] *= float(self.subspace.trust)
+        raw = geometric_mean(list(residuals.values()), list(weights.values()), c.image_size)
 
         def to_image(cells: Tensor) -> Tensor:
             return functional.interpolate(cells, (c.image_size, c.image_size), mode="bilinear")[:, 0]

@@ -23,28 +23,28 @@ class NormalSubspace(nn.Module):
     centre: Tensor
     basis: Tensor
     trust: Tensor
-    """N / (N + 100) of N images it was fitted to: few do not span what normal images are."""
+    """N / (N + 100) of N different training images: few do not span what normal images are."""
+    floor: Tensor
+    """Added to every residual, so that copies of training images are as normal as their rounding allows to say."""
 
     def __init__(self, rank: int, channels: int) -> None:
         super().__init__()
         self.register_buffer("centre", torch.zeros(channels * SIDE**2))
         self.register_buffer("basis", torch.zeros(rank, channels * SIDE**2))
         self.register_buffer("trust", torch.zeros(()))
+        self.register_buffer("floor", torch.zeros(()))
 
     @staticmethod
     def coarse(features: Tensor) -> Tensor:
-        """One level's features, (B, C, G, G) -> (B, C * 8 * 8), float64, averaged to 8 x 8.
-
-        In float64, sums over so many values round alike whatever the number of threads.
-        """
-        return functional.adaptive_avg_pool2d(features.double(), SIDE).flatten(1)
+        """One level's features, (B, C, G, G) -> (B, C * 8 * 8), float32, averaged to 8 x 8."""
+        return functional.adaptive_avg_pool2d(features.float(), SIDE).flatten(1)
 
     def distance(self, features: Tensor) -> Tensor:
-        """mean_c (X - X^)^2 with X^ = mu + V^T V (X - mu), X coarse: (B, C, G, G) -> (B, 1, 8, 8), float32."""
-        basis = self.basis.double()
-        offset = self.coarse(features) - self.centre.double()
+        """mean_c (X - X^)^2 + floor with X^ = mu + V^T V (X - mu), X coarse: (B, C, G, G) -> (B, 1, 8, 8), float32."""
+        basis = self.basis.float()
+        offset = self.coarse(features) - self.centre.float()
         left = offset - (offset @ basis.T) @ basis
-        return left.view(len(features), -1, SIDE, SIDE).square().mean(1, keepdim=True).float()
+        return left.view(len(features), -1, SIDE, SIDE).square().mean(1, keepdim=True) + self.floor.float()
 
     @torch.no_grad()
     def fit(self, images: Tensor, different: int) -> None:
@@ -52,13 +52,16 @@ class NormalSubspace(nn.Module):
 
         `different` is their number without turned copies.
         """
-        offsets = images - images.mean(0)
+        images = images.double()
+        centre = images.mean(0)
+        offsets = images - centre
         values, vectors = torch.linalg.eigh(offsets @ offsets.T)  # N is smaller than C * 8 * 8
         values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
         needed = int((values.cumsum(0) < EXPLAINED * values.sum()).sum()) + 1
         count = min(needed, len(self.basis), max(len(images) - 1, 0))
         directions = (offsets.T @ vectors[:, :count]) / values[:count].sqrt().clamp_min(1e-12)
         self.trust.fill_(different / (different + DOUBTED))
-        self.centre.copy_(images.mean(0))
+        self.floor.fill_(float(1e-3 * offsets.square().mean() + 1e-5 * centre.square().mean()))
+        self.centre.copy_(centre)
         self.basis.zero_()
         self.basis[:count] = directions.T.to(self.basis)

@@ -34,7 +34,7 @@ CONFIG: dict[str, Any] = {
     "smoothing_sigma": 4.0,
     "false_positive_rate": 0.05,
 }
-"""Fields of the model, those of the bundled demo checkpoints: 30 photos take about two minutes on two cores."""
+"""Fields of the model, about those of the bundled demo checkpoints: 30 photos take about two minutes on two cores."""
 OPTIONS: dict[str, Any] = {"steps": 300, "held_out": 0.3, "half": True}
 """Options of the training run."""
 
