@@ -19,9 +19,7 @@ def figures(report: dict) -> str:
             figures = [table["mean"][key] for key in SHORT] + [table[name]["image_auroc"] for name in datasets]
             seeds = table["mean"]["image_auroc"]["seeds"]
             others = [f" ({figure['seeds']} seeds)" * (figure["seeds"] != seeds) for figure in figures]
-            cells = [
-                f"{f['mean']:.3f} ± {f['spread'] / 2:.3f}{other}" for f, other in zip(figures, others, strict=True)
-            ]
+            cells = [_with_spread(figure) + other for figure, other in zip(figures, others, strict=True)]
             lines.append(f"| {model} | {seeds} | " + " | ".join(cells) + " |")
     note = (
         f"Mean over {', '.join(datasets)}; ± is half of largest minus smallest over seeds. ResNet-18, 256x256, last step, "
@@ -44,7 +42,7 @@ def peers(report: dict) -> str:
         title = "Mean over the data sets" if place == "mean" else place
         lines += [f"**{title}**", "", "| model | seeds | " + " | ".join(head) + " |", "|---" * (len(head) + 2) + "|"]
         for model, row in rows.items():
-            cells = [f"{row[k]['mean']:.3f} ± {row[k]['spread'] / 2:.3f}" for k in COLUMNS]
+            cells = [_with_spread(row[k]) for k in COLUMNS]
             cells.append(
                 _epochs([r for r in report["runs"] if r["model"] == model and place in ("mean", r["dataset"])])
             )
@@ -55,6 +53,12 @@ def peers(report: dict) -> str:
     lines += [f"± is half of largest minus smallest over seeds. {report['hardware']}, {versions}, {report['date']}."]
     lines += ["Settings that could favour one side:", "", *(f"- {note}" for note in report["notes"])]
     return "\n".join(lines)
+
+
+def _with_spread(figure: dict) -> str:
+    """Mean, and half of largest minus smallest where there are several seeds."""
+    spread = f" ± {figure['spread'] / 2:.3f}" if figure["seeds"] > 1 else ""
+    return f"{figure['mean']:.3f}{spread}"
 
 
 def _epochs(runs: list[dict]) -> str:
