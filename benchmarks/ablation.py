@@ -50,15 +50,11 @@ def _residuals(*names: str) -> Row:
     return Row("residuals, alike", fields, rescore=True)
 
 
-def _weighed(weights: dict[str, float]) -> Row:
-    return Row("residuals, weighed", {"residuals": weights}, rescore=True)
+def _without(*names: str, rescore: bool = True, **added: float) -> Row:
+    weights = {name: weight for name, weight in RESIDUAL_WEIGHTS.items() if name not in names}
+    return Row("residuals, weighed", {"residuals": weights | added}, rescore=rescore)
 
 
-def _beside(*left_out: str) -> Row:
-    return _weighed({name: weight for name, weight in RESIDUAL_WEIGHTS.items() if name not in left_out})
-
-
-OTHERS = {name: weight for name, weight in RESIDUAL_WEIGHTS.items() if name != "memory_shallow_l2"}
 OFF: dict[str, Any] = {"weigh_keys": False, "take_out_queries": False, "memory_tokens": 0}
 ROWS: dict[str, Row] = {
     DEFAULTS: Row("defaults"),
@@ -81,11 +77,11 @@ ROWS: dict[str, Row] = {
     "memory of all levels": _residuals("memory_all_l2"),
     "memory of the shallowest level": _residuals("memory_shallow_l2"),
     "subspace": _residuals("subspace_l2"),
-    "without restoration and perception": _beside("restored_direction", "probability"),
-    "without the memory of all levels": _beside("memory_all_l2"),
-    "without the memory of the shallowest level": _beside("memory_shallow_l2"),
-    "without the subspace": _beside("subspace_l2"),
-    "deep levels in place of the shallowest": Row("residuals, weighed", {"residuals": {**OTHERS, "memory_l2": 2.0}}),
+    "without restoration and perception": _without("restored_direction", "probability"),
+    "without the memory of all levels": _without("memory_all_l2"),
+    "without the memory of the shallowest level": _without("memory_shallow_l2"),
+    "without the subspace": _without("subspace_l2"),
+    "deep levels in place of the shallowest": _without("memory_shallow_l2", rescore=False, memory_l2=2.0),
     "all": _residuals(*RESIDUALS),
     "image score: the map alone": Row("image score", {"subspace_share": 0.0}, rescore=True),
     "image score: subspace share 1": Row("image score", {"subspace_share": 1.0}, rescore=True),
