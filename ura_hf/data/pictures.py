@@ -18,6 +18,8 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PHOTO_SIDE = 320  # photos are held in memory with this short side
 GENERATED = 0.2  # share of pictures that are generated textures
 CUT_OUT = 0.25  # share of pictures that are cut out on a plain ground, as a part lies before a camera
+MARKED = 0.5  # share of pictures with strokes and specks on them, as fibres, scratches and dirt look
+MAX_MARKS = 8  # of one picture
 
 
 def read_photo(path: Path) -> Tensor:
@@ -58,6 +60,10 @@ class Pictures(torch.utils.data.Dataset[dict[str, Tensor]]):
             ground = torch.rand(3, 1, 1) if torch.rand(()) < 0.5 else torch.rand(1, 1, 1).expand(3, 1, 1)
             cover = _cover(self.side)
             picture = cover * picture + (1 - cover) * ground
+        if torch.rand(()) < MARKED:
+            for _ in range(int(torch.randint(1, MAX_MARKS + 1, ()))):
+                opacity = _mark(self.side) * torch.empty(()).uniform_(0.3, 1)
+                picture = opacity * torch.rand(3, 1, 1) + (1 - opacity) * picture
         picture = self.blur(picture)
         if torch.rand(()) < 0.5:
             picture = picture + 0.04 * torch.rand(()) * torch.randn_like(picture)
@@ -92,3 +98,17 @@ def _cover(side: int) -> Tensor:
     if torch.rand(()) < 0.25:
         distance = torch.maximum(distance, -distance - 0.5)
     return (0.5 - distance * half.min() * side).clamp(0, 1)[None]
+
+
+def _mark(side: int) -> Tensor:
+    """Anti-aliased bent stroke, or a speck where it is short, 1 to 5 pixels wide, (1, side, side) in [0, 1]."""
+    start, turn = torch.rand(2) * side, torch.rand(()) * 6.28318
+    length, bend = side * 0.4 * torch.rand(()).square(), 2 * torch.randn(())
+    along = torch.linspace(0, 1, 24)
+    angles = turn + bend * along
+    steps = length / len(along) * torch.stack([angles.sin(), angles.cos()], 1)
+    points = start + steps.cumsum(0)  # (24, 2)
+    axis = torch.arange(side) + 0.5
+    square = (axis[:, None, None] - points[:, 0]).square() + (axis[None, :, None] - points[:, 1]).square()
+    half = torch.empty(()).uniform_(0.5, 2.5)
+    return (half + 0.5 - square.amin(2).sqrt()).clamp(0, 1)[None]

@@ -9,15 +9,18 @@ from torch import Tensor
 
 
 def generated_texture(rng: np.random.Generator, side: int) -> Tensor:
-    """Coloured noise, stripes or patches between two random colours, uint8 (3, side, side)."""
-    kind = rng.integers(3)
+    """Coloured noise, stripes, patches or a weave between two random colours, uint8 (3, side, side)."""
+    kind = rng.integers(4)
     sigma = np.exp(rng.uniform(np.log(0.5), np.log(12), 2))
     field = ndimage.gaussian_filter(rng.standard_normal((side, side)), sigma, mode="wrap")
     field /= field.std() + 1e-6
-    if kind == 1:
+    if kind in (1, 3):
         y, x = np.mgrid[:side, :side] / side
         angle, count = rng.uniform(0, np.pi), np.exp(rng.uniform(np.log(2), np.log(40)))
-        field = np.sin(2 * np.pi * count * (np.cos(angle) * x + np.sin(angle) * y) + rng.uniform(0, 2) * field)
+        bend = rng.uniform(0, 2) * field
+        field = np.sin(2 * np.pi * count * (np.cos(angle) * x + np.sin(angle) * y) + bend)
+        if kind == 3:
+            field = 2 * field * np.sin(2 * np.pi * count * (np.cos(angle) * y - np.sin(angle) * x) + bend)
     if kind == 2:
         field = np.round(field * rng.uniform(0.5, 2))
     share = np.clip(0.5 + rng.uniform(0.1, 0.4) * field, 0, 1)[..., None]
