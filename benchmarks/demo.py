@@ -21,7 +21,8 @@ FIELDS = (
     "hidden_size=64",
     "num_hidden_layers=2",
     "memory_tokens=32",
-    "memory_cells=1536",
+    "memory_cells=1024",
+    "subspace_rank=16",
     "perception_size=64",
     "smoothing_sigma=4",
 )
