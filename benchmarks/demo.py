@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("kinds", nargs="+", choices=KINDS, metavar="KIND", help="of " + ", ".join(KINDS))
     parser.add_argument("--weights", type=Path, default=ROOT / "ura_hf/weights", help="the checkpoints go there")
     parser.add_argument("--results", type=Path, default=ROOT / "docs/results")
-    parser.add_argument("--steps", type=int, default=1600)
+    parser.add_argument("--steps", type=int, default=1000)
     options = parser.parse_args()
     missed = [f"{kind} {name}" for kind in options.kinds for name in make(kind, options)]
     if missed:
