@@ -49,6 +49,15 @@ def test_written_category_is_read_back(tmp_path):
             assert load_mask(sample.mask, (64, 64)).any()
 
 
+def test_seeds_share_no_image(tmp_path):
+    for seed in (0, 1):
+        write_demo_data("ring", tmp_path / str(seed), train=2, good=1, each=0, side=64, seed=seed)
+    images = [path.read_bytes() for path in sorted(tmp_path.rglob("*.png"))]
+    assert len(images) == len(set(images)) == 6
+    with pytest.raises(UserError, match="seed must be at least 0"):
+        write_demo_data("ring", tmp_path / "ring", seed=-1)
+
+
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(), OSError(28, "No space left on device")])
 def test_stopped_drawing_leaves_nothing(stop, monkeypatch, tmp_path):
     def stopping(kind, seed, defect, side):

@@ -8,14 +8,18 @@ import json
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from PIL import Image
 from safetensors.torch import load_file
+from scipy import ndimage
 
 from ura_hf.backbone import SMALL, WEIGHTS, Backbone
 from ura_hf.cli import main
+from ura_hf.data import pictures
 from ura_hf.data.demo_parts import demo_image
 from ura_hf.data.pictures import Pictures
 from ura_hf.data.textures import generated_texture
+from ura_hf.names import bundled
 
 
 @pytest.fixture
@@ -94,8 +98,30 @@ def test_pictures_are_many_from_few_photos():
         assert not torch.equal(first, second)
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_generated_textures(seed):
+def test_marks_are_drawn_and_unbroken(monkeypatch):
+    """Strokes change a plain picture where MARKED says so; however long and thin, a stroke has no gap."""
+    monkeypatch.setattr(pictures, "CUT_OUT", 0)
+    monkeypatch.setattr(pictures, "_recolour", lambda picture: picture)
+    monkeypatch.setattr(Pictures, "_content", lambda _: torch.full((3, 64, 64), 0.5))
+    for share in (0, 1):
+        monkeypatch.setattr(pictures, "MARKED", share)
+        torch.manual_seed(0)
+        drawn = [Pictures([], 64, 1)[0]["pictures"] for _ in range(20)]
+        ranges = [float((picture - picture[:, :1, :1]).abs().max()) for picture in drawn]
+        marked = sum(reach > 1.2 for reach in ranges)  # noise alone stays below
+        assert marked >= 10 if share else marked == 0
+    torch.manual_seed(0)
+    for _ in range(200):
+        mark = pictures._mark(160)[0].numpy()
+        assert mark.min() >= 0 and mark.max() <= 1
+        _, pieces = ndimage.label(mark > 0.25, np.ones((3, 3)))
+        leaves = np.concatenate([mark[[0, -1]].ravel(), mark[:, [0, -1]].ravel()]).any()  # and may come back elsewhere
+        assert pieces <= 1 or leaves
+
+
+@pytest.mark.parametrize(("seed", "kind"), [(11, 0), (1, 1), (4, 2), (0, 3)])  # noise, stripes, patches, weave
+def test_generated_textures(seed, kind):
+    assert np.random.default_rng(seed).integers(4) == kind
     first, second = (generated_texture(np.random.default_rng(seed), 64) for _ in range(2))
     assert first.shape == (3, 64, 64) and first.dtype == torch.uint8
     assert torch.equal(first, second) and first.float().std() > 1
@@ -108,6 +134,8 @@ def test_shipped_backbone_is_trained_and_small():
     path = WEIGHTS / f"{SMALL}.safetensors"
     assert path.stat().st_size < 4e6
     card = json.loads(path.with_suffix(".json").read_text())
+    told = (ROOT / "weights_card/README.md").read_text()
+    assert f"{card['parameters']:,} parameters" in told and all(f"`{name}`" in told for name in bundled())
     assert max(card["held_out"]["error"]) < 1  # closer to the teacher than its mean is, on photos kept apart
     images = torch.stack(
         [torch.from_numpy(demo_image(kind, 0, side=128)[0]).permute(2, 0, 1) / 255 for kind in ("ring", "cloth")]

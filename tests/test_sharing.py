@@ -65,7 +65,14 @@ def test_push_gives_the_same_detector_back(hub, evaluated, category, tmp_path, c
     assert main(["push", str(evaluated), "--to", REPO]) == 0
     assert REPO in capsys.readouterr().out
     files = hub.repos[REPO].at("main")[1]
-    assert {"README.md", "config.json", "model.safetensors", "modeling_uranet.py", "figure.png"} <= files.keys()
+    assert {
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "modeling_uranet.py",
+        "pretrained.py",
+        "figure.png",
+    } <= files.keys()
     assert files["model.safetensors"] == (evaluated / "model.safetensors").read_bytes()
     assert not any(name.endswith((".bin", ".pt", ".pkl")) for name in files)
     assert str(category.parent).encode() not in files["training.json"] + files["README.md"]

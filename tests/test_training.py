@@ -168,7 +168,20 @@ def test_unfinished_run_on_other_images_is_not_continued(trained, tmp_path, monk
     with pytest.raises(ZeroDivisionError):
         train(options, tiny_config())
     shutil.copy(data / "000.png", data / "new.png")
-    with pytest.raises(UserError, match="other options or images"):
+    with pytest.raises(UserError, match="other options, images or backbone weights"):
+        train(options, tiny_config())
+
+
+def test_unfinished_run_on_another_backbone_is_not_continued(trained, resnet18_weights, tmp_path, monkeypatch):
+    """A package of a later version may bring other weights of the same name."""
+    options, _, _ = trained
+    path = shutil.copy(resnet18_weights, tmp_path / "backbone.safetensors")
+    options = TrainingOptions(**{**vars(options), "backbone_weights": path, "output": tmp_path / "out"})
+    monkeypatch.setattr(training_module, "calibrate", lambda *_: 1 / 0)  # the run dies after a save
+    with pytest.raises(ZeroDivisionError):
+        train(options, tiny_config())
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(UserError, match="other options, images or backbone weights"):
         train(options, tiny_config())
 
 

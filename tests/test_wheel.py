@@ -32,9 +32,9 @@ print(ura_hf.__file__)
 for name in bundled():
     kind = name.removeprefix("uranet-demo-")
     detect = load_detector(name)
-    defect = next(defect for defect in KINDS[kind][2] if defect not in LOGICAL)
-    good, bad = (detect(Image.fromarray(demo_image(kind, 70_000, which)[0])) for which in (None, defect))
-    print(name, good["score"] < bad["score"], bad["anomaly_map"].shape)
+    defects = [defect for defect in KINDS[kind][2] if defect not in LOGICAL]
+    found = [detect(Image.fromarray(demo_image(kind, 70_000, which)[0])) for which in [None, *defects]]
+    print(name, [each["label"] for each in found] == ["normal", *["anomalous"] * len(defects)], found[-1]["anomaly_map"].shape)
 """
 
 

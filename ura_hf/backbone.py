@@ -54,6 +54,11 @@ def create_cnn(name: str, out_indices: Sequence[int]) -> nn.Module:
         ) from error
 
 
+def own_weights(name: str) -> Path | None:
+    """The package's weights of one of our own backbones, None of any other."""
+    return WEIGHTS / f"{name}.safetensors" if name in OWN else None
+
+
 def weights_reachable(name: str) -> bool:
     """Whether timm's weights of a CNN are in the Hub client's cache or their repository answers; asked once, without retries."""
     config = timm.get_pretrained_cfg(name, allow_unregistered=True)
@@ -157,8 +162,7 @@ class Backbone(nn.Module):
         Raises:
             UserError: The file is missing, unreadable or of another architecture, or the Hub can't be reached.
         """
-        if weights is None and self.name in OWN:
-            weights = WEIGHTS / f"{self.name}.safetensors"
+        weights = weights or own_weights(self.name)
         self.cnn.load_state_dict(read_weights(weights, self.cnn.state_dict()) if weights else self._fetch())
         self.freeze()
 

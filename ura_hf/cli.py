@@ -249,7 +249,9 @@ def _predict(options: argparse.Namespace) -> None:
     for path in options.images:
         images += list_images(path) if path.is_dir() else [path]
     if not images:
-        raise UserError(f"{options.images[0]} holds no images: pass image files or a folder of them.")
+        raise UserError(
+            f"{options.images[0]} holds no images itself: pass image files or folders that directly hold them, as DIR/*/."
+        )
     images = list(dict.fromkeys(images))
     names = _output_names(images)
     failures = []

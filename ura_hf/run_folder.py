@@ -29,8 +29,8 @@ def claim_output(output: Path, choices: dict[str, Any], state: PartialState) -> 
         raise UserError(f"{output} already holds a trained checkpoint: choose another --output or remove it.")
     if resume_point(output / WORK) and _read(ticket) != wanted:
         raise UserError(
-            f"{output} holds an unfinished run with other options or images: repeat its command on the same images to go on, "
-            "or remove the folder."
+            f"{output} holds an unfinished run with other options, images or backbone weights: repeat its command on "
+            "the same files to go on, or remove the folder."
         )
     state.wait_for_everyone()
     if state.is_main_process:

@@ -22,6 +22,7 @@ from accelerate import PartialState
 from PIL import Image
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 
+from .backbone import own_weights
 from .configuration_uranet import URANetConfig
 from .data.folder import list_images, read_dataset
 from .data.textures import generated_texture
@@ -123,7 +124,9 @@ def train(
     images = draw_images(good, min(options.limit or MAX_IMAGES, MAX_IMAGES), options.seed)
     photos = _texture_photos(options, config)
     choices = {k: v for k, v in dataclasses.asdict(options).items() if k not in ("output", "cache")}
+    weights = options.backbone_weights or own_weights(config.backbone)
     files = {"images": files_fingerprint(images), "textures": files_fingerprint(photos)}
+    files["backbone"] = files_fingerprint([weights] if weights and weights.is_file() else [])
     work = claim_output(options.output, choices | files | {"config": config.to_diff_dict()}, state)
     set_seed(options.seed)
     model = URANetForAnomalyDetection(config)

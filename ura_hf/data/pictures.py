@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,9 +33,9 @@ def read_photo(path: Path) -> Tensor:
 
 
 class Pictures(torch.utils.data.Dataset[dict[str, Tensor]]):
-    """Random crops at the scale of textures and of objects, with random colours and camera faults; normalised (3, side, side).
+    """Random crops at the scale of textures and of objects, with random colours, marks and camera faults.
 
-    Drawn from PyTorch's global generator.
+    Normalised, (3, side, side), drawn from PyTorch's global generator.
     """
 
     def __init__(self, photos: Sequence[Tensor], side: int, length: int) -> None:
@@ -102,12 +103,11 @@ def _cover(side: int) -> Tensor:
 
 def _mark(side: int) -> Tensor:
     """Anti-aliased bent stroke, or a speck where it is short, 1 to 5 pixels wide, (1, side, side) in [0, 1]."""
-    start, turn = torch.rand(2) * side, torch.rand(()) * 6.28318
+    start, turn = torch.rand(2) * side, 2 * math.pi * torch.rand(())
     length, bend = side * 0.4 * torch.rand(()).square(), 2 * torch.randn(())
-    along = torch.linspace(0, 1, 24)
-    angles = turn + bend * along
-    steps = length / len(along) * torch.stack([angles.sin(), angles.cos()], 1)
-    points = start + steps.cumsum(0)  # (24, 2)
+    count = int(length) + 2  # less than a pixel apart
+    angles = turn + bend * torch.linspace(0, 1, count)
+    points = start + (length / count * torch.stack([angles.sin(), angles.cos()], 1)).cumsum(0)  # (count, 2)
     axis = torch.arange(side) + 0.5
     square = (axis[:, None, None] - points[:, 0]).square() + (axis[None, :, None] - points[:, 1]).square()
     half = torch.empty(()).uniform_(0.5, 2.5)
