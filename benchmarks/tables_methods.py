@@ -23,7 +23,8 @@ def figures(report: dict) -> str:
             lines.append(f"| {model} | {seeds} | " + " | ".join(cells) + " |")
     note = (
         f"Mean over {', '.join(datasets)}; ± is half of largest minus smallest over seeds. ResNet-18, 256x256, last step, "
-        f"{report['hardware']}, {report['date']}. Command: `python benchmarks/peers.py`; more metrics, defect types and "
+        f"{report['hardware']}, {report['date']}; commits of the runs of uranet: {_commits(report)}. "
+        "Command: `python benchmarks/peers.py`; more metrics, defect types and "
         "settings: `docs/comparison.md` and `docs/results/peers.json`."
     )
     return "\n".join([*lines, "", note])
@@ -51,8 +52,20 @@ def peers(report: dict) -> str:
         lines.append("")
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     lines += [f"± is half of largest minus smallest over seeds. {report['hardware']}, {versions}, {report['date']}."]
+    lines[-1] += f" Commits of the runs of uranet: {_commits(report)}."
     lines += ["Settings that could favour one side:", "", *(f"- {note}" for note in report["notes"])]
     return "\n".join(lines)
+
+
+def _commits(report: dict) -> str:
+    """Each commit of our own runs with their data sets and seeds."""
+    runs = [run for run in report["runs"] if run["model"] == "uranet"]
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        found.setdefault(run["commit"], []).append(f"{run['dataset']} {run['seed']}")
+    if len(found) == 1:
+        return next(iter(found))
+    return "; ".join(f"{commit} ({', '.join(which)})" for commit, which in found.items())
 
 
 def _with_spread(figure: dict) -> str:

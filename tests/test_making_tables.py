@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 from conftest import ROOT
@@ -10,6 +11,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import backbone
 import render
+import tables_methods
 
 from ura_hf.metrics import METRIC_KEYS
 
@@ -69,3 +71,10 @@ def test_demo_table_names_logical_types():
     table = render.demo(report)
     assert "| missing_part (logical) | 0.500 | 0.700 | 0.100 | 0.200 |" in table and "| hair | 0.500" in table
     assert "2.5% false alarms" in table and "3.1 MB" in table
+
+
+def test_comparison_names_the_commits_of_our_runs():
+    report = json.loads((ROOT / "docs/results/peers.json").read_text())
+    ours = {run["commit"] for run in report["runs"] if run["model"] == "uranet"}
+    for table in (tables_methods.figures(report), tables_methods.peers(report)):
+        assert ours and all(commit in table for commit in ours)
