@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from ura_hf import memory as memory_module
+from ura_hf import nearest as nearest_module
 from ura_hf.memory import NormalMemory, farthest_points, greedy_coreset
+from ura_hf.nearest import NearestCells
 
 # The look-up
 
@@ -23,7 +24,7 @@ def test_distance_to_the_nearest_cell(monkeypatch):
     memory, features = filled(), torch.randn(3, 5, 4, 4, generator=torch.Generator().manual_seed(1))
     wanted = torch.cdist(features.movedim(1, -1).reshape(-1, 5), memory.cells).amin(1).square() / 5
     torch.testing.assert_close(memory.distance(features), wanted.view(3, 1, 4, 4))
-    monkeypatch.setattr(memory_module, "CELLS_AT_ONCE", 7)
+    monkeypatch.setattr(nearest_module, "QUERIES_AT_ONCE", 7)
     torch.testing.assert_close(memory.distance(features), wanted.view(3, 1, 4, 4))
 
 
@@ -40,6 +41,72 @@ def test_half_precision_is_computed_in_float32(dtype):
     found = memory.distance(features)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.flatten(), wanted)
+
+
+def test_the_search_follows_its_cells():
+    """Cells changed in place, by loading, by another dtype, and fewer channels: the answer is never of cells that were."""
+    memory, features = filled(), torch.randn(1, 5, 2, 2)
+
+    def wanted(channels: int = 5) -> torch.Tensor:
+        queries = features[:, -channels:].flatten(2)[0].T
+        return torch.cdist(queries, memory.cells[:, -channels:].float()).amin(1).square() / channels
+
+    for change in (
+        lambda: None,
+        lambda: memory.cells.add_(3),
+        lambda: memory.load_state_dict({"cells": torch.randn(30, 5)}),
+        lambda: memory.load_state_dict({"cells": torch.randn(30, 5)}, assign=True),
+        lambda: memory.to(torch.bfloat16),
+    ):
+        change()
+        torch.testing.assert_close(memory.distance(features).flatten(), wanted())
+        torch.testing.assert_close(memory.distance(features[:, -2:]).flatten(), wanted(2))
+    with torch.inference_mode():
+        memory.to(torch.float32)
+        torch.testing.assert_close(memory.distance(features).flatten(), wanted())
+    torch.testing.assert_close(memory.distance(features).flatten(), wanted())
+
+
+# The search by components
+
+
+def correlated(count: int, seed: int, rank: int = 40, noise: float = 0.3) -> torch.Tensor:
+    """Points as a CNN gives them: a few directions hold most, and a mean far from 0."""
+    generator = torch.Generator().manual_seed(seed)
+    directions = torch.randn(rank, 256, generator=torch.Generator().manual_seed(99)) / rank**0.5
+    inside = torch.randn(count, rank, generator=generator) @ directions
+    return 5 + inside + noise * torch.randn(count, 256, generator=generator)
+
+
+@pytest.mark.parametrize(
+    ("queries", "bounded"),
+    [(correlated(600, 1), True), (correlated(600, 1, noise=0.0), True), (20 * torch.randn(300, 256), False)],
+    ids=["alike", "in the components", "far from all"],
+)
+def test_the_components_lose_nothing(queries, bounded, monkeypatch):
+    """Exactly the nearest cell of all, whether few cells are left to measure or so many that all are."""
+    cells, whole = correlated(2000, 0), []
+    search = NearestCells(cells)
+    assert search.directions is not None
+    monkeypatch.setattr(search, "_all", lambda block, of=search._all: whole.append(len(block)) or of(block))
+    found = search.distance(queries)
+    wanted = (queries.double()[:, None] - cells.double()[None]).square().sum(-1).amin(1)
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-4)
+    assert (sum(whole) == 0) == bounded
+
+
+def test_cells_of_a_large_memory_have_no_distance():
+    cells = correlated(2000, 0)
+    assert NearestCells(cells).distance(cells[::7]).abs().max() == 0
+
+
+def test_the_first_guess_is_not_always_right(monkeypatch):
+    """Without the second look the answer would be too large somewhere, so that look is tested above."""
+    cells, queries = correlated(2000, 0), correlated(600, 1)
+    search = NearestCells(cells)
+    points = search._points(queries)
+    guess = cells[(torch.cat([points, torch.ones(600, 1)], 1) @ search.low).argmin(1)]
+    assert ((queries - guess).square().sum(1) > search.distance(queries) * 1.001).sum() > 10
 
 
 # The coreset

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-CELLS_AT_ONCE = 256  # look-ups a block: their distances stay in the processor's cache
+from .nearest import NearestCells
 
 
 class NormalMemory(nn.Module):
@@ -22,6 +22,7 @@ class NormalMemory(nn.Module):
     def __init__(self, size: int, channels: int) -> None:
         super().__init__()
         self.register_buffer("cells", torch.zeros(size, channels))
+        self._kept: tuple[Tensor, int, int, NearestCells] | None = None
 
     def distance(self, features: Tensor) -> Tensor:
         """mean_c (F - nearest)^2 with the nearest normal cell of every cell: (B, C, G, G) -> (B, 1, G, G), float32.
@@ -29,14 +30,16 @@ class NormalMemory(nn.Module):
         Features of fewer channels than the memory's are compared with its last ones.
         """
         batch, channels, height, width = features.shape
-        memory = self.cells[:, -channels:].float()
-        half_norms = memory.square().sum(1) / 2
         queries = features.float().flatten(2).transpose(1, 2).reshape(-1, channels)
-        found = []
-        for block in queries.split(CELLS_AT_ONCE):
-            nearest = memory[torch.addmm(half_norms, block, memory.T, alpha=-1).argmin(1)]
-            found.append((block - nearest).square().mean(1))
-        return torch.cat(found).view(batch, 1, height, width)
+        return (self._search(channels).distance(queries) / channels).view(batch, 1, height, width)
+
+    def _search(self, channels: int) -> NearestCells:
+        """The search among the cells' last channels, kept until the cells change."""
+        version = -1 if self.cells.is_inference() else self.cells._version
+        if self._kept is None or self._kept[0] is not self.cells or self._kept[1:3] != (version, channels):
+            with torch.inference_mode(False), torch.no_grad():
+                self._kept = (self.cells, version, channels, NearestCells(self.cells[:, -channels:].float()))
+        return self._kept[3]
 
 
 @torch.no_grad()
