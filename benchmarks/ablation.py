@@ -37,17 +37,18 @@ BATCHES = 8
 
 @dataclass(frozen=True)
 class Row:
-    """One change: config fields, options of training, and whether the defaults' checkpoint is only scored again."""
+    """One change: config fields, options of training, and whether a checkpoint (that of row `of`) is only scored again."""
 
     group: str
     fields: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     rescore: bool = False
+    of: str = DEFAULTS
 
 
-def _residuals(*names: str) -> Row:
+def _residuals(*names: str, of: str = DEFAULTS) -> Row:
     fields = {"residuals": dict.fromkeys(names, 1.0), "adapt_residuals": False, "reliabilities": None}
-    return Row("residuals, alike", fields, rescore=True)
+    return Row("residuals, alike", fields, rescore=True, of=of)
 
 
 def _without(*names: str, rescore: bool = True, **added: float) -> Row:
@@ -72,6 +73,7 @@ ROWS: dict[str, Row] = {
     "restored l2": _residuals("restored_l2"),
     "restored direction": _residuals("restored_direction"),
     "restored l2 x direction": _residuals("restored_l2", "restored_direction"),
+    "restored direction, plain reconstruction": _residuals("restored_direction", of=PLAIN),
     "restored direction x probability": _residuals("restored_direction", "probability"),
     "memory of the deep levels": _residuals("memory_l2"),
     "memory of all levels": _residuals("memory_all_l2"),
@@ -135,7 +137,7 @@ def run_one(name: str, dataset: str, seed: int, options: argparse.Namespace) -> 
     """Train where the row asks for it, and score held-out and test images."""
     row = ROWS[name]
     split, source = prepare(dataset, options)
-    checkpoint = trained(DEFAULTS if row.rescore else name, dataset, seed, options)
+    checkpoint = trained(row.of if row.rescore else name, dataset, seed, options)
     model = URANetForAnomalyDetection.from_pretrained(checkpoint).eval()
     for key, value in (row.fields if row.rescore else {}).items():
         setattr(model.config, key, value)
@@ -175,10 +177,9 @@ def main() -> None:
     missing = [key for key in wanted if key not in read_runs(options.output, KEY)]
     for dataset in dict.fromkeys(key[1] for key in missing):
         prepare(dataset, options)
-        for seed in {key[2] for key in missing if key[1] == dataset and ROWS[key[0]].rescore}:
-            trained(
-                DEFAULTS, dataset, seed, options
-            )  # what several rows score again is made before they run side by side
+        again = {(ROWS[key[0]].of, key[2]) for key in missing if key[1] == dataset and ROWS[key[0]].rescore}
+        for row, seed in sorted(again):  # what several rows score again is made before they run side by side
+            trained(row, dataset, seed, options)
 
     def add(key: tuple[Any, ...], run: dict[str, Any]) -> None:
         write(options, read_runs(options.output, KEY) | {key: run})
