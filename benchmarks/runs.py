@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -70,7 +71,7 @@ def read_runs(output: Path, key: Sequence[str]) -> dict[Key, dict[str, Any]]:
 def write_report(output: Path, report: dict[str, Any]) -> None:
     """Write a report (what it gives itself stands) with the command, versions, hardware and date in front; never half of one."""
     facts = {
-        "command": " ".join(["python", *sys.argv]),
+        "command": shlex.join(["python", *sys.argv]),
         "hardware": f"{os.cpu_count()} CPU cores ({platform.machine()})",
         "versions": versions("torch", "transformers"),
         "date": datetime.date.today().isoformat(),
