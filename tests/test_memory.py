@@ -61,6 +61,7 @@ def test_the_search_follows_its_cells():
         change()
         torch.testing.assert_close(memory.distance(features).flatten(), wanted())
         torch.testing.assert_close(memory.distance(features[:, -2:]).flatten(), wanted(2))
+        assert memory._search(5) is memory._search(5) and memory._search(2) is not memory._search(5)
     with torch.inference_mode():
         memory.to(torch.float32)
         torch.testing.assert_close(memory.distance(features).flatten(), wanted())

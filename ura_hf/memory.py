@@ -22,7 +22,7 @@ class NormalMemory(nn.Module):
     def __init__(self, size: int, channels: int) -> None:
         super().__init__()
         self.register_buffer("cells", torch.zeros(size, channels))
-        self._kept: tuple[Tensor, int, int, NearestCells] | None = None
+        self._kept: dict[int, tuple[Tensor, int, NearestCells]] = {}
 
     def distance(self, features: Tensor) -> Tensor:
         """mean_c (F - nearest)^2 with the nearest normal cell of every cell: (B, C, G, G) -> (B, 1, G, G), float32.
@@ -36,10 +36,11 @@ class NormalMemory(nn.Module):
     def _search(self, channels: int) -> NearestCells:
         """The search among the cells' last channels, kept until the cells change."""
         version = -1 if self.cells.is_inference() else self.cells._version
-        if self._kept is None or self._kept[0] is not self.cells or self._kept[1:3] != (version, channels):
+        kept = self._kept.get(channels)
+        if kept is None or kept[0] is not self.cells or kept[1] != version:
             with torch.inference_mode(False), torch.no_grad():
-                self._kept = (self.cells, version, channels, NearestCells(self.cells[:, -channels:].float()))
-        return self._kept[3]
+                kept = self._kept[channels] = (self.cells, version, NearestCells(self.cells[:, -channels:].float()))
+        return kept[2]
 
 
 @torch.no_grad()
