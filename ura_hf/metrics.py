@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from scipy.integrate import trapezoid
 from scipy.ndimage import label as connected_components
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from .errors import UserError
 
@@ -159,6 +158,8 @@ class AnomalyMetrics:
         image_roc = None
         if self._good.scores and anomalous:
             scores = [*self._good.scores, *anomalous]
+            from sklearn.metrics import roc_curve  # not at the top: the page starts without it
+
             fpr, tpr, _ = roc_curve(np.arange(len(scores)) >= len(self._good.scores), scores)
             image_roc = _thinned(fpr, tpr, points)
         pixel_roc = pro = None
@@ -252,6 +253,8 @@ def _pixels(good: _Group, defects: list[_Group]) -> tuple[np.ndarray, np.ndarray
 def _image_metrics(normal: np.ndarray, anomalous: np.ndarray) -> dict[str, float]:
     scores = np.concatenate([normal, anomalous])
     labels = np.arange(len(scores)) >= len(normal)
+    from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+
     precision, recall, _ = precision_recall_curve(labels, scores)
     f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
     return {

@@ -11,7 +11,6 @@ from typing import IO
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
 
 from ura_hf.demo import render
@@ -61,6 +60,8 @@ def _result(stream: IO[bytes], found: Analysis, threshold: float, strength: floa
 def _figure(stream: IO[bytes], found: Analysis, threshold: float, strength: float) -> None:
     """Image, heatmap, features, residual map and uncertainty on one page, with the verdict above them."""
     summary = found.summary(threshold)
+    from matplotlib.figure import Figure  # not at the top: the page starts without it
+
     figure = Figure(figsize=(11, 8), layout="constrained")
     axes = figure.subplots(2, 3).ravel()
     height, width = found.picture.shape[:2]
