@@ -152,14 +152,14 @@ class AnomalyMetrics:
             over the false-positive rate of the normal pixels up to 0.3: dicts of lists `x` and `y`, or None where undefined.
             `scores`: the image scores of the good images under ``good``, of every defect type under its name.
         """
+        from sklearn.metrics import roc_curve  # not at the top: the page starts without it
+
         defects = dict(sorted(self._defects.items()))
         groups = list(defects.values())
         anomalous = [score for group in groups for score in group.scores]
         image_roc = None
         if self._good.scores and anomalous:
             scores = [*self._good.scores, *anomalous]
-            from sklearn.metrics import roc_curve  # not at the top: the page starts without it
-
             fpr, tpr, _ = roc_curve(np.arange(len(scores)) >= len(self._good.scores), scores)
             image_roc = _thinned(fpr, tpr, points)
         pixel_roc = pro = None
@@ -251,10 +251,10 @@ def _pixels(good: _Group, defects: list[_Group]) -> tuple[np.ndarray, np.ndarray
 
 
 def _image_metrics(normal: np.ndarray, anomalous: np.ndarray) -> dict[str, float]:
-    scores = np.concatenate([normal, anomalous])
-    labels = np.arange(len(scores)) >= len(normal)
     from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
+    scores = np.concatenate([normal, anomalous])
+    labels = np.arange(len(scores)) >= len(normal)
     precision, recall, _ = precision_recall_curve(labels, scores)
     f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
     return {

@@ -59,9 +59,9 @@ def _result(stream: IO[bytes], found: Analysis, threshold: float, strength: floa
 
 def _figure(stream: IO[bytes], found: Analysis, threshold: float, strength: float) -> None:
     """Image, heatmap, features, residual map and uncertainty on one page, with the verdict above them."""
-    summary = found.summary(threshold)
     from matplotlib.figure import Figure  # not at the top: the page starts without it
 
+    summary = found.summary(threshold)
     figure = Figure(figsize=(11, 8), layout="constrained")
     axes = figure.subplots(2, 3).ravel()
     height, width = found.picture.shape[:2]
