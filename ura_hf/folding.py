@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain
-
 import torch
 from torch import nn
 from torch.fx.experimental.optimization import fuse
@@ -34,8 +32,10 @@ class FoldedCNN:
 
 def _state(cnn: nn.Module) -> State:
     """Where every tensor lies and how often it was changed in place."""
-    tensors = chain(cnn.parameters(), cnn.buffers())
-    return tuple((t.data_ptr(), -1 if t.is_inference() else t._version) for t in tensors)
+    own = (
+        t for m in cnn.modules() for t in (*m._parameters.values(), *m._buffers.values())
+    )  # quicker than cnn.parameters()
+    return tuple((t.data_ptr(), -1 if t.is_inference() else t._version) for t in own if t is not None)
 
 
 def _fold(cnn: nn.Module) -> nn.Module:
