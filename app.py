@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from ura_hf import images
+from ura_hf.demo.examples import draw_early
 from ura_hf.demo.page import build_demo, launch_options
 from ura_hf.demo.store import Detectors
 
@@ -65,6 +66,7 @@ def serve(checkpoint: str, host: str, port: int, browser: bool) -> None:
         checkpoint = store.add(Path(checkpoint), Path(checkpoint).resolve().name)
     store.get(checkpoint)
     demo = build_demo(store, checkpoint)
+    draw_early(checkpoint)
     demo.launch(server_name=host, server_port=port, inbrowser=browser, **launch_options())
 
 

@@ -11,7 +11,7 @@ import gradio as gr
 from ura_hf.archives import MIB, ZipLimits, gather
 from ura_hf.batch import BatchRow, check_batch, summary, worst_first, write_csv, write_overlays
 from ura_hf.demo.cancelling import finish
-from ura_hf.demo.examples import example_images
+from ura_hf.demo.examples import example_images, has_examples
 from ura_hf.demo.jobs import Job, note_html, one_at_a_time, progress_html, waiting_html
 from ura_hf.demo.render import format_score
 from ura_hf.demo.shared import QUIET, on_gpu, to_gr_error
@@ -31,7 +31,7 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
     with gr.Row(equal_height=False):
         with gr.Column(min_width=320, scale=2):
             files = gr.File(file_count="multiple", label="Photos, or a zip of them", height=200, elem_id="batch-files")
-            has_sample = bool(example_images(str(picker.value)))
+            has_sample = has_examples(str(picker.value))
             sample = gr.Button("Use drawn parts", size="sm", visible=has_sample, elem_id="batch-sample")
         with gr.Column(min_width=280, scale=1):
             start = gr.Button("Check all", variant="primary", elem_id="batch-start")
@@ -119,7 +119,7 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
     )
     finish(start, cancel, running, status, results, EMPTY, "Nothing was kept. Press Check all to start again.")
     sample.click(lambda checkpoint: [str(path) for path in example_images(checkpoint)], picker, files, **QUIET)
-    picker.change(lambda name: gr.Button(visible=bool(example_images(name))), picker, sample, **QUIET)
+    picker.change(lambda name: gr.Button(visible=has_examples(name)), picker, sample, **QUIET)
     files.clear(lambda: (note_html(*EMPTY), gr.Column(visible=False)), outputs=[status, results], **QUIET)
 
 

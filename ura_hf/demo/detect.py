@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,8 @@ RENDERERS = 2  # pictures that are drawn at the same time
 DOWNLOAD = "() => setTimeout(() => document.querySelector('#file')?.click(), 100)"
 
 
-def build(store: Detectors, picker: gr.Dropdown, opened: Dependency) -> Shelf:
-    """Lay out the tab and wire it; `opened` is the event after which `picker` names a loaded checkpoint.
+def build(store: Detectors, picker: gr.Dropdown, opened: Dependency, on_load: Callable[..., Any]) -> Shelf:
+    """Lay out the tab and wire it; `opened` is the event after which `picker` names a loaded checkpoint, `on_load` the page's.
 
     Returns the shelf with the results.
     """
@@ -58,7 +59,8 @@ def build(store: Detectors, picker: gr.Dropdown, opened: Dependency) -> Shelf:
             )
             samples = gr.Dataset(
                 components=[gr.Image(type="filepath", render=False)],
-                **_samples(str(picker.value)),
+                samples=[],
+                visible=False,
                 label="No photo at hand? Try one of these drawn parts.",
                 elem_id="examples",
             )
@@ -166,7 +168,8 @@ def build(store: Detectors, picker: gr.Dropdown, opened: Dependency) -> Shelf:
     image.clear(lambda: clear(), outputs=shown, **QUIET)
     start(image.input)
     start(samples.click(lambda row: row[0], samples, image, **QUIET).then)
-    start(opened.success(lambda name: gr.Dataset(**_samples(name)), picker, samples, **QUIET).then)
+    start(opened.success(_samples, picker, samples, **QUIET).then)
+    on_load(_samples, picker, samples, **QUIET)
     for slider in (threshold, strength):
         slider.input(
             redraw,
@@ -212,11 +215,11 @@ def _drawn(found: Analysis, threshold: float, strength: float) -> tuple[Any, ...
     )
 
 
-def _samples(checkpoint: str) -> dict[str, Any]:
-    """Arguments of the `gr.Dataset` with the drawn parts of a checkpoint; hidden where there are none."""
+def _samples(checkpoint: str) -> gr.Dataset:
+    """The drawn parts of a checkpoint; hidden where there are none."""
     paths = example_images(checkpoint)
-    return {
-        "samples": [[str(path)] for path in paths],
-        "sample_labels": [path.stem.replace("_", " ") for path in paths],
-        "visible": bool(paths),
-    }
+    return gr.Dataset(
+        samples=[[str(path)] for path in paths],
+        sample_labels=[path.stem.replace("_", " ") for path in paths],
+        visible=bool(paths),
+    )

@@ -1,4 +1,4 @@
-"""Pictures to try a bundled demo checkpoint with; drawn when the page starts, so that none is shipped."""
+"""Pictures to try a bundled demo checkpoint with; drawn while the page starts, so that none is shipped."""
 
 from __future__ import annotations
 
@@ -7,23 +7,38 @@ import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
+from threading import Lock, Thread
 
 from PIL import Image
 
 from ura_hf.data.demo_parts import KINDS, LOGICAL, demo_image
 
 FIRST_SEED = 70_000  # far from the seeds of training and test images
+PREFIX = "uranet-demo-"
+DRAWING = Lock()
 
 
-@cache
+def has_examples(checkpoint: str) -> bool:
+    """Whether there are drawn parts of what a checkpoint was trained on."""
+    return checkpoint.startswith(PREFIX) and checkpoint.removeprefix(PREFIX) in KINDS
+
+
+def draw_early(checkpoint: str) -> None:
+    """Begin to draw a checkpoint's examples; who asks for them waits for what is left."""
+    Thread(target=example_images, args=(checkpoint,), daemon=True).start()
+
+
 def example_images(checkpoint: str) -> list[Path]:
     """A good part and one of every defect type of the kind that `uranet-demo-KIND` was trained on; none for other checkpoints.
 
     The files live until the process ends.
     """
-    kind = checkpoint.removeprefix("uranet-demo-")
-    if kind == checkpoint or kind not in KINDS:
-        return []
+    with DRAWING:
+        return _draw(checkpoint.removeprefix(PREFIX)) if has_examples(checkpoint) else []
+
+
+@cache
+def _draw(kind: str) -> list[Path]:
     folder = Path(tempfile.mkdtemp(prefix="uranet-examples-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     paths = []

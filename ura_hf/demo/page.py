@@ -47,7 +47,7 @@ def build_demo(store: Detectors, start: str | None = None) -> gr.Blocks:
             show_progress="hidden",
         )
         with gr.Tab("Detect"):
-            shelf = detect.build(store, picker, opened)
+            shelf = detect.build(store, picker, opened, demo.load)
         with gr.Tab("Batch"):
             batch.build(store, picker)
         with gr.Tab("Teach"):
