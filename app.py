@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import signal
 import sys
 import tempfile
 from pathlib import Path
-
-from ura_hf import images
-from ura_hf.demo.examples import draw_early
-from ura_hf.demo.page import build_demo, launch_options
-from ura_hf.demo.store import Detectors
 
 DEFAULT = "uranet-demo-ring"
 MAX_PIXELS = 25_000_000
@@ -44,7 +40,6 @@ def main() -> int:
     if not 0 < arguments.port < 65536:
         parser.error(f"--port must be from 1 to 65535, but got {arguments.port}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that temporary files are removed then, too
-    images.MAX_PIXELS = MAX_PIXELS
     try:
         with tempfile.TemporaryDirectory(prefix="uranet-page-") as uploads:
             os.environ.setdefault("GRADIO_TEMP_DIR", uploads)
@@ -61,12 +56,21 @@ def main() -> int:
 
 def serve(checkpoint: str, host: str, port: int, browser: bool) -> None:
     """Open the page with a checkpoint, by folder or name, and stay until it is stopped."""
+    gc.disable()  # nearly all that is imported stays: looking through it again and again takes a sixth of the start
+    from ura_hf import images
+    from ura_hf.demo.examples import draw_early
+    from ura_hf.demo.page import build_demo, launch_options
+    from ura_hf.demo.store import Detectors
+
+    images.MAX_PIXELS = MAX_PIXELS
     store = Detectors()
     if Path(checkpoint).is_dir():
         checkpoint = store.add(Path(checkpoint), Path(checkpoint).resolve().name)
     store.get(checkpoint)
     demo = build_demo(store, checkpoint)
     draw_early(checkpoint)
+    gc.freeze()
+    gc.enable()
     demo.launch(server_name=host, server_port=port, inbrowser=browser, **launch_options())
 
 
