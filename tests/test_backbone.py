@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
 from torch.nn import functional
 
 from ura_hf import UserError
 from ura_hf.backbone import Backbone, create_cnn
-from ura_hf.folding import FoldedCNN
 
 
 @pytest.fixture
@@ -118,65 +116,6 @@ def test_unknown_architecture(name):
 def test_unknown_architecture_names_near_ones():
     with pytest.raises(UserError, match="resnet18"):
         create_cnn("resnet1", (1, 2, 3))
-
-
-def with_statistics(cnn: nn.Module) -> nn.Module:
-    """A CNN whose BatchNorms are no identities."""
-    for layer in cnn.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            for tensor in (layer.weight, layer.bias, layer.running_mean, layer.running_var):
-                tensor.data.uniform_(0.5, 1.5)
-    return cnn
-
-
-@pytest.mark.parametrize("name", ["resnet18", "uranet-small", "mobilenetv3_small_100"])
-def test_folded_features_are_the_same(name):
-    torch.manual_seed(0)
-    cnn = with_statistics(create_cnn(name, (1, 2, 3)).eval())
-    images = torch.rand(2, 3, 64, 64)
-    with torch.no_grad():
-        for folded, level in zip(FoldedCNN().of(cnn)(images), cnn(images), strict=True):
-            torch.testing.assert_close(folded, level, rtol=1e-3, atol=1e-4 * float(level.std()))
-
-
-@pytest.mark.parametrize("name", ["resnet18", "uranet-small"])
-def test_no_batch_norm_is_left(name):
-    cnn = create_cnn(name, (1, 2, 3)).eval()
-    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in FoldedCNN().of(cnn).modules())
-    assert any(isinstance(layer, nn.BatchNorm2d) for layer in cnn.modules()), "the checkpoint keeps its tensors"
-
-
-def test_folded_once(backbone):
-    folded = FoldedCNN()
-    assert folded.of(backbone.cnn) is folded.of(backbone.cnn)
-
-
-@pytest.mark.parametrize("change", ["in place", "loaded", "data", "double"])
-def test_features_follow_the_weights(backbone, change):
-    images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
-    before = backbone.raw(images)
-    if change == "in place":
-        with torch.no_grad():
-            backbone.cnn.bn1.running_mean.add_(0.3)
-    elif change == "loaded":
-        backbone.cnn.load_state_dict({k: v * 2 for k, v in backbone.cnn.state_dict().items()})
-    elif change == "data":
-        backbone.cnn.conv1[0].weight.data = backbone.cnn.conv1[0].weight * 2
-    else:
-        backbone.double()
-        images = images.double()
-    after = backbone.raw(images)
-    assert torch.allclose(before.double(), after.double(), rtol=1e-3, atol=1e-4) == (change == "double")
-    assert after.dtype == images.dtype
-
-
-def test_a_cnn_that_cannot_be_traced_is_used_as_it_is():
-    class Branching(nn.Module):
-        def forward(self, x):
-            return [x * 2 if x.mean() > 0 else x]
-
-    cnn = Branching().eval()
-    assert FoldedCNN().of(cnn) is cnn
 
 
 @pytest.mark.parametrize("levels", [(1, 2, 7), (5,)])

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .errors import UserError
-from .folding import FoldedCNN
 from .names import WEIGHTS
 
 SMALL = "uranet-small"
@@ -94,7 +93,6 @@ class Backbone(nn.Module):
         super().__init__()
         self.name, self.grid_size = name, grid_size
         self.cnn = create_cnn(name, out_indices)
-        self._folded = FoldedCNN()
         self.level_channels: list[int] = list(self.cnn.feature_info.channels())
         channels = sum(self.level_channels)
         self.register_buffer("mean", torch.zeros(channels))
@@ -132,7 +130,7 @@ class Backbone(nn.Module):
         """Features before standardisation: (B, 3, S, S) normalised pixels -> (B, C, G, G)."""
         side = (self.grid_size, self.grid_size)
         with torch.no_grad():
-            levels = self._folded.of(self.cnn)(pixel_values.contiguous(memory_format=torch.channels_last))
+            levels = self.cnn(pixel_values.contiguous(memory_format=torch.channels_last))
             pooled = [functional.avg_pool2d(level, 3, stride=1, padding=1) for level in levels]
             return torch.cat([functional.interpolate(x, side, mode="bilinear") for x in pooled], dim=1)
 
