@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from threading import Lock, Thread
@@ -25,7 +26,12 @@ def has_examples(checkpoint: str) -> bool:
 
 def draw_early(checkpoint: str) -> None:
     """Begin to draw a checkpoint's examples; who asks for them waits for what is left."""
-    Thread(target=example_images, args=(checkpoint,), daemon=True).start()
+
+    def draw() -> None:
+        with suppress(OSError):  # the page was stopped meanwhile, and the folder is gone
+            example_images(checkpoint)
+
+    Thread(target=draw, daemon=True).start()
 
 
 def example_images(checkpoint: str) -> list[Path]:
