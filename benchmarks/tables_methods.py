@@ -6,6 +6,9 @@ from ura_hf.benchmark.table import HEADS as COLUMNS
 from ura_hf.data.demo_parts import LOGICAL
 
 SHORT = ("image_auroc", "pixel_auroc", "pixel_ap", "aupro")
+ROW_COMMAND = (
+    "`python benchmarks/ablation.py --steps STEPS --datasets DATA --rows NAME`, its name as in the result file"
+)
 
 
 def figures(report: dict) -> str:
@@ -166,7 +169,7 @@ def ablation(report: dict) -> str:
                 lines += [*table, ""]
     seeds = ", ".join(map(str, sorted({run["seed"] for run in runs})))
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
-    lines.append(f"Seeds {seeds}. {report['hardware']}, {versions}, {report['date']}. Command: `{report['command']}`.")
+    lines.append(f"Seeds {seeds}. {report['hardware']}, {versions}, {report['date']}. Command of a row: {ROW_COMMAND}.")
     return "\n".join(lines)
 
 
@@ -178,8 +181,9 @@ def claim(report: dict) -> str:
         for kind, title in (("synthesis", "of the training synthesis"), ("drawn", "drawn into the image")):
             values = [run[kind][model][where] for where in ("inside", "outside") for model in ("uranet", "plain")]
             lines.append(f"| {run['dataset']} | {title} | " + " | ".join(f"{value:.3f}" for value in values) + " |")
-    first = report["runs"][0]
-    lines += ["", f"{first['steps']} steps, {report['hardware']}, {report['date']}. Command: `{report['command']}`."]
+    steps = report["runs"][0]["steps"]
+    command = f"python benchmarks/claim.py --steps {steps}"
+    lines += ["", f"{steps} steps, {report['hardware']}, {report['date']}. Command: `{command}`."]
     return "\n".join(lines)
 
 
