@@ -17,9 +17,12 @@ from safetensors.torch import load_file
 from ura_hf import URANetConfig, URANetForAnomalyDetection, URANetImageProcessor, URANetPipeline, UserError
 from ura_hf.backbone import WEIGHTS
 from ura_hf.data.demo_parts import KINDS, demo_image
+from ura_hf.demo import batch, detect
 from ura_hf.demo.analysis import analyse
-from ura_hf.demo.examples import example_images
+from ura_hf.demo.examples import example_images, has_examples
+from ura_hf.demo.page import build_demo
 from ura_hf.demo.render import overlay
+from ura_hf.demo.store import Detectors
 from ura_hf.download import checkpoint_folder
 from ura_hf.hub import load_checkpoint, load_detector
 from ura_hf.names import bundled
@@ -92,6 +95,21 @@ def test_examples_are_a_good_part_and_every_defect():
     assert paths[0].stem == "good" and len(paths) == 8
     assert Image.open(paths[1]).size == (256, 256)
     assert example_images("runs/ring") == []
+    assert has_examples(RING) and not has_examples("runs/ring") and not has_examples("uranet-demo-own")
+
+
+def test_examples_are_not_drawn_before_the_page_opens(monkeypatch):
+    def refuse(checkpoint):
+        raise AssertionError(f"drew {checkpoint}")
+
+    for tab in (batch, detect):
+        monkeypatch.setattr(tab, "example_images", refuse)
+    build_demo(Detectors(), RING)
+
+
+def test_app_parses_its_arguments_before_it_loads_torch():
+    script = "import app, sys; assert not {'torch', 'gradio'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
 
 
 def test_readme_tables_are_those_of_the_results():
