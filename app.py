@@ -59,16 +59,17 @@ def serve(checkpoint: str, host: str, port: int, browser: bool) -> None:
     gc.disable()  # nearly all that is imported stays, so looking through it again and again is for nothing
     from ura_hf import images
     from ura_hf.demo.examples import draw_early
-    from ura_hf.demo.page import build_demo, launch_options
     from ura_hf.demo.store import Detectors
 
     images.MAX_PIXELS = MAX_PIXELS
     store = Detectors()
     if Path(checkpoint).is_dir():
         checkpoint = store.add(Path(checkpoint), Path(checkpoint).resolve().name)
-    store.get(checkpoint)
-    demo = build_demo(store, checkpoint)
     draw_early(checkpoint)
+    store.get(checkpoint)
+    from ura_hf.demo.page import build_demo, launch_options  # Gradio's import leaves a core to the drawing
+
+    demo = build_demo(store, checkpoint)
     gc.freeze()
     gc.enable()
     demo.launch(server_name=host, server_port=port, inbrowser=browser, **launch_options())

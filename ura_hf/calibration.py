@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from scipy import stats
+from scipy import special
 from torch import Tensor
 
 MIN_LOG_DEVIATION = 0.05  # of normal scores, where few of them happen to agree
@@ -22,7 +22,7 @@ def calibrate(raw: Tensor, false_positive_rate: float) -> float:
         return max(float(values[rank - 1]), 1e-12)
     largest, logs = float(values[-1]), values.clamp_min(1e-12).log()
     deviation = max(float(logs.std()) if len(logs) > 1 else 0.0, MIN_LOG_DEVIATION)
-    quantile = float(stats.t.ppf(1 - false_positive_rate, max(len(logs) - 1, 1)))
+    quantile = float(special.stdtrit(max(len(logs) - 1, 1), 1 - false_positive_rate))
     bound = math.exp(float(logs.mean()) + quantile * deviation * math.sqrt(1 + 1 / len(logs)))
     return max(min(max(bound, 1.05 * largest), 2 * largest), 1e-12)
 
@@ -52,10 +52,10 @@ def expected_false_alarms(
     It holds for images taken as those that were held out were.
     """
     rank = min(_conformal_rank(count, false_positive_rate), count)
-    rate = stats.beta(count + 1 - rank, rank)
-    if not enough_to_calibrate(count, false_positive_rate):
-        return float(rate.mean()), 0.0, float(rate.ppf(confidence))
-    return float(rate.mean()), float(rate.ppf((1 - confidence) / 2)), float(rate.ppf((1 + confidence) / 2))
+    few = not enough_to_calibrate(count, false_positive_rate)
+    shares = (0.0, confidence) if few else ((1 - confidence) / 2, (1 + confidence) / 2)
+    low, high = special.betaincinv(count + 1 - rank, rank, shares)
+    return 1 - rank / (count + 1), float(low), float(high)
 
 
 def _conformal_rank(count: int, rate: float) -> int:

@@ -47,10 +47,13 @@ def find_regions(
     if uncertainty.shape != score_map.shape or score_map.ndim != 2:
         raise ValueError(f"maps must be two equal (h, w), but got {score_map.shape} and {uncertainty.shape}")
     found, count = ndimage.label(score_map > threshold, structure=np.ones((3, 3)))
-    indices = np.arange(1, count + 1)
-    peaks = ndimage.maximum(score_map, found, indices)
-    order = np.argsort(-np.asarray(peaks), kind="stable")
-    areas, doubts = ndimage.sum_labels(found > 0, found, indices), ndimage.mean(uncertainty, found, indices)
+    inside = found > 0  # few of the pixels, so the rest is left out of the sums
+    owner = found[inside] - 1
+    peaks = np.zeros(count, score_map.dtype)
+    np.maximum.at(peaks, owner, score_map[inside])
+    order = np.argsort(-peaks, kind="stable")
+    areas = np.bincount(owner, minlength=count)
+    doubts = np.bincount(owner, uncertainty[inside], count) / areas
     boxes = ndimage.find_objects(found)
     height, width = size or score_map.shape
     down, across = height / score_map.shape[0], width / score_map.shape[1]
@@ -68,7 +71,7 @@ def find_regions(
             )
         )
     places = np.zeros(count + 1, np.int32)
-    places[order + 1] = indices
+    places[order + 1] = np.arange(1, count + 1)
     return regions, places[found]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from ura_hf.demo.examples import example_images
 from ura_hf.demo.shared import MODEL_QUEUE, QUIET, accept_any_file, on_gpu, to_gr_error
 from ura_hf.demo.store import Detectors
 from ura_hf.errors import UserError
-from ura_hf.visualization import THRESHOLD
+from ura_hf.visualization import THRESHOLD, Pixels
 
 FAULT = "The image could not be checked because of a fault on the server. Try another image."
 STRENGTH = 0.85
@@ -110,6 +111,7 @@ def build(store: Detectors, picker: gr.Dropdown, opened: Dependency, on_load: Ca
             numbers = gr.JSON(show_label=False, elem_id="summary")
     file = gr.DownloadButton(elem_id="file")  # clicked by the script, hidden by the style sheet
 
+    draw = partial(_drawn, cache=Path(heatmap.GRADIO_CACHE))
     shown: list[Any] = [key, verdict, heatmap, legend, regions, maps, numbers, findings, controls, details]
 
     def clear(card: str | None = None) -> tuple[Any, ...]:
@@ -122,7 +124,7 @@ def build(store: Detectors, picker: gr.Dropdown, opened: Dependency, on_load: Ca
         try:
             with to_gr_error(FAULT):
                 key, found = shelf.check(image, checkpoint)
-                drawn, maps = _drawn(found, threshold, strength), render.maps_html(found)
+                drawn, maps = draw(found, threshold, strength), render.maps_html(found)
         except gr.Error as error:
             return clear(render.error_html(error.message))
         visible = gr.Column(visible=True)
@@ -130,7 +132,7 @@ def build(store: Detectors, picker: gr.Dropdown, opened: Dependency, on_load: Ca
 
     @to_gr_error()
     def redraw(key: str | None, threshold: float, strength: float) -> tuple[Any, ...]:
-        return _drawn(shelf.get(key), threshold, strength) if key else (gr.skip(),) * 5
+        return draw(shelf.get(key), threshold, strength) if key else (gr.skip(),) * 5
 
     @to_gr_error()
     def save(kind: str, key: str | None, threshold: float, strength: float) -> str:
@@ -202,10 +204,10 @@ def build(store: Detectors, picker: gr.Dropdown, opened: Dependency, on_load: Ca
     return shelf
 
 
-def _drawn(found: Analysis, threshold: float, strength: float) -> tuple[Any, ...]:
-    """What depends on the sliders: verdict, heatmap, its legend, the regions, the numbers."""
+def _drawn(found: Analysis, threshold: float, strength: float, cache: Path) -> tuple[Any, ...]:
+    """What depends on the sliders: verdict, heatmap, its legend, the regions, the numbers; pictures are files in `cache`."""
     summary = found.summary(threshold)
-    pictures = (found.picture, render.overlay(found, threshold, strength))
+    pictures = [_store(picture, cache) for picture in (found.picture, render.overlay(found, threshold, strength))]
     return (
         render.verdict_html(summary),
         pictures,
@@ -213,6 +215,16 @@ def _drawn(found: Analysis, threshold: float, strength: float) -> tuple[Any, ...
         render.regions_html(summary),
         summary,
     )
+
+
+def _store(picture: Pixels, cache: Path) -> str:
+    """Write a picture where Gradio would, which then neither packs nor copies it; Gradio removes it when it is old."""
+    packed = render.to_png(picture)
+    folder = cache / hashlib.sha256(packed).hexdigest()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "image.png"
+    path.write_bytes(packed)
+    return str(path)
 
 
 def _samples(checkpoint: str) -> gr.Dataset:
