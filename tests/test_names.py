@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -110,6 +111,20 @@ def test_examples_are_not_drawn_before_the_page_opens(monkeypatch):
 def test_app_parses_its_arguments_before_it_loads_torch():
     script = "import app, sys; assert not {'torch', 'gradio'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
+
+
+def test_what_is_loaded_when_the_page_starts(tmp_path):
+    (tmp_path / "spaces.py").write_text("def GPU(duration): return lambda function: function")
+    script = """if True:
+        import sys
+        import ura_hf.demo.store
+        assert "spaces" in sys.modules, "a ZeroGPU Space needs it before a model is loaded"
+        assert "gradio" not in sys.modules, "the examples are drawn beside its import"
+        import ura_hf.demo.page
+        assert not {"scipy.stats", "sklearn", "matplotlib.pyplot", "matplotlib.figure"} & set(sys.modules)
+    """
+    paths = os.pathsep.join(map(str, (tmp_path, ROOT)))
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env={**os.environ, "PYTHONPATH": paths}, check=True)
 
 
 def test_readme_tables_are_those_of_the_results():

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import types
+from pathlib import Path
 
 import gradio
+import numpy as np
 from conftest import ROOT
 from huggingface_hub import metadata_load
 from packaging.requirements import Requirement
 from packaging.version import Version
+from PIL import Image
 
+from ura_hf.demo import detect, shared
 from ura_hf.demo.page import build_demo
 from ura_hf.demo.store import Detectors
 
@@ -34,14 +40,27 @@ def test_tools_for_agents_are_named_as_the_endpoints():
     assert public == {name: name for name in ("detect", "batch", "teach", "evaluate", "checkpoints")}
 
 
+def test_pictures_are_written_once_and_nobody_can_guess_their_address(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
+    path = Path(detect._store(picture, tmp_path))
+    assert (np.asarray(Image.open(path)) == picture).all() and [p.name for p in path.parent.iterdir()] == ["image.png"]
+    for known in (path.read_bytes(), picture.tobytes()):
+        assert path.parent.name != hashlib.sha256(known).hexdigest()
+    os.utime(path, (0, 0))
+    before = path.stat()
+    assert detect._store(picture, tmp_path) == str(path)
+    assert path.stat().st_ino == before.st_ino and path.stat().st_mtime > 1, "kept, and as young as a new one"
+    assert detect._store(picture.reshape(30, 40, 3), tmp_path) != str(path)
+    path.unlink()
+    assert Path(detect._store(picture, tmp_path)).is_file()
+
+
 def test_a_space_with_a_gpu_asks_for_a_few_seconds(monkeypatch):
     asked = []
 
     def gpu(duration):
         asked.append(duration)
         return lambda function: function
-
-    from ura_hf.demo import detect, shared
 
     monkeypatch.setattr(shared, "SPACES", types.SimpleNamespace(GPU=gpu))
     assert shared.on_gpu(detect.GPU_SECONDS)(len) is len

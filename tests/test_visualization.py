@@ -50,6 +50,11 @@ def test_pca_colors_of_constant_features_are_grey():
     assert len(np.unique(first)) == 1 and np.array_equal(first, second)
 
 
+def test_pca_colors_of_one_channel_are_red_alone():
+    first, second = vis.pca_colors(np.linspace(0, 1, 9).reshape(1, 3, 3), np.ones((1, 3, 3)))
+    assert first[0, 0, 0] < first[-1, -1, 0] and (first[..., 1:] == 128).all() and (second[..., 1:] == 128).all()
+
+
 def test_pca_colors_follow_the_leading_component():
     """Red orders the cells as the only direction in which they differ."""
     values = np.linspace(-1, 1, 16).reshape(4, 4)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
+from scipy import linalg, ndimage
 
 Float = NDArray[np.floating[Any]]
 Pixels = NDArray[np.uint8]
@@ -95,9 +95,10 @@ def pca_colors(features: Float, restored: Float) -> tuple[Pixels, Pixels]:
     )
     cells = cells - cells.mean(axis=0)
     count = min(3, channels)
-    rows = torch.from_numpy(cells)  # NumPy's and SciPy's own threads would get in the way of torch's
-    spectrum = torch.linalg.eigh(rows.T @ rows / len(rows))
-    variances, axes = (part.numpy()[..., : -count - 1 : -1] for part in spectrum)
+    rows = torch.from_numpy(cells)  # as NumPy's own threads would get in the way of torch's
+    covariance = (rows.T @ rows / len(rows)).numpy()
+    variances, axes = linalg.eigh(covariance, subset_by_index=(channels - count, channels - 1))
+    variances, axes = variances[::-1], axes[:, ::-1]
     axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), np.arange(count)] < 0, -1, 1)
     shares = np.full((len(cells), 3), 0.5)
     floor = 1e-6 * max(float(variances[0]), float(np.finfo(np.float32).tiny))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import atexit
-import hashlib
+import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import gradio as gr
 from gradio.events import Dependency
+from gradio.processing_utils import hash_bytes
 
 from ura_hf.demo import downloads, render
 from ura_hf.demo.analysis import Analysis, Shelf, analyse
@@ -218,12 +220,19 @@ def _drawn(found: Analysis, threshold: float, strength: float, cache: Path) -> t
 
 
 def _store(picture: Pixels, cache: Path) -> str:
-    """Write a picture where Gradio would, which then neither packs nor copies it; Gradio removes it when it is old."""
-    packed = render.to_png(picture)
-    folder = cache / hashlib.sha256(packed).hexdigest()
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write a picture, unless it is there, where and under such a name as Gradio would, which then neither packs nor copies it.
+
+    The name holds a secret of Gradio's, so nobody can ask for a picture by what is in it; Gradio removes it when it is old.
+    """
+    folder = cache / hash_bytes(picture.tobytes() + str(picture.shape).encode())
     path = folder / "image.png"
-    path.write_bytes(packed)
+    try:
+        os.utime(path)  # its age counts from here
+    except FileNotFoundError:
+        folder.mkdir(parents=True, exist_ok=True)
+        unfinished = folder / f"{threading.get_ident()}.tmp"
+        unfinished.write_bytes(render.to_png(picture))
+        os.replace(unfinished, path)
     return str(path)
 
 

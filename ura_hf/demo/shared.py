@@ -6,13 +6,12 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from html import escape
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, TypeVar
 
 import gradio as gr
 
 from ura_hf.card import shorten_paths
+from ura_hf.demo import SPACES
 from ura_hf.demo.store import Detectors
 from ura_hf.errors import UserError
 
@@ -20,8 +19,6 @@ MODEL_QUEUE = "model"
 """Events with this `concurrency_id` take turns at the processor; give them `concurrency_limit=1`."""
 QUIET: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
 """Arguments of an event that only moves things about on the page."""
-SPACES = import_module("spaces") if find_spec("spaces") else None
-"""Hugging Face's package on a Space with a GPU; it must be there before a tensor goes to the GPU."""
 
 logger = logging.getLogger(__name__)
 Function = TypeVar("Function", bound=Callable[..., Any])
