@@ -66,7 +66,7 @@ def benchmark(mvtec, tmp_path_factory) -> Path:
 
 def test_a_killed_benchmark_of_fifteen_categories_goes_on(mvtec, tmp_path):
     output = tmp_path / "out"
-    call = arguments("mvtec", mvtec, output, "--save-every", 1, steps=20)  # long enough to be caught at its first step
+    call = arguments("mvtec", mvtec, output, "--save-every", 1, steps=8)  # long enough to be caught at its first step
     done = output / "runs/carpet-seed0.json"
     process = subprocess.Popen(
         [sys.executable, "-m", "ura_hf", *call], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE

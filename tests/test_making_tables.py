@@ -1,8 +1,10 @@
-"""Tables of the bundled backbone and checkpoints, from results made up here."""
+"""Tables from results made up here, and those of the documents."""
 
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 import sys
 
 from conftest import ROOT
@@ -78,3 +80,25 @@ def test_comparison_names_the_commits_of_our_runs():
     ours = {run["commit"] for run in report["runs"] if run["model"] == "uranet"}
     for table in (tables_methods.figures(report), tables_methods.peers(report)):
         assert ours and all(commit in table for commit in ours)
+
+
+def test_readme_tables_are_those_of_the_results():
+    done = subprocess.run([sys.executable, "benchmarks/render.py", "--check"], cwd=ROOT, check=False)
+    assert done.returncode == 0, "run python benchmarks/render.py"
+
+
+def test_a_table_behind_its_results_is_noticed(tmp_path, monkeypatch):
+    for name in ("weights_card", "docs", "README.md"):
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, tmp_path / name)
+    monkeypatch.setattr(render, "ROOT", tmp_path)
+    results = tmp_path / "docs/results/peers.json"
+    report = json.loads(results.read_text())
+    report["summary"]["padim"]["pill"]["image_auroc"]["mean"] = 0.123
+    results.write_text(json.dumps(report))
+    monkeypatch.setattr(sys, "argv", ["render.py", "--check"])
+    assert render.main() == 1
+    monkeypatch.setattr(sys, "argv", ["render.py"])
+    assert render.main() == 0
+    assert "0.123" in (tmp_path / "README.md").read_text()
+    monkeypatch.setattr(sys, "argv", ["render.py", "--check"])
+    assert render.main() == 0
