@@ -69,9 +69,9 @@ def _bare(u: Field, v: Field, rng: np.random.Generator) -> Field:
 
 def _chip(canvas: Field, u: Field, v: Field, at: tuple[float, float], half: tuple[float, float], glint: float) -> Field:
     for side in (-1, 1):
+        shine = 0.75 + 0.25 * np.exp(-(((v - at[1] - side * (half[1] + 0.008)) / 0.005) ** 2))
         for pin in np.linspace(-0.8, 0.8, 6):
             leg = box(u, v, (at[0] + pin * half[0], at[1] + side * (half[1] + 0.012)), (0.006, 0.014))
-            shine = 0.75 + 0.25 * np.exp(-(((v - at[1] - side * (half[1] + 0.008)) / 0.005) ** 2))
             canvas = paint(canvas, soft(leg), shine[..., None] * TIN)
     body = box(u, v, at, half)
     moulded = 0.15 + 0.04 * ((at[0] - u) + (at[1] - v)) / half[0] + 0.02 * glint

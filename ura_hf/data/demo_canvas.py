@@ -69,7 +69,13 @@ def texture(u: Field, v: Field, rng: np.random.Generator, scale: float, stretch:
 
 def paint(canvas: Field, cover: Field, colour: Field | tuple[float, float, float]) -> Field:
     """The canvas (H, W, 3) with a colour, (3,) or (H, W, 3), laid over it where `cover` (H, W) says so."""
-    return canvas + cover[..., None] * (np.asarray(colour) - canvas)
+    rows, columns = np.flatnonzero(cover.any(1)), np.flatnonzero(cover.any(0))
+    if not len(rows):
+        return canvas
+    window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)  # most shapes are small
+    painted, colours = canvas.copy(), np.broadcast_to(colour, canvas.shape)
+    painted[window] += cover[window][..., None] * (colours[window] - canvas[window])
+    return painted
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from ura_hf.data.demo_parts import KINDS, LOGICAL, demo_image
 
 FIRST_SEED = 70_000  # far from the seeds of training and test images
 PREFIX = "uranet-demo-"
-DRAWING = Lock()
+DRAWING = {kind: Lock() for kind in KINDS}
 
 
 def has_examples(checkpoint: str) -> bool:
@@ -39,8 +39,11 @@ def example_images(checkpoint: str) -> list[Path]:
 
     The files live until the process ends.
     """
-    with DRAWING:
-        return _draw(checkpoint.removeprefix(PREFIX)) if has_examples(checkpoint) else []
+    if not has_examples(checkpoint):
+        return []
+    kind = checkpoint.removeprefix(PREFIX)
+    with DRAWING[kind]:  # once, whoever asks meanwhile
+        return _draw(kind)
 
 
 @cache
