@@ -288,12 +288,16 @@ def test_the_page_of_make_demo(demo_address, dark):
     with browse(demo_address, dark=dark) as page:
         verdict(page, "empty")
         screenshot(page, f"detect-empty-{look}")
+        scratch = page.locator("#examples").get_by_text("scratch", exact=True)
+        expect(scratch).to_be_visible(timeout=WAIT)
+        before = scratch.bounding_box()
         for example, kind in (("scratch", "anomalous"), ("good", "normal"), ("crack", "anomalous")):
             page.locator("#examples").get_by_text(example, exact=True).click()
             verdict(page, kind)
             calm = kind == "normal"
             assert settles(page, lambda calm=calm: np.array_equal(*plain_and_glowing(page)) == calm)
             screenshot(page, f"detect-{example}-{look}")
+        assert scratch.bounding_box() == before, "what was clicked moves away from under the pointer"
         if picture := os.environ.get("URA_HF_SCREENSHOT"):
             page.screenshot(path=picture, full_page=True)
     with browse(demo_address, PHONE, dark) as page:

@@ -33,7 +33,7 @@ new MutationObserver(() => document.querySelectorAll('#heatmap img').forEach(ima
 
 CSS = """
 .gradio-container { --bad: #b42318; --good: #0f766e; --unknown: #93610a; --mark: #101828;
-  max-width: 1240px !important; margin: 0 auto; }
+  width: 100%; max-width: 1240px !important; margin: 0 auto; }
 .dark .gradio-container, .gradio-container.dark { --bad: #f97066; --good: #2dd4bf; --unknown: #fdb022; --mark: #f9fafb; }
 .gradio-container .html-container { padding: 0; }
 .gradio-container :focus-visible { outline: 2px solid var(--color-accent); outline-offset: 2px; }
