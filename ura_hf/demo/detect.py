@@ -28,6 +28,11 @@ FAULT = "The image could not be checked because of a fault on the server. Try an
 STRENGTH = 0.85
 GPU_SECONDS = 5  # of a ZeroGPU Space for one image
 RENDERERS = 2  # pictures that are drawn at the same time
+ENDS = 0.05, 0.95  # of the threshold's slider
+CLAMP = (
+    f"(key, at, strength) => [key, Math.min(Math.max(at, {ENDS[0]}), {ENDS[1]}), Math.min(Math.max(strength, 0), 1)]"
+)
+"""What is typed beyond an end of a slider is sent as the end, which the slider goes to when it is left."""
 DOWNLOAD = "() => setTimeout(() => document.querySelector('#file')?.click(), 100)"
 
 
@@ -69,8 +74,7 @@ def build(store: Detectors, picker: gr.Dropdown, opened: Dependency, on_load: Ca
             )
             with gr.Column(visible=False, elem_id="controls") as controls:
                 threshold = gr.Slider(
-                    0.05,
-                    0.95,
+                    *ENDS,
                     THRESHOLD,
                     step=0.01,
                     label="Threshold",
@@ -179,6 +183,7 @@ def build(store: Detectors, picker: gr.Dropdown, opened: Dependency, on_load: Ca
             redraw,
             inputs=[key, threshold, strength],
             outputs=[verdict, heatmap, legend, regions, numbers],
+            js=CLAMP,
             api_visibility="private",
             concurrency_id="draw",
             concurrency_limit=RENDERERS,
