@@ -115,9 +115,21 @@ def test_what_is_loaded_when_the_page_starts(tmp_path):
     (tmp_path / "spaces.py").write_text("def GPU(duration): return lambda function: function")
     script = """if True:
         import sys
-        import ura_hf.demo.store
-        assert "spaces" in sys.modules, "a ZeroGPU Space needs it before a model is loaded"
-        assert "gradio" not in sys.modules, "the examples are drawn beside its import"
+        import app
+        from ura_hf.demo import examples, store
+
+        def stop(self, name):
+            seen.append(("loads", "spaces" in sys.modules))
+            raise KeyboardInterrupt
+
+        seen = []
+        examples.draw_early = lambda name: seen.append(("draws", "gradio" in sys.modules))
+        store.Detectors.get = stop
+        try:
+            app.serve("uranet-demo-ring", "127.0.0.1", 7860, False)
+        except KeyboardInterrupt:
+            pass
+        assert seen == [("draws", False), ("loads", True)], "beside Gradio's import; after the package of a ZeroGPU Space"
         import ura_hf.demo.page
         assert not {"scipy.stats", "sklearn", "matplotlib.pyplot", "matplotlib.figure"} & set(sys.modules)
     """

@@ -19,7 +19,7 @@ from ura_hf.regions import Region
 from ura_hf.visualization import ColorMap, Float, Pixels
 
 MAP_SIDE = 384  # longer side of the small pictures, pixels
-PNG_LEVEL = 3  # of 9: a third of the time of PIL's own choice, 6, for files larger by up to a fifth
+PNG_LEVEL = 3  # of 9: much faster than PIL's own choice, 6, for somewhat larger files
 RESIDUAL_SPAN = 4.0  # the residual picture runs from 0 to this many pixel thresholds
 EPISTEMIC_SPAN = 0.002  # nats at the end of the epistemic picture's scale; a trained perception has little of it
 MAX_ENTROPY = math.log(2)  # of a yes/no question, nats
