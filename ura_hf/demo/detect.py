@@ -29,10 +29,9 @@ STRENGTH = 0.85
 GPU_SECONDS = 5  # of a ZeroGPU Space for one image
 RENDERERS = 2  # pictures that are drawn at the same time
 ENDS = 0.05, 0.95  # of the threshold's slider
-CLAMP = (
-    f"(key, at, strength) => [key, Math.min(Math.max(at, {ENDS[0]}), {ENDS[1]}), Math.min(Math.max(strength, 0), 1)]"
-)
-"""What is typed beyond an end of a slider is sent as the end, which the slider goes to when it is left."""
+CLAMP = f"""(key, at, strength) => [
+  key, Math.min(Math.max(at ?? {THRESHOLD}, {ENDS[0]}), {ENDS[1]}), Math.min(Math.max(strength ?? {STRENGTH}, 0), 1)]"""
+"""What is typed beyond an end of a slider counts as the end, to which it goes when it is left; nothing, as the default."""
 DOWNLOAD = "() => setTimeout(() => document.querySelector('#file')?.click(), 100)"
 
 
