@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tables_datasets import datasets, presets, scaling
-from tables_methods import ablation, backbone, claim, demo, figures, peers, small_types
+from tables_methods import ablation, backbone, claim, demo, figures, latency, peers, small_types
 from tables_page import load, teach
 
 from ura_hf.benchmark.table import as_markdown
@@ -19,6 +19,7 @@ TABLES = {
     "figures": (f"{RESULTS}/peers.json", figures, "README.md"),
     "peers": (f"{RESULTS}/peers.json", peers, "docs/comparison.md"),
     "small-types": (f"{RESULTS}/peers.json", small_types, "docs/comparison.md"),
+    "latency": (f"{RESULTS}/latency.json", latency, "docs/comparison.md"),
     "few-shot": (f"{RESULTS}/few_shot.json", peers, "docs/comparison.md"),
     "backbone": (f"{RESULTS}/backbone.json", backbone, "docs/backbone.md"),
     **{f"demo-{kind}": (f"{RESULTS}/demo-{kind}.json", demo, "docs/demo.md") for kind in KINDS},

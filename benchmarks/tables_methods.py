@@ -60,6 +60,26 @@ def peers(report: dict) -> str:
     return "\n".join(lines)
 
 
+def latency(report: dict) -> str:
+    """Markdown table of `benchmarks/latency.py`: ms an image and that over URA-Net's, a data set and number of threads."""
+    runs = {(run["dataset"], run["threads"], run["model"]): run for run in report["runs"]}
+    places = list(dict.fromkeys(key[:2] for key in runs))
+    heads = [f"{dataset}, {threads} thread{'s' * (threads > 1)}" for dataset, threads in places]
+    lines = ["| model | " + " | ".join(heads) + " |", "|---" * (len(places) + 1) + "|"]
+    for model in dict.fromkeys(key[2] for key in runs):
+        found = [runs.get((*place, model)) for place in places]
+        cells = [f"{run['median_ms']:.0f} ({run['times_of_first']:.2f})" if run else "" for run in found]
+        lines.append(f"| {model} | " + " | ".join(cells) + " |")
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    commits = ", ".join(dict.fromkeys(run["commit"] for run in report["runs"]))
+    note = (
+        f"ms of one 256x256 image, the model alone: median of {report['rounds']} rounds in which all take turns; in brackets: "
+        f"times URA-Net's. {report['hardware']}, {versions}, {report['date']}, commit {commits}. "
+        f"Command: `{report['command']}`."
+    )
+    return "\n".join([*lines, "", note])
+
+
 def _commits(report: dict) -> str:
     """Each commit of our own runs with their data sets and seeds."""
     runs = [run for run in report["runs"] if run["model"] == "uranet"]

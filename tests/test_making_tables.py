@@ -12,8 +12,10 @@ from conftest import ROOT
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import backbone
+import latency
 import render
 import tables_methods
+import torch
 
 from ura_hf.metrics import METRIC_KEYS
 
@@ -73,6 +75,19 @@ def test_demo_table_names_logical_types():
     table = render.demo(report)
     assert "| missing_part (logical) | 0.500 | 0.700 | 0.100 | 0.200 |" in table and "| hair | 0.500" in table
     assert "2.5% false alarms" in table and "3.1 MB" in table
+
+
+def test_models_take_turns_and_their_ratios_are_told():
+    turns, images = [], [torch.full((1,), index) for index in range(2)]
+    models = {name: lambda image, name=name: turns.append((name, int(image))) for name in ("ours", "theirs")}
+    times = latency.take_turns(models, images, rounds=3)
+    assert turns[:6] == [("ours", 0), ("theirs", 0), ("ours", 1), ("theirs", 1), ("ours", 0), ("theirs", 0)]
+    assert {name: len(found) for name, found in times.items()} == {"ours": 3, "theirs": 3}
+    run = {"dataset": "pill", "threads": 2, "commit": "abc", "median_ms": 40.2, "times_of_first": 1.0}
+    runs = [{**run, "model": "ours"}, {**run, "model": "theirs", "median_ms": 60.3, "times_of_first": 1.5}]
+    facts = {"rounds": 3, "versions": {"torch": "2"}, "hardware": "2 cores", "date": "today", "command": "it"}
+    table = tables_methods.latency({"runs": runs, **facts})
+    assert "| model | pill, 2 threads |" in table and "| theirs | 60 (1.50) |" in table
 
 
 def test_comparison_names_the_commits_of_our_runs():

@@ -28,6 +28,15 @@ def test_distance_to_the_nearest_cell(monkeypatch):
     torch.testing.assert_close(memory.distance(features), wanted.view(3, 1, 4, 4))
 
 
+@pytest.mark.parametrize("count", [1, 127, 128, 129, 700])
+def test_any_number_of_cells(count):
+    """Groups of cells that are not full give no cell that isn't there, also for queries far from all."""
+    generator = torch.Generator().manual_seed(0)
+    cells, queries = torch.randn(count, 6, generator=generator), 50 * torch.randn(90, 6, generator=generator)
+    wanted = torch.cdist(queries.double(), cells.double()).amin(1).square().float()
+    torch.testing.assert_close(NearestCells(cells).distance(queries), wanted)
+
+
 def test_a_stored_cell_has_no_distance():
     memory = filled()
     features = memory.cells[[3, 17, 29, 0]].T.reshape(1, 5, 2, 2)
@@ -105,8 +114,8 @@ def test_the_first_guess_is_not_always_right():
     """Without the second look the answer would be too large somewhere, so that look is tested above."""
     cells, queries = correlated(2000, 0), correlated(600, 1)
     search = NearestCells(cells)
-    points = search._points(queries)
-    guess = cells[(torch.cat([points, torch.ones(600, 1)], 1) @ search.low).argmin(1)]
+    points, centres = search._points(queries), search._points(cells)
+    guess = cells[torch.cdist(points, centres).argmin(1)]
     assert ((queries - guess).square().sum(1) > search.distance(queries) * 1.001).sum() > 10
 
 

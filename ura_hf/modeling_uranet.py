@@ -74,18 +74,17 @@ class URANetModel(URANetPreTrainedModel):
             )
         return self.extractor(pixel_values.to(self.dtype))
 
-    def direction(self, features: Tensor, normal: Tensor) -> Tensor:
-        """Direction residual of the features as the CNN gives them, two standardised (B, C, G, G) -> (B, 1, G, G)."""
-        plain, plain_normal = (self.extractor.unstandardize(x.float()) for x in (features, normal))
-        return direction_distance(plain, plain_normal, self.extractor.level_channels)
+    def direction(self, plain: Tensor, restored: Tensor) -> Tensor:
+        """Direction residual of features as the CNN gives them and standardised ones, two (B, C, G, G) -> (B, 1, G, G)."""
+        return direction_distance(plain, self.extractor.unstandardize(restored.float()), self.extractor.level_channels)
 
     def residuals(self, features: Tensor, restored: Tensor, probability: Tensor) -> dict[str, Tensor]:
         """Every residual that the config gives a weight, by its name, (B, 1, G, G) each; ``subspace_l2`` (B, 1, 8, 8)."""
         levels = self.extractor.level_channels
-        plain = self.extractor.unstandardize(features)
+        plain = self.extractor.unstandardize(features.float())
         parts = {
             "restored_l2": lambda: l2_distance(features.float(), restored.float(), levels),
-            "restored_direction": lambda: self.direction(features, restored),
+            "restored_direction": lambda: self.direction(plain, restored),
             "memory_l2": lambda: self.memory.distance(self.extractor.deep(plain)),
             "memory_all_l2": lambda: self.memory.distance(plain),
             "memory_shallow_l2": lambda: self.shallow_memory.distance(self.extractor.level(plain, 0)),
@@ -205,7 +204,8 @@ class URANetForAnomalyDetection(URANetPreTrainedModel):
         suspicion = suspicion * (2 * doubt).clamp_max(1)  # perception misses real anomalies: restore them all the same
         restored = self.uranet.restoration(altered, suspicion)
         l2 = l2_distance(features.float(), restored.float())
-        error = l2 + c.cosine_weight * self.uranet.direction(features, restored)
+        plain = self.uranet.extractor.unstandardize(features.float())
+        error = l2 + c.cosine_weight * self.uranet.direction(plain, restored)
         restoration = weigh_hard_cells(error, c.hard_normal_power)
         return URANetOutput(
             loss=restoration + c.perception_weight * (perception + kl),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-QUERIES_AT_ONCE = 256  # their distances to all cells stay in the processor's cache
+QUERIES_AT_ONCE = 128  # their distances to all cells stay in the processor's cache
 SHARE = 4  # one component for so many channels
 PAYS = (1024, 256)  # cells and channels from which on the components save time
 MANY = 64  # cells a query that may be left before comparing with all of them is faster
+GROUPS = 128  # of cells; the largest closeness of each is looked at before the cells one by one
 
 
 class NearestCells:
@@ -22,20 +24,22 @@ class NearestCells:
     the distance of points with one coordinate a component and one for r. The cell nearest by this bound is measured in full; only
     cells whose bound is below that distance can be nearer, and they are measured too. So the answer is that of comparing with all
     cells, for a quarter of the arithmetic.
+
+    Points are compared by their closeness q m - |m|^2 / 2 = (|q|^2 - |q - m|^2) / 2, one matrix product. Cells that can't be
+    nearest are passed over a group at a time: the largest of many numbers is found far faster than its place.
     """
 
     def __init__(self, cells: Tensor) -> None:
         """Prepare cells (N, D), float32."""
-        self.cells = cells
-        self.half_norms = cells.square().sum(1) / 2
+        self.table = _table(cells)
+        self.cells = self.table[: len(cells), :-1]
         self.directions: Tensor | None = None
         if cells.device.type == "cpu" and len(cells) >= PAYS[0] and cells.shape[1] >= PAYS[1]:
             self.centre = cells.mean(0)
             offsets = cells - self.centre
             vectors = torch.linalg.eigh((offsets.T @ offsets).double()).eigenvectors
             self.directions = vectors[:, -(cells.shape[1] // SHARE) :].float().contiguous()
-            points = self._points(cells)
-            self.low = torch.cat([-points, points.square().sum(1, keepdim=True) / 2], 1).T.contiguous()
+            self.low = _table(self._points(cells))
 
     def distance(self, queries: Tensor) -> Tensor:
         """min_m |q - m|^2 of every query, (Q, D) -> (Q,), float32."""
@@ -43,17 +47,20 @@ class NearestCells:
         return torch.cat([measure(block) for block in queries.split(QUERIES_AT_ONCE)])
 
     def _all(self, queries: Tensor) -> Tensor:
-        nearest = torch.addmm(self.half_norms, queries, self.cells.T, alpha=-1).argmin(1)
-        return (queries - self.cells[nearest]).square().sum(1)
+        closeness = _closeness(queries, self.table)
+        return (queries - self.cells[_closest(closeness, closeness.amax(1))]).square().sum(1)
 
     def _bounded(self, queries: Tensor) -> Tensor:
         points = self._points(queries)
-        halves = torch.cat([points, points.new_ones(len(points), 1)], 1) @ self.low  # (bound - |point|^2) / 2
-        found = (queries - self.cells[halves.argmin(1)]).square().sum(1)
-        limits = (found * (1 + 1e-4) - points.square().sum(1)) / 2
-        rows, columns = (halves < limits[:, None]).nonzero(as_tuple=True)
-        if len(rows) > MANY * len(queries):
+        closeness = _closeness(points, self.low)
+        groups = closeness.amax(1)
+        found = (queries - self.cells[_closest(closeness, groups)]).square().sum(1)
+        limits = (points.square().sum(1) - found * (1 + 1e-4)) / 2
+        rows, places = (groups > limits[:, None]).nonzero(as_tuple=True)
+        near, members = (closeness[rows, :, places] > limits[rows, None]).nonzero(as_tuple=True)
+        if len(near) > MANY * len(queries):
             return self._all(queries)
+        rows, columns = rows[near], members * GROUPS + places[near]
         others = (queries[rows] - self.cells[columns]).square().sum(1)
         return found.scatter_reduce(0, rows, others, "amin")
 
@@ -64,3 +71,23 @@ class NearestCells:
         inside = offsets @ self.directions
         rest = (offsets.square().sum(1) - inside.square().sum(1)).clamp_min(0).sqrt()
         return torch.cat([inside, rest[:, None]], 1)
+
+
+def _table(points: Tensor) -> Tensor:
+    """m and -|m|^2 / 2 of points (N, D) -> (M, D + 1), M the next multiple of GROUPS; what is added is close to nothing."""
+    table = torch.cat([points, points.square().sum(1, keepdim=True) / -2], 1)
+    table = functional.pad(table, (0, 0, 0, -len(points) % GROUPS))
+    table[len(points) :, -1] = -torch.inf
+    return table
+
+
+def _closeness(queries: Tensor, table: Tensor) -> Tensor:
+    """q m - |m|^2 / 2 of queries (Q, D) and a table (M, D + 1) -> (Q, M / GROUPS, GROUPS); a group is a column."""
+    return (functional.pad(queries, (0, 1), value=1.0) @ table.T).view(len(queries), -1, GROUPS)
+
+
+def _closest(closeness: Tensor, groups: Tensor) -> Tensor:
+    """Row of the table with the largest closeness, (Q, M / GROUPS, GROUPS) and its maximum over each group -> (Q,)."""
+    place = groups.argmax(1)
+    within = closeness[torch.arange(len(place), device=place.device), :, place]
+    return within.argmax(1) * GROUPS + place

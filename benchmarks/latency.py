@@ -1,0 +1,108 @@
+"""Milliseconds an image of URA-Net and anomalib's models, taking turns in one process: `python benchmarks/latency.py`.
+
+How long a model was trained does not change its speed, so URA-Net trains one step and who learns by gradients one second;
+memories, coresets and statistics are whole. Goes on where it stopped, writes docs/results/latency.json, and
+`python benchmarks/render.py` renders its table. Needs `pip install -e .[benchmarks]`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from detection import DATASETS, ROOT, WEIGHTS
+from runs import commit, read_runs, versions, write_report
+
+from ura_hf import URANetForAnomalyDetection, URANetImageProcessor
+from ura_hf.data.folder import read_dataset
+
+OURS = ("uranet", "uranet, uranet-small")
+RIVALS = ("patchcore_0.01", "patchcore_0.1", "mh_patchcore", "padim", "dfm", "fre", "stfpm", "reverse_distillation")
+LONG = ("patchcore_0.1", "mh_patchcore")  # to fit, minutes to hours
+WARM_UP = 3  # rounds
+
+
+def make(name: str, data: Path, pixels: torch.Tensor, options: argparse.Namespace) -> Any:
+    """A model with all that its speed depends on; `pixels` are the normalised training images (N, 3, S, S)."""
+    if name not in OURS:
+        from rivals import train_rival
+
+        return train_rival(name, options.shared / WEIGHTS, pixels, budget=1, seed=0)[0]
+    small = name != OURS[0]
+    folder = options.work / f"{data.name}-{'small' if small else 'resnet18'}"
+    if not (folder / "training.json").exists():
+        weights = ["--backbone-weights", options.shared / WEIGHTS] * (not small)
+        backbone = ["--backbone", "uranet-small" if small else "resnet18", *weights]
+        command = [sys.executable, "-m", "ura_hf", "train", "--data", data, "--output", folder, "--steps=1", *backbone]
+        subprocess.run([str(word) for word in command], check=True)
+    return URANetForAnomalyDetection.from_pretrained(folder).eval()
+
+
+def take_turns(models: dict[str, Any], images: list[torch.Tensor], rounds: int) -> dict[str, list[float]]:
+    """Milliseconds of every model for one image a round, (1, 3, S, S) each."""
+    times: dict[str, list[float]] = {name: [] for name in models}
+    with torch.inference_mode():
+        for image in islice(cycle(images), rounds + WARM_UP):
+            for name, model in models.items():
+                began = time.perf_counter()
+                model(image)
+                times[name].append(1000 * (time.perf_counter() - began))
+    return {name: found[WARM_UP:] for name, found in times.items()}
+
+
+def measure(dataset: str, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """One row a model and number of threads."""
+    data = options.shared / DATASETS[dataset]
+    processor, parts = URANetImageProcessor(size={"height": 256, "width": 256}), read_dataset(data)
+
+    def read(samples: list[Any]) -> list[torch.Tensor]:
+        return [processor([sample.image], return_tensors="pt")["pixel_values"] for sample in samples]
+
+    pixels = torch.cat(read(parts.train))
+    models = {name: make(name, data, pixels, options) for name in options.models}
+    images = read(parts.test[:: max(1, len(parts.test) // options.rounds)])
+    found = []
+    for threads in sorted({1, os.cpu_count() or 1}):
+        torch.set_num_threads(threads)
+        times = take_turns(models, images, options.rounds)
+        base = statistics.median(times[options.models[0]])
+        for name, values in times.items():
+            middle = statistics.median(values)
+            figures = {"median_ms": middle, "least_ms": min(values), "times_of_first": middle / base}
+            found.append({"dataset": dataset, "model": name, "threads": threads, "commit": commit(), **figures})
+    return found
+
+
+def main() -> None:
+    """Measure the data sets that are missing and write the results after each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    shared = Path(os.environ.get("URA_HF_SHARED", ROOT.parent / "shared"))
+    parser.add_argument("--shared", type=Path, default=shared, help="folder with data/ and backbones/")
+    parser.add_argument("--work", type=Path, default=ROOT / "runs/latency", help="checkpoints go there")
+    parser.add_argument("--output", type=Path, default=ROOT / "docs/results/latency.json")
+    parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=list(DATASETS))
+    few = [name for name in RIVALS if name not in LONG]
+    parser.add_argument("--models", nargs="+", choices=[*OURS, *RIVALS], default=[*OURS, *few])
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--redo", action="store_true", help="measure these data sets again")
+    options = parser.parse_args()
+    known = read_runs(options.output, ("dataset", "model", "threads"))
+    for dataset in options.datasets:
+        if not options.redo and any(key[0] == dataset for key in known):
+            continue
+        known = {key: run for key, run in known.items() if key[0] != dataset}
+        known |= {(dataset, run["model"], run["threads"]): run for run in measure(dataset, options)}
+        facts = {"rounds": options.rounds, "versions": versions("torch", "transformers", "anomalib")}
+        write_report(options.output, {**facts, "runs": list(known.values())})
+
+
+if __name__ == "__main__":
+    main()
