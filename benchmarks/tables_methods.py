@@ -68,13 +68,13 @@ def latency(report: dict) -> str:
     lines = ["| model | " + " | ".join(heads) + " |", "|---" * (len(places) + 1) + "|"]
     for model in dict.fromkeys(key[2] for key in runs):
         found = [runs.get((*place, model)) for place in places]
-        cells = [f"{run['median_ms']:.0f} ({run['times_of_first']:.2f})" if run else "" for run in found]
+        cells = [f"{run['median_ms']:.0f} ({run['times_of_uranet']:.2f})" if run else "" for run in found]
         lines.append(f"| {model} | " + " | ".join(cells) + " |")
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
-    commits = ", ".join(dict.fromkeys(run["commit"] for run in report["runs"]))
     note = (
-        f"ms of one 256x256 image, the model alone: median of {report['rounds']} rounds in which all take turns; in brackets: "
-        f"times URA-Net's. {report['hardware']}, {versions}, {report['date']}, commit {commits}. "
+        f"ms of one 256x256 image, the model alone: median of {report['rounds']} rounds in which all take turns, each in "
+        "the memory format in which it is faster; in brackets: times URA-Net's. "
+        f"{report['hardware']}, {versions}, {report['date']}, commit {report['commit']}. "
         f"Command: `{report['command']}`."
     )
     return "\n".join([*lines, "", note])

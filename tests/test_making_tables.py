@@ -83,9 +83,16 @@ def test_models_take_turns_and_their_ratios_are_told():
     times = latency.take_turns(models, images, rounds=3)
     assert turns[:6] == [("ours", 0), ("theirs", 0), ("ours", 1), ("theirs", 1), ("ours", 0), ("theirs", 0)]
     assert {name: len(found) for name, found in times.items()} == {"ours": 3, "theirs": 3}
-    run = {"dataset": "pill", "threads": 2, "commit": "abc", "median_ms": 40.2, "times_of_first": 1.0}
-    runs = [{**run, "model": "ours"}, {**run, "model": "theirs", "median_ms": 60.3, "times_of_first": 1.5}]
-    facts = {"rounds": 3, "versions": {"torch": "2"}, "hardware": "2 cores", "date": "today", "command": "it"}
+    run = {"dataset": "pill", "threads": 2, "median_ms": 40.2, "times_of_uranet": 1.0}
+    runs = [{**run, "model": "ours"}, {**run, "model": "theirs", "median_ms": 60.3, "times_of_uranet": 1.5}]
+    facts = {
+        "rounds": 3,
+        "commit": "abc",
+        "versions": {"torch": "2"},
+        "hardware": "2 cores",
+        "date": "today",
+        "command": "it",
+    }
     table = tables_methods.latency({"runs": runs, **facts})
     assert "| model | pill, 2 threads |" in table and "| theirs | 60 (1.50) |" in table
 

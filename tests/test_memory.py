@@ -37,6 +37,34 @@ def test_any_number_of_cells(count):
     torch.testing.assert_close(NearestCells(cells).distance(queries), wanted)
 
 
+@pytest.mark.parametrize("count", [1, 700, 2000])
+def test_queries_that_are_not_finite_harm_no_other(count, small_pays):
+    cells, queries = correlated(count, 0), correlated(4, 1)
+    wanted = NearestCells(cells).distance(queries)
+    queries[0], queries[2, 3] = torch.inf, torch.nan
+    found = NearestCells(cells).distance(queries)
+    assert torch.equal(found[[1, 3]], wanted[[1, 3]]) and not found[[0, 2]].isfinite().any()
+    assert NearestCells(cells).distance(queries[:0]).shape == (0,)
+
+
+def test_far_from_the_origin_and_under_autocast():
+    generator = torch.Generator().manual_seed(0)
+    cells, queries = (500 + torch.randn(n, 64, generator=generator) for n in (700, 90))
+    wanted = torch.cdist(queries.double(), cells.double()).amin(1).square().float()
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(NearestCells(cells).distance(queries), wanted, rtol=1e-4, atol=0)
+
+
+def test_gradients_after_inference():
+    """What a search keeps from inference serves training too."""
+    memory, features = filled(), torch.randn(1, 5, 2, 2, requires_grad=True)
+    with torch.inference_mode():
+        memory.distance(features)
+    memory.distance(features).sum().backward()
+    nearest = memory.cells[torch.cdist(features.detach().flatten(2)[0].T, memory.cells).argmin(1)]
+    torch.testing.assert_close(features.grad, 2 / 5 * (features.detach() - nearest.T.view(1, 5, 2, 2)))
+
+
 def test_a_stored_cell_has_no_distance():
     memory = filled()
     features = memory.cells[[3, 17, 29, 0]].T.reshape(1, 5, 2, 2)
@@ -80,6 +108,12 @@ def test_the_search_follows_its_cells():
 # The search by components
 
 
+@pytest.fixture
+def small_pays(monkeypatch):
+    """Components from fewer cells on than pays."""
+    monkeypatch.setattr(nearest_module, "PAYS", (1024, 256))
+
+
 def correlated(count: int, seed: int, rank: int = 40, noise: float = 0.3) -> torch.Tensor:
     """Points as a CNN gives them: a few directions hold most, and a mean far from 0."""
     generator = torch.Generator().manual_seed(seed)
@@ -93,7 +127,7 @@ def correlated(count: int, seed: int, rank: int = 40, noise: float = 0.3) -> tor
     [(correlated(600, 1), True), (correlated(600, 1, noise=0.0), True), (-20 * correlated(300, 1, noise=5.0), False)],
     ids=["alike", "in the components", "far from all"],
 )
-def test_the_components_lose_nothing(queries, bounded, monkeypatch):
+def test_the_components_lose_nothing(queries, bounded, small_pays, monkeypatch):
     """Exactly the nearest cell of all, whether few cells are left to measure or so many that all are."""
     cells, whole = correlated(2000, 0), []
     search = NearestCells(cells)
@@ -105,12 +139,12 @@ def test_the_components_lose_nothing(queries, bounded, monkeypatch):
     assert (sum(whole) == 0) == bounded
 
 
-def test_cells_of_a_large_memory_have_no_distance():
+def test_cells_of_a_large_memory_have_no_distance(small_pays):
     cells = correlated(2000, 0)
     assert NearestCells(cells).distance(cells[::7]).abs().max() == 0
 
 
-def test_the_first_guess_is_not_always_right():
+def test_the_first_guess_is_not_always_right(small_pays):
     """Without the second look the answer would be too large somewhere, so that look is tested above."""
     cells, queries = correlated(2000, 0), correlated(600, 1)
     search = NearestCells(cells)

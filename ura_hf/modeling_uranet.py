@@ -75,7 +75,10 @@ class URANetModel(URANetPreTrainedModel):
         return self.extractor(pixel_values.to(self.dtype))
 
     def direction(self, plain: Tensor, restored: Tensor) -> Tensor:
-        """Direction residual of features as the CNN gives them and standardised ones, two (B, C, G, G) -> (B, 1, G, G)."""
+        """Direction residual of features as the CNN gives them, `plain`, and restored, that is standardised, ones.
+
+        Two (B, C, G, G) -> (B, 1, G, G).
+        """
         return direction_distance(plain, self.extractor.unstandardize(restored.float()), self.extractor.level_channels)
 
     def residuals(self, features: Tensor, restored: Tensor, probability: Tensor) -> dict[str, Tensor]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 QUERIES_AT_ONCE = 128  # their distances to all cells stay in the processor's cache
 SHARE = 4  # one component for so many channels
-PAYS = (1024, 256)  # cells and channels from which on the components save time
-MANY = 64  # cells a query that may be left before comparing with all of them is faster
-GROUPS = 128  # of cells; the largest closeness of each is looked at before the cells one by one
+PAYS = (4096, 256)  # cells and channels from which on the components save time
+MANY = 32  # cells a query that may be left before comparing with all of them is faster
+GROUPS = 128  # how many the cells are divided into; what can't be nearest is passed over by group
 
 
 class NearestCells:
@@ -25,44 +27,53 @@ class NearestCells:
     cells whose bound is below that distance can be nearer, and they are measured too. So the answer is that of comparing with all
     cells, for a quarter of the arithmetic.
 
-    Points are compared by their closeness q m - |m|^2 / 2 = (|q|^2 - |q - m|^2) / 2, one matrix product. Cells that can't be
-    nearest are passed over a group at a time: the largest of many numbers is found far faster than its place.
+    Points are compared by their closeness q m - |m|^2 / 2 = (|q|^2 - |q - m|^2) / 2, one matrix product, in float32. Closeness is
+    looked at by group first, since the largest of many numbers is found far faster than its place.
     """
 
     def __init__(self, cells: Tensor) -> None:
-        """Prepare cells (N, D), float32."""
-        self.table = _table(cells)
-        self.cells = self.table[: len(cells), :-1]
+        """Prepare cells (N, D), float32, which are not copied."""
+        self.cells, self.centre = cells, cells.mean(0)
         self.directions: Tensor | None = None
         if cells.device.type == "cpu" and len(cells) >= PAYS[0] and cells.shape[1] >= PAYS[1]:
-            self.centre = cells.mean(0)
             offsets = cells - self.centre
             vectors = torch.linalg.eigh((offsets.T @ offsets).double()).eigenvectors
             self.directions = vectors[:, -(cells.shape[1] // SHARE) :].float().contiguous()
             self.low = _table(self._points(cells))
 
+    @cached_property
+    def table(self) -> Tensor:
+        """All cells, centred, so that little is lost to cancellation."""
+        with torch.inference_mode(False), torch.no_grad():  # it may be needed first in the one and then in the other
+            return _table(self.cells - self.centre)
+
     def distance(self, queries: Tensor) -> Tensor:
         """min_m |q - m|^2 of every query, (Q, D) -> (Q,), float32."""
         measure = self._all if self.directions is None else self._bounded
-        return torch.cat([measure(block) for block in queries.split(QUERIES_AT_ONCE)])
+        with torch.autocast(queries.device.type, enabled=False):
+            return torch.cat([measure(block) for block in queries.split(QUERIES_AT_ONCE)])
 
     def _all(self, queries: Tensor) -> Tensor:
-        closeness = _closeness(queries, self.table)
-        return (queries - self.cells[_closest(closeness, closeness.amax(1))]).square().sum(1)
+        closeness = _closeness(queries - self.centre, self.table)
+        return self._measure(queries, _closest(closeness, closeness.amax(1)))
 
     def _bounded(self, queries: Tensor) -> Tensor:
         points = self._points(queries)
         closeness = _closeness(points, self.low)
-        groups = closeness.amax(1)
-        found = (queries - self.cells[_closest(closeness, groups)]).square().sum(1)
+        largest = closeness.amax(1)
+        found = self._measure(queries, _closest(closeness, largest))
         limits = (points.square().sum(1) - found * (1 + 1e-4)) / 2
-        rows, places = (groups > limits[:, None]).nonzero(as_tuple=True)
-        near, members = (closeness[rows, :, places] > limits[rows, None]).nonzero(as_tuple=True)
-        if len(near) > MANY * len(queries):
+        rows, groups = (largest > limits[:, None]).nonzero(as_tuple=True)
+        if len(rows) > MANY * len(queries):
             return self._all(queries)
-        rows, columns = rows[near], members * GROUPS + places[near]
-        others = (queries[rows] - self.cells[columns]).square().sum(1)
+        places, members = (closeness[rows, :, groups] > limits[rows, None]).nonzero(as_tuple=True)
+        rows, groups = rows[places], groups[places]
+        others = self._measure(queries[rows], members * GROUPS + groups)
         return found.scatter_reduce(0, rows, others, "amin")
+
+    def _measure(self, queries: Tensor, places: Tensor) -> Tensor:
+        """|q - m|^2 of queries (Q, D) and the cells at places (Q,) of a table -> (Q,)."""
+        return (queries - self.cells[places.clamp_max(len(self.cells) - 1)]).square().sum(1)
 
     def _points(self, x: Tensor) -> Tensor:
         """P x and r(x), (n, D) -> (n, D / SHARE + 1)."""
@@ -74,20 +85,18 @@ class NearestCells:
 
 
 def _table(points: Tensor) -> Tensor:
-    """m and -|m|^2 / 2 of points (N, D) -> (M, D + 1), M the next multiple of GROUPS; what is added is close to nothing."""
+    """m and -|m|^2 / 2 of points (N, D) -> (M, D + 1), M the next multiple of GROUPS; the last point is repeated."""
     table = torch.cat([points, points.square().sum(1, keepdim=True) / -2], 1)
-    table = functional.pad(table, (0, 0, 0, -len(points) % GROUPS))
-    table[len(points) :, -1] = -torch.inf
-    return table
+    return torch.cat([table, table[-1:].expand(-len(points) % GROUPS, -1)])
 
 
 def _closeness(queries: Tensor, table: Tensor) -> Tensor:
     """q m - |m|^2 / 2 of queries (Q, D) and a table (M, D + 1) -> (Q, M / GROUPS, GROUPS); a group is a column."""
-    return (functional.pad(queries, (0, 1), value=1.0) @ table.T).view(len(queries), -1, GROUPS)
+    return (functional.pad(queries, (0, 1), value=1.0) @ table.T).unflatten(1, (-1, GROUPS))
 
 
-def _closest(closeness: Tensor, groups: Tensor) -> Tensor:
+def _closest(closeness: Tensor, largest: Tensor) -> Tensor:
     """Row of the table with the largest closeness, (Q, M / GROUPS, GROUPS) and its maximum over each group -> (Q,)."""
-    place = groups.argmax(1)
-    within = closeness[torch.arange(len(place), device=place.device), :, place]
-    return within.argmax(1) * GROUPS + place
+    group = largest.argmax(1)
+    within = closeness[torch.arange(len(group), device=group.device), :, group]
+    return within.argmax(1) * GROUPS + group

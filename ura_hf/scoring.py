@@ -39,7 +39,10 @@ def geometric_mean(residuals: Sequence[Tensor], weights: Sequence[float], side: 
 
 
 def gaussian_smooth(maps: Tensor, sigma: float) -> Tensor:
-    """Separable Gaussian filter with reflected borders, (B, 1, H, W) -> same; sigma in pixels, cut at 4 sigma."""
+    """Separable Gaussian filter with reflected borders, (B, 1, H, W) -> same; sigma in pixels, cut at 4 sigma.
+
+    A value that is not finite leaves nothing finite in its map.
+    """
     if sigma <= 0:
         return maps
     radius = min(math.ceil(4 * sigma), maps.shape[-1] - 1, maps.shape[-2] - 1)
@@ -47,11 +50,15 @@ def gaussian_smooth(maps: Tensor, sigma: float) -> Tensor:
     kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
     kernel = kernel / kernel.sum()
     rows, columns = (_filter_matrix(side, kernel) for side in maps.shape[-2:])
-    return rows @ maps @ columns.T
+    with torch.autocast(maps.device.type, enabled=False):
+        return rows @ maps @ columns.T
 
 
 def _filter_matrix(side: int, kernel: Tensor) -> Tensor:
-    """A symmetric filter (2 r + 1,) with reflected borders as a matrix (side, side), side > r; faster than convolving on CPUs."""
+    """A symmetric filter (2 r + 1,) with reflected borders as a matrix (side, side), side > r.
+
+    On CPUs its products are faster than convolutions for filters as wide as the maps' are.
+    """
     radius = len(kernel) // 2
     taps = torch.arange(side, device=kernel.device)[:, None] + torch.arange(-radius, radius + 1, device=kernel.device)
     inside = (side - 1) - (side - 1 - taps.abs()).abs()
