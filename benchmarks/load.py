@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from gradio_client import Client, handle_file
 from PIL import Image, PngImagePlugin
-from started_page import ROOT, mebibytes, started_page
+from started_page import ROOT, mapped_mebibytes, mebibytes, started_page
 
 from ura_hf.data.demo_parts import KINDS, demo_image
 from ura_hf.hub import load_detector
@@ -148,7 +148,7 @@ def run(users: int, seconds: float, count: int = 64) -> dict[str, Any]:
                 user.join()
             time.sleep(min(SETTLE, seconds))
             over.set()
-            after = mebibytes(process)
+            after, mapped = mebibytes(process), mapped_mebibytes(process)
     waits = np.sort(tally.seconds) if tally.seconds else np.zeros(1)
     return {
         "users": users,
@@ -167,6 +167,7 @@ def run(users: int, seconds: float, count: int = 64) -> dict[str, Any]:
         "memory_peak_mib": max(peak),
         "memory_every_15_seconds_mib": peak[::30],
         "memory_after_mib": after,
+        "memory_after_of_mapped_files_mib": mapped,
         "load_average_at_end": round(os.getloadavg()[0], 1),
     }
 

@@ -16,6 +16,7 @@ def load(report: dict) -> str:
         "memory before, at most, after": (
             f"{report['memory_before_mib']}, {report['memory_peak_mib']}, {report['memory_after_mib']} MiB"
         ),
+        "of the last, mapped files of libraries": f"{report['memory_after_of_mapped_files_mib']} MiB",
         "memory every 15 s": f"{', '.join(map(str, every))} MiB",
     }
     return _table(rows, report, f"`{report['checkpoint']}`")
