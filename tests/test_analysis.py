@@ -132,6 +132,7 @@ def summary(**changes: object) -> dict[str, object]:
     [
         ({}, ["Anomalous", "One place stands out", "0.700", "2.0 % of the pixels", "62 ms on CPU, 2 threads"]),
         ({"regions": []}, ["No single place"]),
+        ({"anomalous_fraction": 0.96}, ["Most of the picture stands out"]),
         ({"label": "normal", "regions": [], "anomalous_fraction": 0.0}, ["Normal", "No pixel lies"]),
         ({"label": "normal"}, ["not enough for a verdict"]),
         ({"of_another_kind": True}, ["Not a part", "&lt;b&gt;x&lt;/b&gt;"]),

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ura_hf import visualization
 from ura_hf.demo.analysis import Analysis
-from ura_hf.regions import Region
+from ura_hf.regions import MOST_OF_THE_IMAGE, Region
 from ura_hf.visualization import ColorMap, Float, Pixels
 
 MAP_SIDE = 384  # longer side of the small pictures, pixels
@@ -132,6 +132,8 @@ def _verdict(summary: Mapping[str, Any]) -> tuple[str, str, str, str]:
     count = len(summary["regions"])
     if summary["label"] == "anomalous":
         places = {0: "No single place stands out.", 1: "One place stands out."}.get(count, f"{count} places stand out.")
+        if summary["anomalous_fraction"] > MOST_OF_THE_IMAGE:
+            places = "Most of the picture stands out."
         return "is-anomalous", "!", "Anomalous", f"This part does not look like the good ones. {places}"
     doubt = " A place stands out, but not enough for a verdict." if count else ""
     return "is-normal", "&#10003;", "Normal", f"This part looks like the good ones.{doubt}"
