@@ -1,7 +1,7 @@
 """Milliseconds an image of URA-Net and anomalib's models, taking turns in one process: `python benchmarks/latency.py`.
 
 How long a model was trained does not change its speed, so URA-Net trains one step and who learns by gradients one second;
-memories, coresets and statistics are whole. Each model computes in the memory format in which it is faster. Writes
+memories, coresets and statistics are whole. Each model takes turns in both memory formats, and the faster counts. Writes
 docs/results/latency.json; `python benchmarks/render.py` renders its table. Needs `pip install -e .[benchmarks]`.
 """
 
@@ -13,7 +13,8 @@ import statistics
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from copy import deepcopy
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
@@ -30,6 +31,7 @@ OURS = ("uranet", "uranet, uranet-small")
 RIVALS = ("patchcore_0.01", "patchcore_0.1", "mh_patchcore", "padim", "dfm", "fre", "stfpm", "reverse_distillation")
 LONG = ("patchcore_0.1", "mh_patchcore")  # to fit, minutes to hours
 WARM_UP = 3  # rounds
+Entry = tuple[str, str]  # model and memory format
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
@@ -49,28 +51,53 @@ def make(name: str, data: Path, pixels: torch.Tensor, options: argparse.Namespac
     return URANetForAnomalyDetection.from_pretrained(folder).eval()
 
 
-def choose_format(model: Any, images: list[torch.Tensor]) -> str:
-    """Put a model into the memory format in which it is faster, and name it."""
-    least = {}
-    for name, memory_format in FORMATS.items():
-        model.to(memory_format=memory_format)
-        with suppress(RuntimeError):  # some rivals view what only contiguous features allow
-            least[name] = min(take_turns({name: model}, [x.to(memory_format=memory_format) for x in images], 6)[name])
-    best = min(least, key=lambda name: least[name])
-    model.to(memory_format=FORMATS[best])
-    return best
+def in_formats(models: dict[str, Any], image: torch.Tensor) -> dict[Entry, Callable[[torch.Tensor], Any]]:
+    """Every model by name and memory format in which it can compute, as a call that converts its image too."""
+    found: dict[Entry, Callable[[torch.Tensor], Any]] = {}
+    for name, model in models.items():
+        for label, memory_format in FORMATS.items():
+            call = partial(_call, deepcopy(model).to(memory_format=memory_format), memory_format)
+            try:
+                call(image)
+            except RuntimeError as error:  # some rivals view what only contiguous features allow
+                print(f"{name} cannot compute in {label}: {error}", file=sys.stderr)
+            else:
+                found[name, label] = call
+    return found
 
 
-def take_turns(models: dict[str, Any], images: list[torch.Tensor], rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of every model for one image a round, (1, 3, S, S) each."""
-    times: dict[str, list[float]] = {name: [] for name in models}
+def _call(model: Any, memory_format: torch.memory_format, image: torch.Tensor) -> Any:
     with torch.inference_mode():
-        for image in islice(cycle(images), rounds + WARM_UP):
-            for name, model in models.items():
-                began = time.perf_counter()
-                model(image)
-                times[name].append(1000 * (time.perf_counter() - began))
-    return {name: found[WARM_UP:] for name, found in times.items()}
+        return model(image.to(memory_format=memory_format))
+
+
+def compare(times: dict[Entry, list[float]]) -> list[dict[str, Any]]:
+    """One row a model, of its format with the least median; ratios are medians over the rounds."""
+    chosen: dict[str, str] = {}
+    for name, label in times:
+        if name not in chosen or statistics.median(times[name, label]) < statistics.median(times[name, chosen[name]]):
+            chosen[name] = label
+    base = times[OURS[0], chosen[OURS[0]]]
+    rows = []
+    for name, label in chosen.items():
+        own = times[name, label]
+        ratio = statistics.median(mine / ours for mine, ours in zip(own, base, strict=True))
+        figures = {"median_ms": statistics.median(own), "least_ms": min(own), "times_of_uranet": ratio}
+        rows.append({"model": name, "memory_format": label, **figures})
+    return rows
+
+
+def take_turns(
+    calls: Mapping[Entry, Callable[[torch.Tensor], Any]], images: list[torch.Tensor], rounds: int
+) -> dict[Entry, list[float]]:
+    """Milliseconds of every call for one image a round, (1, 3, S, S) each."""
+    times: dict[Entry, list[float]] = {entry: [] for entry in calls}
+    for image in islice(cycle(images), rounds + WARM_UP):
+        for entry, call in calls.items():
+            began = time.perf_counter()
+            call(image)
+            times[entry].append(1000 * (time.perf_counter() - began))
+    return {entry: found[WARM_UP:] for entry, found in times.items()}
 
 
 def measure(dataset: str, options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -83,22 +110,12 @@ def measure(dataset: str, options: argparse.Namespace) -> list[dict[str, Any]]:
 
     pixels, images = torch.cat(read(parts.train)), read(parts.test[:: max(1, len(parts.test) // options.rounds)])
     models = {name: make(name, data, pixels, options) for name in dict.fromkeys([OURS[0], *options.models])}
-    formats = {name: choose_format(model, images[:1]) for name, model in models.items()}
-    prepared = {name: partial(_call, model, FORMATS[formats[name]]) for name, model in models.items()}
-    found = []
+    calls, found = in_formats(models, images[0]), []
     for threads in sorted({1, os.cpu_count() or 1}):
         torch.set_num_threads(threads)
-        times = take_turns(prepared, images, options.rounds)
-        base = statistics.median(times[OURS[0]])
-        for name, values in times.items():
-            middle = statistics.median(values)
-            facts = {"dataset": dataset, "model": name, "threads": threads, "memory_format": formats[name]}
-            found.append({**facts, "median_ms": middle, "least_ms": min(values), "times_of_uranet": middle / base})
+        rows = compare(take_turns(calls, images, options.rounds))
+        found += [{"dataset": dataset, "threads": threads, **row} for row in rows]
     return found
-
-
-def _call(model: Any, memory_format: torch.memory_format, image: torch.Tensor) -> Any:
-    return model(image.to(memory_format=memory_format))
 
 
 def main() -> None:

@@ -68,12 +68,12 @@ def latency(report: dict) -> str:
     lines = ["| model | " + " | ".join(heads) + " |", "|---" * (len(places) + 1) + "|"]
     for model in dict.fromkeys(key[2] for key in runs):
         found = [runs.get((*place, model)) for place in places]
-        cells = [f"{run['median_ms']:.0f} ({run['times_of_uranet']:.2f})" if run else "" for run in found]
+        cells = [f"{run['median_ms']:.0f} ({run['times_of_uranet']:.1f})" if run else "" for run in found]
         lines.append(f"| {model} | " + " | ".join(cells) + " |")
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     note = (
-        f"ms of one 256x256 image, the model alone: median of {report['rounds']} rounds in which all take turns, each in "
-        "the memory format in which it is faster; in brackets: times URA-Net's. "
+        f"ms of one 256x256 image, the model alone: median of {report['rounds']} rounds in which all take turns, each in its "
+        "faster memory format; in brackets: times URA-Net's in the same round, median. "
         f"{report['hardware']}, {versions}, {report['date']}, commit {report['commit']}. "
         f"Command: `{report['command']}`."
     )

@@ -13,6 +13,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import backbone
 import latency
+import pytest
 import render
 import tables_methods
 import torch
@@ -77,24 +78,42 @@ def test_demo_table_names_logical_types():
     assert "2.5% false alarms" in table and "3.1 MB" in table
 
 
-def test_models_take_turns_and_their_ratios_are_told():
+def test_models_take_turns_and_the_faster_format_counts():
     turns, images = [], [torch.full((1,), index) for index in range(2)]
-    models = {name: lambda image, name=name: turns.append((name, int(image))) for name in ("ours", "theirs")}
-    times = latency.take_turns(models, images, rounds=3)
-    assert turns[:6] == [("ours", 0), ("theirs", 0), ("ours", 1), ("theirs", 1), ("ours", 0), ("theirs", 0)]
-    assert {name: len(found) for name, found in times.items()} == {"ours": 3, "theirs": 3}
-    run = {"dataset": "pill", "threads": 2, "median_ms": 40.2, "times_of_uranet": 1.0}
-    runs = [{**run, "model": "ours"}, {**run, "model": "theirs", "median_ms": 60.3, "times_of_uranet": 1.5}]
-    facts = {
-        "rounds": 3,
-        "commit": "abc",
-        "versions": {"torch": "2"},
-        "hardware": "2 cores",
-        "date": "today",
-        "command": "it",
+    entries = [("uranet", "contiguous"), ("theirs", "contiguous")]
+    calls = {entry: lambda image, name=entry[0]: turns.append((name, int(image))) for entry in entries}
+    times = latency.take_turns(calls, images, rounds=3)
+    assert turns[:6] == [("uranet", 0), ("theirs", 0), ("uranet", 1), ("theirs", 1), ("uranet", 0), ("theirs", 0)]
+    assert {entry: len(found) for entry, found in times.items()} == dict.fromkeys(entries, 3)
+    times = {
+        ("uranet", "contiguous"): [50.0, 40.0, 45.0],
+        ("uranet", "channels_last"): [40.0, 20.0, 30.0],
+        ("theirs", "contiguous"): [60.0, 60.0, 60.3],
     }
-    table = tables_methods.latency({"runs": runs, **facts})
-    assert "| model | pill, 2 threads |" in table and "| theirs | 60 (1.50) |" in table
+    ours, theirs = latency.compare(times)
+    assert ours == {
+        "model": "uranet",
+        "memory_format": "channels_last",
+        "median_ms": 30,
+        "least_ms": 20,
+        "times_of_uranet": 1,
+    }
+    assert theirs["times_of_uranet"] == pytest.approx(2.01)  # the median of 1.5, 3 and 2.01
+    runs = [{"dataset": "pill", "threads": 2, **row} for row in (ours, theirs)]
+    facts = {"rounds": 3, "commit": "abc", "versions": {"torch": "2"}, "hardware": "2 cores", "date": "today"}
+    table = tables_methods.latency({"runs": runs, "command": "it", **facts})
+    assert "| model | pill, 2 threads |" in table and "| theirs | 60 (2.0) |" in table
+
+
+def test_a_format_that_a_model_refuses_is_left_out(capsys):
+    class Fussy(torch.nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return image.view(-1)
+
+    calls = latency.in_formats({"fussy": Fussy()}, torch.rand(1, 3, 4, 4))
+    assert (
+        list(calls) == [("fussy", "contiguous")] and "fussy cannot compute in channels_last" in capsys.readouterr().err
+    )
 
 
 def test_comparison_names_the_commits_of_our_runs():

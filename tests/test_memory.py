@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch.nn import functional
@@ -47,12 +49,38 @@ def test_queries_that_are_not_finite_harm_no_other(count, small_pays):
     assert NearestCells(cells).distance(queries[:0]).shape == (0,)
 
 
-def test_far_from_the_origin_and_under_autocast():
+def test_far_from_the_origin():
     generator = torch.Generator().manual_seed(0)
     cells, queries = (500 + torch.randn(n, 64, generator=generator) for n in (700, 90))
     wanted = torch.cdist(queries.double(), cells.double()).amin(1).square().float()
+    torch.testing.assert_close(NearestCells(cells).distance(queries), wanted, rtol=1e-4, atol=0)
+
+
+def test_autocast_rounds_nothing(small_pays):
+    """Neither the search nor what it is made of, which is kept; cells in tight clusters, so that a wrong bound is seen."""
+    generator = torch.Generator().manual_seed(0)
+    cells = (
+        10 * torch.randn(40, 1, 256, generator=generator) + 0.1 * torch.randn(40, 50, 256, generator=generator)
+    ).flatten(0, 1)
+    queries = cells[::20] + 0.1 * torch.randn(100, 256, generator=generator)
+    memory, features = NormalMemory(2000, 256), queries.T.reshape(1, 256, 10, 10)
+    memory.cells.copy_(cells)
     with torch.autocast("cpu", torch.bfloat16):
-        torch.testing.assert_close(NearestCells(cells).distance(queries), wanted, rtol=1e-4, atol=0)
+        found = memory.distance(features)
+    wanted = (queries.double()[:, None] - cells.double()).square().mean(-1).amin(1).float()
+    torch.testing.assert_close(found.flatten(), wanted)
+
+
+def test_a_copy_keeps_no_search_of_its_original():
+    memory, features = filled(), torch.randn(1, 5, 2, 2)
+    for _ in range(3):
+        memory.cells.add_(1)
+    memory.distance(features)
+    copy = deepcopy(memory)
+    for _ in range(3):
+        copy.cells.mul_(2)
+    wanted = torch.cdist(features.flatten(2)[0].T, copy.cells).amin(1).square() / 5
+    torch.testing.assert_close(copy.distance(features).flatten(), wanted)
 
 
 def test_gradients_after_inference():
@@ -137,6 +165,20 @@ def test_the_components_lose_nothing(queries, bounded, small_pays, monkeypatch):
     wanted = (queries.double()[:, None] - cells.double()[None]).square().sum(-1).amin(1)
     torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-4)
     assert (sum(whole) == 0) == bounded
+
+
+@pytest.mark.parametrize("far", [4, 16, 30, 60])
+def test_few_far_queries_do_not_measure_all_cells(far, small_pays, monkeypatch):
+    """They leave few groups and many cells; the block is then compared with all cells in one product."""
+    cells, queries, measured = correlated(4000, 0), correlated(128, 1), []
+    queries[:far] += 200 * torch.randn(far, 256, generator=torch.Generator().manual_seed(2))
+    search = NearestCells(cells)
+    measure = search._measure
+    monkeypatch.setattr(search, "_measure", lambda block, places: measured.append(len(block)) or measure(block, places))
+    found = search.distance(queries)
+    wanted = (queries.double()[:, None] - cells.double()[None]).square().sum(-1).amin(1)
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-4)
+    assert max(measured) <= nearest_module.MANY * 128
 
 
 def test_cells_of_a_large_memory_have_no_distance(small_pays):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,11 @@ class NormalMemory(nn.Module):
         """
         batch, channels, height, width = features.shape
         queries = features.float().flatten(2).transpose(1, 2).reshape(-1, channels)
-        return (self._search(channels).distance(queries) / channels).view(batch, 1, height, width)
+        with torch.autocast(features.device.type, enabled=False):  # a bound that is rounded is none
+            return (self._search(channels).distance(queries) / channels).view(batch, 1, height, width)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_kept": {}}  # a copy's cells count their changes anew
 
     def _search(self, channels: int) -> NearestCells:
         """The search among the cells' last channels, kept until the cells change."""

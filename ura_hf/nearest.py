@@ -11,7 +11,7 @@ from torch.nn import functional
 QUERIES_AT_ONCE = 128  # their distances to all cells stay in the processor's cache
 SHARE = 4  # one component for so many channels
 PAYS = (4096, 256)  # cells and channels from which on the components save time
-MANY = 32  # cells a query that may be left before comparing with all of them is faster
+MANY = 32  # groups, and cells, a query that may be left before comparing with all cells is faster
 GROUPS = 128  # how many the cells are divided into; what can't be nearest is passed over by group
 
 
@@ -50,8 +50,7 @@ class NearestCells:
     def distance(self, queries: Tensor) -> Tensor:
         """min_m |q - m|^2 of every query, (Q, D) -> (Q,), float32."""
         measure = self._all if self.directions is None else self._bounded
-        with torch.autocast(queries.device.type, enabled=False):
-            return torch.cat([measure(block) for block in queries.split(QUERIES_AT_ONCE)])
+        return torch.cat([measure(block) for block in queries.split(QUERIES_AT_ONCE)])
 
     def _all(self, queries: Tensor) -> Tensor:
         closeness = _closeness(queries - self.centre, self.table)
@@ -67,6 +66,8 @@ class NearestCells:
         if len(rows) > MANY * len(queries):
             return self._all(queries)
         places, members = (closeness[rows, :, groups] > limits[rows, None]).nonzero(as_tuple=True)
+        if len(places) > MANY * len(queries):
+            return self._all(queries)
         rows, groups = rows[places], groups[places]
         others = self._measure(queries[rows], members * GROUPS + groups)
         return found.scatter_reduce(0, rows, others, "amin")
