@@ -15,12 +15,12 @@ import platform
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
 from detection import DATASETS, WEIGHTS
+from latency import take_turns
 from safetensors.torch import save_file
 
 from ura_hf.backbone import SMALL, Backbone, create_cnn
@@ -63,14 +63,8 @@ def latencies(weights: dict[str, Path | None]) -> dict[str, dict[str, float]]:
         backbones[row].load_imagenet(path)
         backbones[row].to(memory_format=torch.channels_last)
     picture = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
-    times: dict[str, list[float]] = {row: [] for row in backbones}
     with torch.inference_mode():
-        for turn in range(ROUNDS + 5):
-            for row, backbone in backbones.items():
-                began = time.perf_counter()
-                backbone.raw(picture)
-                if turn >= 5:  # the first ones warm up
-                    times[row].append(1e3 * (time.perf_counter() - began))
+        times = take_turns({row: backbone.raw for row, backbone in backbones.items()}, [picture], ROUNDS)
     return {
         row: {
             "median_ms": statistics.median(found),

@@ -13,12 +13,12 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from copy import deepcopy
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from detection import DATASETS, ROOT, WEIGHTS
@@ -32,6 +32,7 @@ RIVALS = ("patchcore_0.01", "patchcore_0.1", "mh_patchcore", "padim", "dfm", "fr
 LONG = ("patchcore_0.1", "mh_patchcore")  # to fit, minutes to hours
 WARM_UP = 3  # rounds
 Entry = tuple[str, str]  # model and memory format
+Key = TypeVar("Key", bound=Hashable)
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
@@ -88,10 +89,10 @@ def compare(times: dict[Entry, list[float]]) -> list[dict[str, Any]]:
 
 
 def take_turns(
-    calls: Mapping[Entry, Callable[[torch.Tensor], Any]], images: list[torch.Tensor], rounds: int
-) -> dict[Entry, list[float]]:
+    calls: Mapping[Key, Callable[[torch.Tensor], Any]], images: list[torch.Tensor], rounds: int
+) -> dict[Key, list[float]]:
     """Milliseconds of every call for one image a round, (1, 3, S, S) each."""
-    times: dict[Entry, list[float]] = {entry: [] for entry in calls}
+    times: dict[Key, list[float]] = {entry: [] for entry in calls}
     for image in islice(cycle(images), rounds + WARM_UP):
         for entry, call in calls.items():
             began = time.perf_counter()
