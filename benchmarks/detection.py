@@ -1,16 +1,38 @@
-"""URA-Net on one of three real data sets: `uranet train` and `uranet evaluate`, the package's defaults but for the backbone."""
+"""URA-Net on a data set of the benchmarks: `uranet train` and `uranet evaluate`, the package's defaults but for the backbone."""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from turned import write_turned
+
 ROOT = Path(__file__).resolve().parent.parent
 DATASETS = {"bottle": "data/mvtec/bottle", "pill": "data/mvtec/pill", "magnetic_tile": "data/magnetic_tile"}
+TURNED = {"pill_turned": 1.0, "pill_turned_small": 0.5}
+"""Pills in any rotation (`turned.py`), and how large they are in the picture against the original."""
+GENERATED = ROOT / "runs/generated"
 WEIGHTS = "backbones/resnet18_in1k_stages1-3.safetensors"
+
+
+def data_folder(name: str, shared: Path) -> Path:
+    """Folder of a data set; turned pills are written under GENERATED where they are missing."""
+    if name in DATASETS:
+        return shared / DATASETS[name]
+    folder = GENERATED / name
+    if not folder.exists():
+        partial = GENERATED / f"{name}-{os.getpid()}"
+        write_turned(shared / DATASETS["pill"], partial, TURNED[name])
+        try:
+            partial.rename(folder)
+        except OSError:  # another process was faster
+            shutil.rmtree(partial)
+    return folder
 
 
 def run(name: str, seed: int, shared: Path, work: Path, extra: list[str]) -> dict[str, Any]:
@@ -18,7 +40,7 @@ def run(name: str, seed: int, shared: Path, work: Path, extra: list[str]) -> dic
     output = work / f"{name}-{seed}"
     result = work / f"{name}-{seed}.json"
     uranet = [sys.executable, "-m", "ura_hf"]
-    data = ["--data", str(shared / DATASETS[name])]
+    data = ["--data", str(data_folder(name, shared))]
     if not (output / "training.json").exists():
         options = ["--backbone", "resnet18", "--backbone-weights", str(shared / WEIGHTS), "--seed", str(seed)]
         textures = ["--textures", str(shared / "data/textures")]

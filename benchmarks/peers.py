@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from detection import DATASETS, ROOT, WEIGHTS
+from detection import DATASETS, ROOT, TURNED, WEIGHTS, data_folder
 from detection import run as run_uranet
 from runs import commit, cpu_seconds, part, read_runs, run_missing, versions, write_report
 
@@ -34,6 +34,7 @@ OURS = "uranet"
 FITTED = ("patchcore_0.01", "patchcore_0.1", "mh_patchcore", "padim", "dfm")
 DESCENDED = ("fre", "stfpm", "reverse_distillation", "supersimplenet")
 NAMES = (OURS, *FITTED, *DESCENDED)
+ALL = (*DATASETS, *TURNED)
 FEW = "Trained on {} good images, the same ones for every model, drawn by the seed."
 NOTES = [
     "Same ResNet-18 ImageNet weights, 256x256 bilinear input without crop, ImageNet normalisation, one evaluator for all.",
@@ -80,14 +81,17 @@ def run_one(name: str, dataset: str, seed: int, options: argparse.Namespace) -> 
         limit = [f"--limit={options.limit}"] if options.limit else []
         found = run_uranet(dataset, seed, options.shared, options.work, limit)
         training = found.pop("training")
-        checkpoint, photo = options.work / f"{dataset}-{seed}", read_dataset(options.shared / DATASETS[dataset]).test[0]
+        checkpoint, photo = (
+            options.work / f"{dataset}-{seed}",
+            read_dataset(data_folder(dataset, options.shared)).test[0],
+        )
         model = URANetForAnomalyDetection.from_pretrained(checkpoint).eval()
         pixels = URANetImageProcessor.from_pretrained(checkpoint)([photo.image], return_tensors="pt")["pixel_values"]
         facts |= {"train_cpu_seconds": training["cpu_seconds"], "peak_memory_gib": training["peak_memory_gib"]}
         return {**found, **facts, "ms_per_image": latency(model, pixels), "training": training}
     from rivals import train_rival
 
-    data = options.shared / DATASETS[dataset]
+    data = data_folder(dataset, options.shared)
     processor = URANetImageProcessor(size={"height": 256, "width": 256})
     paths = draw_images([sample.image for sample in read_dataset(data).train], options.limit, seed)
     images = torch.cat([processor([path], return_tensors="pt")["pixel_values"] for path in paths])
@@ -108,19 +112,19 @@ def run_one(name: str, dataset: str, seed: int, options: argparse.Namespace) -> 
 
 
 def summarise(runs: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
-    """Model -> data set, or `mean` over the data sets where all are there -> metric -> mean and spread over seeds."""
+    """Model -> data set, or `mean` over DATASETS where all are there -> metric -> mean and spread over seeds."""
     keys = (*METRIC_KEYS, "train_cpu_seconds", "ms_per_image", "peak_memory_gib")
     table: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
     for name in dict.fromkeys(run["model"] for run in runs):
         own = [run for run in runs if run["model"] == name]
-        for dataset in DATASETS:
+        for dataset in ALL:
             rows = [run for run in own if run["dataset"] == dataset]
             if rows:
                 table.setdefault(name, {})[dataset] = {
                     key: _mean_and_spread([row[key] for row in rows]) for key in keys
                 }
         seeds = sorted({run["seed"] for run in own})
-        full = [[r for r in own if r["seed"] == seed] for seed in seeds]
+        full = [[r for r in own if r["seed"] == seed and r["dataset"] in DATASETS] for seed in seeds]
         full = [rows for rows in full if len(rows) == len(DATASETS)]
         if full:
             means = {key: [statistics.mean(row[key] for row in rows) for rows in full] for key in keys}
@@ -140,7 +144,7 @@ def main(**defaults: Any) -> None:
     parser.add_argument("--work", type=Path, default=ROOT / "runs/peers", help="checkpoints go there")
     parser.add_argument("--output", type=Path, default=ROOT / "docs/results/peers.json")
     parser.add_argument("--models", nargs="+", choices=NAMES, default=list(NAMES))
-    parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=list(DATASETS))
+    parser.add_argument("--datasets", nargs="+", choices=ALL, default=list(DATASETS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument(
         "--budget", type=float, default=600, help="CPU seconds a thread of a gradient-trained rival (default: 600)"
@@ -184,7 +188,7 @@ def forget(options: argparse.Namespace, keys: list[tuple[str, str, int]]) -> Non
 
 def write(options: argparse.Namespace, found: dict[tuple[Any, ...], dict[str, Any]]) -> None:
     """Write all runs with their summary."""
-    names, datasets = list(NAMES), list(DATASETS)
+    names, datasets = list(NAMES), list(ALL)
     order = sorted(found, key=lambda key: (names.index(key[0]), datasets.index(key[1]), key[2]))
     runs = [found[key] for key in order]
     notes = [FEW.format(options.limit)] * bool(options.limit) + NOTES

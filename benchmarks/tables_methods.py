@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from detection import DATASETS
+
 from ura_hf.benchmark.table import HEADS as COLUMNS
 from ura_hf.data.demo_parts import LOGICAL
 
@@ -167,17 +169,19 @@ def demo(report: dict) -> str:
 
 
 def ablation(report: dict) -> str:
-    """Markdown tables of `benchmarks/ablation.py`: each data set, and the mean over them of the rows that all of them have."""
+    """Markdown tables of `benchmarks/ablation.py`: the mean over those of DATASETS, and each data set."""
     runs = report["runs"]
     datasets = list(dict.fromkeys(run["dataset"] for run in runs))
+    real = [name for name in datasets if name in DATASETS]
     head = ["change", "training", *(f"held-out: {COLUMNS[k]}" for k in SHOWN), *(f"test: {COLUMNS[k]}" for k in SHOWN)]
     lines = []
     for steps in dict.fromkeys(run["steps"] for run in runs):
-        for place in ["mean", *datasets] if len(datasets) > 1 else datasets:
+        for place in ["mean"] * (len(real) > 1) + datasets:
             table = []
             for name, group in report["groups"].items():
-                own = [r for r in runs if r["row"] == name and r["steps"] == steps and place in ("mean", r["dataset"])]
-                if own and (place != "mean" or {r["dataset"] for r in own} == set(datasets)):
+                places = real if place == "mean" else [place]
+                own = [r for r in runs if r["row"] == name and r["steps"] == steps and r["dataset"] in places]
+                if {r["dataset"] for r in own} == set(places):
                     cells = [*_cells(_mean([r["held_out"] for r in own])), *_cells(_mean([r["test"] for r in own]))]
                     spent = [r["train_cpu_seconds"] for r in own]
                     cost = "none" if None in spent else f"{sum(spent) / len(spent):.0f} CPU s"

@@ -20,6 +20,7 @@ import claim
 import render
 import runs
 import tables_methods
+import turned
 
 from ura_hf import URANetConfig
 from ura_hf.data.folder import list_images, read_dataset
@@ -198,3 +199,27 @@ def test_tables_say_which_markers_are_missing(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(render, "ROOT", Path(tmp_path))
     assert render.main() == 1
     assert "docs/method.md lacks the lines <!-- claim -->" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_turned_parts_keep_their_masks_and_grounds(tmp_path, scale):
+    """A light bar with a red defect near one end: turned alike, not cut off, on more of their ground, no two alike."""
+    bar = np.full((64, 64, 3), 20, np.uint8)
+    bar[28:36, 8:56] = 200
+    mask = np.zeros((64, 64), np.uint8)
+    mask[29:35, 45:53] = 255
+    bar[mask > 0] = (200, 0, 0)
+    for place, picture in (("train/good/a", bar), ("train/good/d", bar), ("test/dent/b", bar), ("test/good/c", bar)):
+        artificial._save(picture, tmp_path / f"bars/{place}.png")
+    artificial._save(mask, tmp_path / "bars/ground_truth/dent/b_mask.png")
+    turned.write_turned(tmp_path / "bars", tmp_path / "out", scale)
+    found = read_dataset(tmp_path / "out")
+    pictures = [np.asarray(Image.open(sample.image)) for sample in (*found.train, *found.test)]
+    assert all(picture.shape == (round(64 / scale),) * 2 + (3,) for picture in pictures)
+    assert not np.array_equal(pictures[0], pictures[1])
+    (defective,) = [sample for sample in found.test if sample.label]
+    picture, drawn = np.asarray(Image.open(defective.image)).astype(int), np.asarray(Image.open(defective.mask)) > 0
+    assert set(np.unique(drawn)) == {False, True} and drawn.sum() == pytest.approx(48, abs=8)
+    assert ((picture[..., 0] - picture[..., 1] > 100) == drawn).mean() > 0.99
+    assert (picture[..., 0] > 110).sum() == pytest.approx(8 * 48, rel=0.1)
+    assert np.array_equal(picture[[0, 0, -1, -1], [0, -1, 0, -1]], np.full((4, 3), 20))
