@@ -45,9 +45,9 @@ NOTES = [
     "URA-Net uses texture photos (../shared/data/textures) as a source of artificial anomalies; the others take none.",
     "Image scores are each method's own: PatchCore's re-weighted patch maximum, URA-Net's geometric mean of the "
     "map's maximum and the mean residual of its subspace, the map's maximum elsewhere, SuperSimpleNet's classifier.",
-    "FRE (220 epochs; one stored config of anomalib says 6), STFPM, ReverseDistillation and SuperSimpleNet stop at "
-    "their documented epochs or at "
-    "the budget of CPU time, last step; on CPUs the budget comes first for the last three (favours the others).",
+    "FRE (220 epochs; one stored config of anomalib says 6), STFPM, ReverseDistillation and SuperSimpleNet stop at their "
+    "documented epochs or at the budget of CPU time, last step; where the budget came first the column of epochs says after "
+    "how many (favours the others).",
     "Frozen extractors see each training image once and students compute channels-last: the same mathematics, faster.",
     "PatchCore and MH-PatchCore coresets are selected by ura_hf.memory.farthest_points, exact and faster; before every run it is "
     "compared with anomalib's own selection.",

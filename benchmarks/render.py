@@ -21,6 +21,7 @@ TABLES = {
     "small-types": (f"{RESULTS}/peers.json", small_types, "docs/comparison.md"),
     "latency": (f"{RESULTS}/latency.json", latency, "docs/comparison.md"),
     "few-shot": (f"{RESULTS}/few_shot.json", peers, "docs/comparison.md"),
+    "any-rotation": (f"{RESULTS}/any_rotation.json", peers, "docs/comparison.md"),
     "backbone": (f"{RESULTS}/backbone.json", backbone, "docs/backbone.md"),
     **{f"demo-{kind}": (f"{RESULTS}/demo-{kind}.json", demo, "docs/demo.md") for kind in KINDS},
     "ablation": (f"{RESULTS}/ablation.json", ablation, "docs/ablation.md"),

@@ -342,9 +342,21 @@ def test_no_input(model):
         model()
 
 
-@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
-def test_the_image_score_holds_a_share_of_the_whole_image(model, share):
-    detector = URANetForAnomalyDetection(tiny_config(subspace_share=share)).eval()
+@pytest.mark.parametrize(
+    ("asked", "ratio", "share"),
+    [
+        (0.0, None, 0.0),
+        (0.25, None, 0.25),
+        (1.0, None, 1.0),
+        (0.5, 0.25, 0.2),
+        (0.5, 4.0, 0.8),
+        (0.0, 4.0, 0.0),
+        (1.0, 0.1, 1.0),
+    ],
+)
+def test_the_image_score_holds_a_share_of_the_whole_image(model, asked, ratio, share):
+    """Of the two the one that spreads less on good images counts more, but for a share of none or all."""
+    detector = URANetForAnomalyDetection(tiny_config(subspace_share=asked, spread_ratio=ratio)).eval()
     detector.load_state_dict(model.state_dict())
     with torch.no_grad():
         detector.uranet.subspace.trust.fill_(0.5)

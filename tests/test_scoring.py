@@ -209,3 +209,21 @@ def test_expected_false_alarms_by_hand():
     assert expected == pytest.approx(0.05) and 0.01 < low < 0.05 < high < 0.11
     widths = [np.subtract(*calibration.expected_false_alarms(n, 0.05)[:0:-1]) for n in (20, 100, 1000)]
     assert widths == sorted(widths, reverse=True)
+
+
+@pytest.mark.parametrize(("count", "low", "high"), [(2000, 0.31, 0.35), (27, 0.33, 0.60), (2, 0.5, 1.1)])
+def test_ratio_of_spreads(count, low, high):
+    """Log-normal scores whose deviations are as 1 to 3: found from many, drawn to 1 the more, the fewer there are."""
+    draw = np.random.default_rng(0)
+    ratios = [
+        calibration.spread_ratio(*(torch.tensor(np.exp(s * draw.standard_normal(count) - 5)) for s in (0.07, 0.21)))
+        for _ in range(200)
+    ]
+    assert low <= np.exp(np.mean(np.log(ratios))) <= high
+
+
+@pytest.mark.parametrize("scores", [[0.5], [0.5, 0.5, 0.5]])
+def test_scores_that_do_not_spread_count_alike(scores):
+    found = torch.tensor(scores)
+    assert calibration.spread_ratio(found, 2 * found) == 1.0
+    assert np.isfinite(calibration.spread_ratio(found + torch.rand(len(scores)), found))

@@ -347,14 +347,17 @@ def test_thresholds_are_those_of_the_checkpoint(category, resnet18_weights, tmp_
     model, processor = load_checkpoint(options.output)
     paths = sorted((category / "train/good").iterdir())
     held_out, _ = training_module._split(12, options)
-    scores = []
+    outputs = []
     with torch.no_grad():
         for row in held_out:
             pixels = processor([paths[row]], return_tensors="pt")["pixel_values"]
             cached = model.backbone.raw(pixels).half().float()
-            scores.append(model(features=model.backbone.standardize(cached)).image_score)
-    expected = calibration.calibrate(torch.cat(scores), 0.05)
+            outputs.append(model(features=model.backbone.standardize(cached)))
+    expected = calibration.calibrate(torch.cat([out.image_score for out in outputs]), 0.05)
     assert record["thresholds"]["image"] == pytest.approx(expected, rel=2e-4)
+    peaks = torch.cat([out.anomaly_map.amax((1, 2)) for out in outputs])
+    ratio = calibration.spread_ratio(peaks, torch.cat([out.whole_image_residual for out in outputs]))
+    assert model.config.spread_ratio == pytest.approx(ratio, rel=2e-3) and ratio != 1
 
 
 def test_no_residual_is_taken_for_more_reliable_than_the_memory(checkpoint):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
+import torch
 from scipy import special
 from torch import Tensor
 
 MIN_LOG_DEVIATION = 0.05  # of normal scores, where few of them happen to agree
+ALIKE = 5  # images' worth of belief that two scores spread alike
 
 
 def calibrate(raw: Tensor, false_positive_rate: float) -> float:
@@ -34,6 +36,18 @@ def reliability(residual: Tensor) -> float:
     """
     logs = residual.clamp_min(1e-12).log().flatten(1)
     return float((logs.amax(1) - logs.mean(1)).mean().clamp_min(0.05)) ** -2
+
+
+def spread_ratio(first: Tensor, second: Tensor) -> float:
+    """How widely one score > 0 of N normal images, (N,), spreads against another: the ratio of the deviations of their logs.
+
+    Both variances are drawn to their mean, with the weight of `ALIKE` more images, as few images say little: 1 for a single one.
+    """
+    logs = torch.stack([score.flatten().double().clamp_min(1e-12).log() for score in (first, second)])
+    squares = (logs - logs.mean(1, keepdim=True)).square().sum(1)
+    degrees = max(logs.shape[1] - 1, 1)
+    drawn = squares + ALIKE * squares.mean() / degrees
+    return float((drawn[0] / drawn[1]).sqrt()) if drawn.min() > 0 else 1.0
 
 
 def enough_to_calibrate(count: int, false_positive_rate: float) -> bool:

@@ -78,13 +78,17 @@ class URANetConfig(PreTrainedConfig):
             ``memory_all_l2``: the same of all levels; ``memory_shallow_l2``: the same of the shallowest level, which has a
             memory of its own; ``subspace_l2``: from the second level to the subspace of whole normal images, coarse;
             ``probability``: the perception's.
-        adapt_residuals: Whether calibration multiplies these weights by each residual's reliability on held-out normal images.
+        adapt_residuals: Whether calibration multiplies these weights by each residual's reliability on held-out normal images,
+            and measures `spread_ratio`.
         reliabilities: What calibration measured, by residual, > 0; None before it, and where `adapt_residuals` is off.
         smoothing_sigma: Standard deviation of the map's Gaussian filter, pixels of the network input, >= 0.
         image_score: ``max``, ``std`` or ``topk`` (mean of the largest `topk_fraction`) of the map.
         topk_fraction: Share of the pixels that ``topk`` averages, in (0, 1].
-        subspace_share: Share a of the mean subspace residual s in the image score, map^(1 - a) s^a, in [0, 1], times
-            N / (N + 100) of N training images; without effect where ``subspace_l2`` has no weight.
+        subspace_share: Share a of the mean subspace residual s in the image score, map^(1 - a) s^a, in [0, 1], where both
+            spread alike on good images, times N / (N + 100) of N training images; without effect where ``subspace_l2`` has no
+            weight.
+        spread_ratio: How widely the map's score spreads over held-out normal images against the mean subspace residual, > 0: the
+            one that spreads less counts more. None before calibration (1), and where `adapt_residuals` is off.
         cosine_weight: lambda_c of the restoration loss.
         perception_weight: lambda_p of the restoration loss.
         hard_normal_power: Focus of the restoration loss on badly restored normal cells; 0 weighs all cells alike.
@@ -131,7 +135,8 @@ class URANetConfig(PreTrainedConfig):
         smoothing_sigma: float = 6.0,
         image_score: str = "max",
         topk_fraction: float = 0.01,
-        subspace_share: float = 0.5,
+        subspace_share: float = 0.6,
+        spread_ratio: float | None = None,
         cosine_weight: float = 1.0,
         perception_weight: float = 1.0,
         hard_normal_power: float = 0.0,
@@ -172,6 +177,7 @@ class URANetConfig(PreTrainedConfig):
         self.image_score = image_score
         self.topk_fraction = topk_fraction
         self.subspace_share = subspace_share
+        self.spread_ratio = spread_ratio
         self.cosine_weight = cosine_weight
         self.perception_weight = perception_weight
         self.hard_normal_power = hard_normal_power
@@ -204,6 +210,12 @@ class URANetConfig(PreTrainedConfig):
         found = self.reliabilities or {}
         wanted = {name: self.residuals.get(name, 0) * found.get(name, 1) for name in RESIDUALS}
         return {name: weight for name, weight in wanted.items() if weight > 0}
+
+    @property
+    def whole_image_share(self) -> float:
+        """a r / (a r + 1 - a) with a = `subspace_share` and r = `spread_ratio`, in [0, 1]."""
+        spread = self.subspace_share * (1 if self.spread_ratio is None else self.spread_ratio)
+        return spread / (spread + 1 - self.subspace_share)
 
     def _check(self) -> None:
         def require(ok: bool, field: str, rule: str) -> None:
@@ -262,7 +274,7 @@ class URANetConfig(PreTrainedConfig):
             value = getattr(self, field)
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             require(number and low_f <= value <= high_f, field, f"a number from {low_f} to {high_f}")
-        for field in ("image_threshold", "pixel_threshold"):
+        for field in ("image_threshold", "pixel_threshold", "spread_ratio"):
             value = getattr(self, field)
             require(value is None or (_is_weight(value) and value > 0), field, "a positive, finite number or None")
         require(self.image_score in SCORE_RULES, "image_score", f"one of {SCORE_RULES}")

@@ -73,9 +73,10 @@ def fill_memories(
 def calibrate(
     model: URANetForAnomalyDetection, batches: FeatureBatches, rows: list[int], progress: Progress = silent
 ) -> None:
-    """Weigh the residuals and set both thresholds from held-out normals: the image score's, and that of the map's maximum.
+    """Weigh the residuals and the image score's parts, and set both thresholds, from held-out normals.
 
-    So the configured false-positive rate is the share of good images that are called anomalous, and of those that glow anywhere.
+    The thresholds are the image score's and that of the map's maximum, so the configured false-positive rate is the share of good
+    images that are called anomalous, and of those that glow anywhere.
     """
     model.eval()
     config = model.config
@@ -86,11 +87,15 @@ def calibrate(
         # a memory needs no training; a learned map may be flat for want of it
         most = next((found[name] for name in MEMORY_RESIDUALS if name in found), float("inf"))
         config.reliabilities = {name: min(value, most) for name, value in found.items()}
-    scores, peaks = [], []
+    scores, peaks, wholes = [], [], []
     for done, row in enumerate(rows):
         progress("calibration", done, len(rows))
-        output = model(features=batches.features_of([row]).to(model.device))
-        scores.append(output.image_score.cpu())
-        peaks.append(output.anomaly_map.amax((1, 2)).cpu())
-    config.image_threshold = calibration.calibrate(torch.cat(scores), config.false_positive_rate)
+        output = model.uranet(features=batches.features_of([row]).to(model.device))
+        scores.append(model.score_maps(output.anomaly_map))
+        peaks.append(output.anomaly_map.amax((1, 2)))
+        wholes.append(output.whole_image_residual)
+    of_maps, whole = torch.cat(scores), None if wholes[0] is None else torch.cat(wholes)
+    if config.adapt_residuals and whole is not None:
+        config.spread_ratio = calibration.spread_ratio(of_maps, whole)
+    config.image_threshold = calibration.calibrate(model.score_images(of_maps, whole), config.false_positive_rate)
     config.pixel_threshold = calibration.calibrate(torch.cat(peaks), config.false_positive_rate)

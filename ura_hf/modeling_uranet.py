@@ -185,14 +185,22 @@ class URANetForAnomalyDetection(URANetPreTrainedModel):
             return self.learn(features, textures, num_images)
         out = self.uranet(pixel_values, features, num_samples)
         c = self.config
-        out.image_score = image_score(out.anomaly_map, c.image_score, c.topk_fraction)
-        if out.whole_image_residual is not None:
-            share = c.subspace_share * self.uranet.subspace.trust
-            out.image_score = out.image_score ** (1 - share) * out.whole_image_residual**share
+        out.image_score = self.score_images(self.score_maps(out.anomaly_map), out.whole_image_residual)
         if c.image_threshold is not None and c.pixel_threshold is not None:
             out.score = fixed_scale(out.image_score, c.image_threshold)
             out.score_map = fixed_scale(out.anomaly_map, c.pixel_threshold)
         return out
+
+    def score_maps(self, maps: Tensor) -> Tensor:
+        """Scores by the config's rule of maps alone, (B, S, S) -> (B,)."""
+        return image_score(maps, self.config.image_score, self.config.topk_fraction)
+
+    def score_images(self, of_maps: Tensor, whole_image_residuals: Tensor | None) -> Tensor:
+        """m^(1 - a) s^a of scores m of maps and mean subspace residuals s, (B,) each, with a = `whole_image_share` * trust."""
+        if whole_image_residuals is None:
+            return of_maps
+        share = self.config.whole_image_share * self.uranet.subspace.trust
+        return of_maps ** (1 - share) * whole_image_residuals**share
 
     def learn(self, features: Tensor, textures: Tensor | None, num_images: int) -> URANetOutput:
         """Losses on artificial anomalies made from the features (B, C, G, G) of normal images."""
