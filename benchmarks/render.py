@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tables_datasets import datasets, presets, scaling
-from tables_methods import ablation, backbone, claim, demo, figures, latency, peers, small_types
+from tables_methods import ablation, backbone, claim, demo, figures, latency, models, peers, small_types
 from tables_page import load, teach
 
 from ura_hf.benchmark.table import as_markdown
@@ -20,8 +20,8 @@ TABLES = {
     "peers": (f"{RESULTS}/peers.json", peers, "docs/comparison.md"),
     "small-types": (f"{RESULTS}/peers.json", small_types, "docs/comparison.md"),
     "latency": (f"{RESULTS}/latency.json", latency, "docs/comparison.md"),
-    "few-shot": (f"{RESULTS}/few_shot.json", peers, "docs/comparison.md"),
-    "any-rotation": (f"{RESULTS}/any_rotation.json", peers, "docs/comparison.md"),
+    "few-shot": (f"{RESULTS}/few_shot.json", models, "docs/comparison.md"),
+    "any-rotation": (f"{RESULTS}/any_rotation.json", models, "docs/comparison.md"),
     "backbone": (f"{RESULTS}/backbone.json", backbone, "docs/backbone.md"),
     **{f"demo-{kind}": (f"{RESULTS}/demo-{kind}.json", demo, "docs/demo.md") for kind in KINDS},
     "ablation": (f"{RESULTS}/ablation.json", ablation, "docs/ablation.md"),

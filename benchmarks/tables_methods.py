@@ -36,7 +36,13 @@ def figures(report: dict) -> str:
 
 
 def peers(report: dict) -> str:
-    """Markdown tables of `benchmarks/peers.py`: the mean over the data sets, then each of them."""
+    """Markdown tables of `benchmarks/peers.py` and the settings that could favour one side."""
+    notes = ["Settings that could favour one side:", "", *(f"- {note}" for note in report["notes"])]
+    return "\n".join([models(report), *notes])
+
+
+def models(report: dict) -> str:
+    """Markdown tables of the models: the mean over the data sets, then each of them."""
     head = [*COLUMNS.values(), "epochs", "train CPU s", "ms/image", "GiB"]
     keys = ("train_cpu_seconds", "ms_per_image", "peak_memory_gib")
     lines = []
@@ -58,7 +64,6 @@ def peers(report: dict) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     lines += [f"± is half of largest minus smallest over seeds. {report['hardware']}, {versions}, {report['date']}."]
     lines[-1] += f" Commits of the runs of uranet: {_commits(report)}."
-    lines += ["Settings that could favour one side:", "", *(f"- {note}" for note in report["notes"])]
     return "\n".join(lines)
 
 
