@@ -88,6 +88,7 @@ ROWS: dict[str, Row] = {
     "image score: the map alone": Row("image score", {"subspace_share": 0.0}, rescore=True),
     "image score: subspace share 1": Row("image score", {"subspace_share": 1.0}, rescore=True),
     **{f"pose {p}": Row("turned copies", training={"pose": p}) for p in ("fixed", "any")},
+    "10 good images, pose fixed": Row("turned copies", training={"pose": "fixed", "limit": 10}),
     "grid 16": Row("grid", {"grid_size": 16}),
     "grid 64, tokens of 4x4": Row("grid", {"grid_size": 64, "patch_size": 4}),
     **{f"{n} restoration blocks": Row("depth", {"num_hidden_layers": n}) for n in (1, 4, 8)},
