@@ -33,6 +33,7 @@ ALL = (RING, *DATASETS)
 KEY = ("row", "dataset", "seed", "steps")
 DEFAULTS, PLAIN = "defaults", "plain reconstruction (both, no normal tokens)"
 BATCHES = 8
+NOT_ADAPTED: dict[str, Any] = {"adapt_residuals": False, "reliabilities": None, "spread_ratio": None}
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,14 @@ class Row:
 
 
 def _residuals(*names: str, of: str = DEFAULTS) -> Row:
-    fields = {"residuals": dict.fromkeys(names, 1.0), "adapt_residuals": False, "reliabilities": None}
+    fields = {"residuals": dict.fromkeys(names, 1.0), **NOT_ADAPTED}
     return Row("residuals, alike", fields, rescore=True, of=of)
 
 
 def _without(*names: str, rescore: bool = True, **added: float) -> Row:
     weights = {name: weight for name, weight in RESIDUAL_WEIGHTS.items() if name not in names}
-    return Row("residuals, weighed", {"residuals": weights | added}, rescore=rescore)
+    measured = {"spread_ratio": None} if rescore else {}  # that of the defaults' map, which this is not
+    return Row("residuals, weighed", {"residuals": weights | added, **measured}, rescore=rescore)
 
 
 OFF: dict[str, Any] = {"weigh_keys": False, "take_out_queries": False, "memory_tokens": 0}
@@ -69,7 +71,7 @@ ROWS: dict[str, Row] = {
     "queries not taken out": Row("restoration", {"take_out_queries": False}),
     "no normal tokens": Row("restoration", {"memory_tokens": 0}),
     PLAIN: Row("restoration", OFF),
-    "weights not adapted": Row("residuals", {"adapt_residuals": False, "reliabilities": None}, rescore=True),
+    "weights not adapted": Row("residuals", NOT_ADAPTED, rescore=True),
     "restored l2": _residuals("restored_l2"),
     "restored direction": _residuals("restored_direction"),
     "restored l2 x direction": _residuals("restored_l2", "restored_direction"),
@@ -87,6 +89,7 @@ ROWS: dict[str, Row] = {
     "all": _residuals(*RESIDUALS),
     "image score: the map alone": Row("image score", {"subspace_share": 0.0}, rescore=True),
     "image score: subspace share 1": Row("image score", {"subspace_share": 1.0}, rescore=True),
+    "image score: spreads not weighed": Row("image score", {"spread_ratio": None}, rescore=True),
     **{f"pose {p}": Row("turned copies", training={"pose": p}) for p in ("fixed", "any")},
     "10 good images, pose fixed": Row("turned copies", training={"pose": "fixed", "limit": 10}),
     "grid 16": Row("grid", {"grid_size": 16}),
@@ -95,8 +98,10 @@ ROWS: dict[str, Row] = {
     "levels 2, 3": Row("levels", {"out_indices": [2, 3]}),
     "levels 1, 2": Row("levels", {"out_indices": [1, 2]}),
     **{f"level {n}": Row("levels", {"out_indices": [n]}) for n in (1, 2, 3)},
-    "image score: standard deviation": Row("image score", {"image_score": "std"}, rescore=True),
-    "image score: mean of the largest 1 %": Row("image score", {"image_score": "topk"}, rescore=True),
+    "image score: standard deviation": Row("image score", {"image_score": "std", "spread_ratio": None}, rescore=True),
+    "image score: mean of the largest 1 %": Row(
+        "image score", {"image_score": "topk", "spread_ratio": None}, rescore=True
+    ),
     **{f"{n} good images": Row("good images", training={"limit": n}) for n in (5, 10, 50)},
 }
 

@@ -30,8 +30,10 @@ def data_folder(name: str, shared: Path) -> Path:
         write_turned(shared / DATASETS["pill"], partial, TURNED[name])
         try:
             partial.rename(folder)
-        except OSError:  # another process was faster
-            shutil.rmtree(partial)
+        except OSError:
+            if not folder.exists():
+                raise
+            shutil.rmtree(partial)  # another process was faster
     return folder
 
 

@@ -40,7 +40,7 @@ NOTES = [
     "Same ResNet-18 ImageNet weights, 256x256 bilinear input without crop, ImageNet normalisation, one evaluator for all.",
     "URA-Net holds a tenth of the good images out for its thresholds, a quarter of few; the others train on all of them "
     "(favours the others).",
-    "URA-Net's map rule and image-score rule were chosen on test images of these three data sets, see docs/method.md "
+    "URA-Net's map rule and image-score rule were chosen on test images of these data sets, see docs/method.md "
     "(favours URA-Net); the others run at their documented settings, which their authors chose on MVTec AD.",
     "URA-Net uses texture photos (../shared/data/textures) as a source of artificial anomalies; the others take none.",
     "Image scores are each method's own: PatchCore's re-weighted patch maximum, URA-Net's geometric mean of the "
@@ -165,6 +165,8 @@ def main(**defaults: Any) -> None:
     wanted = [(m, d, s) for s in options.seeds for d in options.datasets for m in options.models]
     forget(options, [key for key in wanted if key[0] in options.redo])
     missing = [key for key in wanted if key not in read_runs(options.output, KEY)]
+    for dataset in options.datasets:
+        data_folder(dataset, options.shared)  # written once, and not in a run's time
     passed = ["--shared", options.shared, "--work", options.work, "--budget", options.budget]
     passed += ["--limit", options.limit] if options.limit else []
 

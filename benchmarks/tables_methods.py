@@ -16,7 +16,7 @@ ROW_COMMAND = (
 def figures(report: dict) -> str:
     """Short table of `benchmarks/peers.py`: the mean over the data sets and the image AUROC of each, for models run on all."""
     summary = report["summary"]
-    datasets = list(dict.fromkeys(run["dataset"] for run in report["runs"]))
+    datasets = list(DATASETS)
     head = ["model", "seeds", *(COLUMNS[key] for key in SHORT), *(f"image AUROC, {name}" for name in datasets)]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for model, table in summary.items():
@@ -51,13 +51,11 @@ def models(report: dict) -> str:
         rows = {model: table[place] for model, table in report["summary"].items() if place in table}
         if not rows:
             continue
-        title = "Mean over the data sets" if place == "mean" else place
+        title, places = _places(place, list(DATASETS))
         lines += [f"**{title}**", "", "| model | seeds | " + " | ".join(head) + " |", "|---" * (len(head) + 2) + "|"]
         for model, row in rows.items():
             cells = [_with_spread(row[k]) for k in COLUMNS]
-            cells.append(
-                _epochs([r for r in report["runs"] if r["model"] == model and place in ("mean", r["dataset"])])
-            )
+            cells.append(_epochs([r for r in report["runs"] if r["model"] == model and r["dataset"] in places]))
             cells += [f"{row[k]['mean']:.{1 if k == 'peak_memory_gib' else 0}f}" for k in keys]
             lines.append(f"| {model} | {row['image_auroc']['seeds']} | " + " | ".join(cells) + " |")
         lines.append("")
@@ -85,6 +83,11 @@ def latency(report: dict) -> str:
         f"Command: `{report['command']}`."
     )
     return "\n".join([*lines, "", note])
+
+
+def _places(place: str, real: list[str]) -> tuple[str, list[str]]:
+    """Title of a table, and the data sets whose runs are in it."""
+    return (f"Mean over {', '.join(real)}", real) if place == "mean" else (place, [place])
 
 
 def _commits(report: dict) -> str:
@@ -184,7 +187,7 @@ def ablation(report: dict) -> str:
         for place in ["mean"] * (len(real) > 1) + datasets:
             table = []
             for name, group in report["groups"].items():
-                places = real if place == "mean" else [place]
+                places = _places(place, real)[1]
                 own = [r for r in runs if r["row"] == name and r["steps"] == steps and r["dataset"] in places]
                 if {r["dataset"] for r in own} == set(places):
                     cells = [*_cells(_mean([r["held_out"] for r in own])), *_cells(_mean([r["test"] for r in own]))]
@@ -193,8 +196,12 @@ def ablation(report: dict) -> str:
                     title = name if name == group else f"{group}: {name.split(': ')[-1]}"
                     table.append(f"| {title} | {cost} | " + " | ".join(cells) + " |")
             if table:
-                title = "Mean over the data sets" if place == "mean" else place
-                lines += [f"**{title}, {steps} steps**", "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+                lines += [
+                    f"**{_places(place, real)[0]}, {steps} steps**",
+                    "",
+                    "| " + " | ".join(head) + " |",
+                    "|---" * len(head) + "|",
+                ]
                 lines += [*table, ""]
     seeds = ", ".join(map(str, sorted({run["seed"] for run in runs})))
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())

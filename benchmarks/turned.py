@@ -11,7 +11,7 @@ from PIL import Image
 
 from ura_hf.data.folder import read_dataset
 
-MOVED = 0.4  # of the room on each side, at most
+MOVED = 0.8  # of the room on each side, at most
 
 
 def write_turned(source: Path, folder: Path, scale: float, seed: int = 0) -> None:
@@ -23,7 +23,7 @@ def write_turned(source: Path, folder: Path, scale: float, seed: int = 0) -> Non
     dataset = read_dataset(source)
     for number, sample in enumerate([*dataset.train, *dataset.test]):
         draw = np.random.default_rng((seed, number))
-        angle, shift = draw.uniform(0, 360), draw.uniform(-MOVED, MOVED, 2) * (1 - scale)
+        angle, shift = draw.uniform(0, 360), draw.uniform(-MOVED, MOVED, 2) * (1 - scale) / 2
         for path in filter(None, (sample.image, sample.mask)):
             with Image.open(path) as picture:
                 turned = turn(np.asarray(picture), angle, shift, scale, path == sample.mask)

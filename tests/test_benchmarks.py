@@ -78,9 +78,10 @@ def test_defects_of_grey_images_are_grey():
 
 def test_every_row_is_a_config():
     """And differs from the defaults in what it says, or trains otherwise."""
-    plain = URANetConfig(backbone="resnet18").to_dict()
+    calibrated = {"backbone": "resnet18", "spread_ratio": 2.0}
+    plain = URANetConfig(**calibrated).to_dict()
     for name, row in ablation.ROWS.items():
-        changed = URANetConfig(backbone="resnet18", **row.fields).to_dict() != plain
+        changed = URANetConfig(**calibrated | row.fields).to_dict() != plain
         assert changed or name == ablation.DEFAULTS or row.training, name
 
 
@@ -174,7 +175,7 @@ def test_ablation_table():
         report["runs"].append({**run, "held_out": _metrics(value), "test": _metrics(value / 2)})
     text = tables_methods.ablation(report)
     mean, pill, bottle = text.split("**")[1::2], text.split("**pill")[1], text.split("**bottle")[1]
-    assert mean[0] == "Mean over the data sets, 300 steps"
+    assert mean[0] == "Mean over pill, bottle, 300 steps"
     assert "| defaults | 10 CPU s | 0.600 | 0.600 | 0.600 | 0.300 | 0.300 | 0.300 |" in text.split("**pill")[0]
     assert "grid 16" not in text.split("**pill")[0] and "| grid: grid 16 |" in pill and "grid 16" not in bottle
 
@@ -220,6 +221,7 @@ def test_turned_parts_keep_their_masks_and_grounds(tmp_path, scale):
     (defective,) = [sample for sample in found.test if sample.label]
     picture, drawn = np.asarray(Image.open(defective.image)).astype(int), np.asarray(Image.open(defective.mask)) > 0
     assert set(np.unique(drawn)) == {False, True} and drawn.sum() == pytest.approx(48, abs=8)
-    assert ((picture[..., 0] - picture[..., 1] > 100) == drawn).mean() > 0.99
+    red = picture[..., 0] - picture[..., 1] > 100
+    assert (red & drawn).sum() > 0.8 * (red | drawn).sum()
     assert (picture[..., 0] > 110).sum() == pytest.approx(8 * 48, rel=0.1)
     assert np.array_equal(picture[[0, 0, -1, -1], [0, -1, 0, -1]], np.full((4, 3), 20))

@@ -171,6 +171,8 @@ def test_round_trip_keeps_every_field(tmp_path):
         "adapt_residuals": False,
         "reliabilities": {"restored_l2": 0.25, "probability": 0.1},
         "spread_ratio": 0.5,
+        "subspace_share": 0.2,
+        "subspace_rank": 5,
         "smoothing_sigma": 2.5,
         "image_score": "topk",
         "topk_fraction": 0.02,

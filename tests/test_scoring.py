@@ -222,8 +222,10 @@ def test_ratio_of_spreads(count, low, high):
     assert low <= np.exp(np.mean(np.log(ratios))) <= high
 
 
-@pytest.mark.parametrize("scores", [[0.5], [0.5, 0.5, 0.5]])
-def test_scores_that_do_not_spread_count_alike(scores):
-    found = torch.tensor(scores)
-    assert calibration.spread_ratio(found, 2 * found) == 1.0
-    assert np.isfinite(calibration.spread_ratio(found + torch.rand(len(scores)), found))
+@pytest.mark.parametrize("count", [1, 3, 6, 7, 24])
+def test_scores_that_do_not_spread_count_alike(count):
+    """Nor does rounding make one of them spread; against one that does, the ratio stays within bounds."""
+    found = torch.full((count,), 0.3)
+    jitter = 1e-7 * torch.randn(count, generator=torch.Generator().manual_seed(0))
+    assert calibration.spread_ratio(found, 0.041 * found) == calibration.spread_ratio(found + jitter, found) == 1.0
+    assert calibration.spread_ratio(found * torch.linspace(1, 9, count), found) < 10

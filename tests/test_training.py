@@ -18,7 +18,7 @@ from conftest import ROOT, tiny_config
 from PIL import Image
 from safetensors.torch import load_file
 
-from ura_hf import URANetConfig, URANetForAnomalyDetection, UserError, calibration
+from ura_hf import URANetConfig, URANetForAnomalyDetection, UserError, calibration, fitting
 from ura_hf import training as training_module
 from ura_hf.backbone import Backbone
 from ura_hf.feature_cache import channel_statistics
@@ -365,6 +365,21 @@ def test_no_residual_is_taken_for_more_reliable_than_the_memory(checkpoint):
     found = URANetConfig.from_pretrained(checkpoint).reliabilities
     assert set(found) == {"memory_all_l2", "memory_shallow_l2", "subspace_l2", "restored_direction", "probability"}
     assert min(found.values()) > 0 and max(found.values()) == found["memory_all_l2"] == found["probability"]
+
+
+@pytest.mark.parametrize("adapt", [True, False])
+def test_calibration_leaves_nothing_of_an_earlier_one(checkpoint, adapt):
+    """Weights are measured anew, or forgotten where they are not asked for."""
+    model, _ = load_checkpoint(checkpoint)
+    model.config.adapt_residuals = adapt
+    model.config.reliabilities, model.config.spread_ratio = {"memory_l2": 7.0}, 99.0
+    with torch.no_grad():
+        features = model.uranet.extract(torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
+    fitting.calibrate(model, SimpleNamespace(features_of=lambda rows: features[rows]), [0, 1, 2])
+    found = model.config.reliabilities, model.config.spread_ratio
+    assert ("memory_l2" not in found[0] and found[1] < 99) if adapt else found == (None, None)
+    with torch.no_grad():
+        assert model(features=features).score.amax() <= 0.5
 
 
 def test_copies_of_training_images_are_normal(category, resnet18_weights, tmp_path):

@@ -9,6 +9,7 @@ from scipy import special
 from torch import Tensor
 
 MIN_LOG_DEVIATION = 0.05  # of normal scores, where few of them happen to agree
+MIN_SPREAD = 0.01  # least deviation of the logs of normal scores: below it is rounding
 ALIKE = 5  # images' worth of belief that two scores spread alike
 
 
@@ -18,7 +19,7 @@ def calibrate(raw: Tensor, false_positive_rate: float) -> float:
     Where N is too small for the rate (`enough_to_calibrate`), the prediction bound of a log-normal distribution,
     exp(mean + t_(N-1)(1 - rate) s sqrt(1 + 1/N)) of the log scores, but above the largest score and at most twice it.
     """
-    values = raw.flatten().double().sort().values
+    values = raw.flatten().cpu().double().sort().values
     rank = _conformal_rank(len(values), false_positive_rate)
     if rank <= len(values):
         return max(float(values[rank - 1]), 1e-12)
@@ -43,11 +44,11 @@ def spread_ratio(first: Tensor, second: Tensor) -> float:
 
     Both variances are drawn to their mean, with the weight of `ALIKE` more images, as few images say little: 1 for a single one.
     """
-    logs = torch.stack([score.flatten().double().clamp_min(1e-12).log() for score in (first, second)])
-    squares = (logs - logs.mean(1, keepdim=True)).square().sum(1)
+    logs = torch.stack([score.flatten().cpu().double().clamp_min(1e-12).log() for score in (first, second)])
     degrees = max(logs.shape[1] - 1, 1)
-    drawn = squares + ALIKE * squares.mean() / degrees
-    return float((drawn[0] / drawn[1]).sqrt()) if drawn.min() > 0 else 1.0
+    variances = ((logs - logs.mean(1, keepdim=True)).square().sum(1) / degrees).clamp_min(MIN_SPREAD**2)
+    drawn = degrees * variances + ALIKE * variances.mean()
+    return float((drawn[0] / drawn[1]).sqrt())
 
 
 def enough_to_calibrate(count: int, false_positive_rate: float) -> bool:

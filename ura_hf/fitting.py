@@ -80,6 +80,7 @@ def calibrate(
     """
     model.eval()
     config = model.config
+    config.reliabilities = config.spread_ratio = None
     if config.adapt_residuals:
         maps = [model.uranet.perceive(batches.features_of([row]).to(model.device))[2] for row in rows]
         names = config.residual_weights
