@@ -25,6 +25,7 @@ TABLES = {
     "backbone": (f"{RESULTS}/backbone.json", backbone, "docs/backbone.md"),
     **{f"demo-{kind}": (f"{RESULTS}/demo-{kind}.json", demo, "docs/demo.md") for kind in KINDS},
     "ablation": (f"{RESULTS}/ablation.json", ablation, "docs/ablation.md"),
+    "ablation-score": (f"{RESULTS}/ablation-score.json", ablation, "docs/ablation.md"),
     "claim": (f"{RESULTS}/claim.json", claim, "docs/method.md"),
     "benchmark-mvtec": (f"{RESULTS}/benchmark-mvtec.json", as_markdown, "docs/benchmark.md"),
     "benchmark-btad": (f"{RESULTS}/benchmark-btad.json", as_markdown, "docs/benchmark.md"),
