@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from artificial import write_held_out
-from detection import DATASETS, ROOT, TURNED, WEIGHTS, data_folder
+from detection import DATASETS, ROOT, TURNED, WEIGHTS, data_folder, written_once
 from runs import commit, part, read_runs, run_missing, slug, write_report
 
 from ura_hf import URANetConfig, URANetForAnomalyDetection, URANetImageProcessor
@@ -30,6 +30,7 @@ from ura_hf.training import TrainingOptions, train
 
 RING = "drawn_ring"
 ALL = (RING, *DATASETS)
+EVERY = (*ALL, *TURNED)
 KEY = ("row", "dataset", "seed", "steps")
 DEFAULTS, PLAIN = "defaults", "plain reconstruction (both, no normal tokens)"
 BATCHES = 8
@@ -108,15 +109,13 @@ ROWS: dict[str, Row] = {
 
 def prepare(dataset: str, options: argparse.Namespace) -> tuple[Path, Path]:
     """The category split for this work (`artificial.py`), made once, and the data set with the real test images."""
-    source = options.work / RING / "drawn" if dataset == RING else data_folder(dataset, options.shared)
-    split, partial = options.work / dataset / "split", options.work / dataset / f"partial-{os.getpid()}"
-    if dataset == RING and not source.exists():
-        write_demo_data("ring", partial, train=200, good=40, each=15)
-        partial.rename(source)
-    if not split.exists():
-        write_held_out([sample.image for sample in read_dataset(source).train], partial, seed=0)
-        partial.rename(split)
-    return split, source
+    if dataset == RING:
+        drawn = options.work / RING / "drawn"
+        source = written_once(drawn, lambda folder: write_demo_data("ring", folder, train=200, good=40, each=15))
+    else:
+        source = data_folder(dataset, options.shared)
+    images = [sample.image for sample in read_dataset(source).train]
+    return written_once(options.work / dataset / "split", lambda folder: write_held_out(images, folder, seed=0)), source
 
 
 def trained(name: str, dataset: str, seed: int, options: argparse.Namespace) -> Path:
@@ -163,7 +162,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_places(parser, ROOT / "docs/results/ablation.json")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW", help="default: all")
-    parser.add_argument("--datasets", nargs="+", choices=(*ALL, *TURNED), default=list(ALL))
+    parser.add_argument("--datasets", nargs="+", choices=EVERY, default=list(ALL))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--jobs", type=int, default=1, help="rows at a time, which share the cores (default: 1)")
     parser.add_argument("--redo", action="store_true", help="run the chosen rows anew")
@@ -215,7 +214,7 @@ def forget(options: argparse.Namespace, keys: list[tuple[Any, ...]]) -> None:
 
 def write(options: argparse.Namespace, found: dict[tuple[Any, ...], dict[str, Any]]) -> None:
     """All rows in the order of the table."""
-    order = sorted(found, key=lambda key: ((*ALL, *TURNED).index(key[1]), list(ROWS).index(key[0]), key[2:]))
+    order = sorted(found, key=lambda key: (EVERY.index(key[1]), list(ROWS).index(key[0]), key[2:]))
     groups = {name: row.group for name, row in ROWS.items()}
     write_report(options.output, {"groups": groups, "runs": [found[key] for key in order]})
 

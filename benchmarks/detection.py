@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,14 @@ def data_folder(name: str, shared: Path) -> Path:
     """Folder of a data set; turned pills are written under GENERATED where they are missing."""
     if name in DATASETS:
         return shared / DATASETS[name]
-    folder = GENERATED / name
+    return written_once(GENERATED / name, lambda folder: write_turned(shared / DATASETS["pill"], folder, TURNED[name]))
+
+
+def written_once(folder: Path, write: Callable[[Path], Any]) -> Path:
+    """A folder that `write` fills where it is missing; never half of one, and one of several processes does it."""
     if not folder.exists():
-        partial = GENERATED / f"{name}-{os.getpid()}"
-        write_turned(shared / DATASETS["pill"], partial, TURNED[name])
+        partial = folder.with_name(f"{folder.name}-{os.getpid()}")
+        write(partial)
         try:
             partial.rename(folder)
         except OSError:

@@ -29,7 +29,7 @@ from ura_hf.data.folder import read_dataset
 
 OURS = ("uranet", "uranet, uranet-small")
 RIVALS = ("patchcore_0.01", "patchcore_0.1", "mh_patchcore", "padim", "dfm", "fre", "stfpm", "reverse_distillation")
-LONG = ("patchcore_0.1", "mh_patchcore")  # to fit, minutes to hours
+LONG = ("patchcore_0.1", "mh_patchcore")  # to fit
 WARM_UP = 3  # rounds
 Entry = tuple[str, str]  # model and memory format
 Key = TypeVar("Key", bound=Hashable)

@@ -81,10 +81,8 @@ def run_one(name: str, dataset: str, seed: int, options: argparse.Namespace) -> 
         limit = [f"--limit={options.limit}"] if options.limit else []
         found = run_uranet(dataset, seed, options.shared, options.work, limit)
         training = found.pop("training")
-        checkpoint, photo = (
-            options.work / f"{dataset}-{seed}",
-            read_dataset(data_folder(dataset, options.shared)).test[0],
-        )
+        checkpoint = options.work / f"{dataset}-{seed}"
+        photo = read_dataset(data_folder(dataset, options.shared)).test[0]
         model = URANetForAnomalyDetection.from_pretrained(checkpoint).eval()
         pixels = URANetImageProcessor.from_pretrained(checkpoint)([photo.image], return_tensors="pt")["pixel_values"]
         facts |= {"train_cpu_seconds": training["cpu_seconds"], "peak_memory_gib": training["peak_memory_gib"]}

@@ -46,8 +46,7 @@ def models(report: dict) -> str:
     head = [*COLUMNS.values(), "epochs", "train CPU s", "ms/image", "GiB"]
     keys = ("train_cpu_seconds", "ms_per_image", "peak_memory_gib")
     lines = []
-    places = ["mean", *(name for name in dict.fromkeys(run["dataset"] for run in report["runs"]))]
-    for place in places:
+    for place in ["mean", *dict.fromkeys(run["dataset"] for run in report["runs"])]:
         rows = {model: table[place] for model, table in report["summary"].items() if place in table}
         if not rows:
             continue
@@ -186,22 +185,17 @@ def ablation(report: dict) -> str:
     for steps in dict.fromkeys(run["steps"] for run in runs):
         for place in ["mean"] * (len(real) > 1) + datasets:
             table = []
+            title, places = _places(place, real)
             for name, group in report["groups"].items():
-                places = _places(place, real)[1]
                 own = [r for r in runs if r["row"] == name and r["steps"] == steps and r["dataset"] in places]
                 if {r["dataset"] for r in own} == set(places):
                     cells = [*_cells(_mean([r["held_out"] for r in own])), *_cells(_mean([r["test"] for r in own]))]
                     spent = [r["train_cpu_seconds"] for r in own]
                     cost = "none" if None in spent else f"{sum(spent) / len(spent):.0f} CPU s"
-                    title = name if name == group else f"{group}: {name.split(': ')[-1]}"
-                    table.append(f"| {title} | {cost} | " + " | ".join(cells) + " |")
+                    change = name if name == group else f"{group}: {name.split(': ')[-1]}"
+                    table.append(f"| {change} | {cost} | " + " | ".join(cells) + " |")
             if table:
-                lines += [
-                    f"**{_places(place, real)[0]}, {steps} steps**",
-                    "",
-                    "| " + " | ".join(head) + " |",
-                    "|---" * len(head) + "|",
-                ]
+                lines += [f"**{title}, {steps} steps**", "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
                 lines += [*table, ""]
     seeds = ", ".join(map(str, sorted({run["seed"] for run in runs})))
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())

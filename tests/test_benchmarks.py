@@ -17,6 +17,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import ablation
 import artificial
 import claim
+import detection
 import render
 import runs
 import tables_methods
@@ -200,6 +201,25 @@ def test_tables_say_which_markers_are_missing(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(render, "ROOT", Path(tmp_path))
     assert render.main() == 1
     assert "docs/method.md lacks the lines <!-- claim -->" in capsys.readouterr().out
+
+
+def test_generated_data_is_written_once_and_never_half(tmp_path, monkeypatch):
+    """Not again where it is there; where another process was faster its folder stays alone; a failure leaves none of the name."""
+    calls = []
+
+    def write(folder: Path, faster: bool = False) -> None:
+        calls.append(folder)
+        for place in (folder, tmp_path / "data") if faster else (folder,):
+            place.mkdir()
+            (place / "made").write_text(str(len(calls)))
+
+    found = detection.written_once(tmp_path / "data", lambda folder: write(folder, faster=True))
+    assert found == detection.written_once(found, write) == tmp_path / "data" and len(calls) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    monkeypatch.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(OSError("disk")))
+    with pytest.raises(OSError, match="disk"):
+        detection.written_once(tmp_path / "other", write)
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.5])

@@ -13,6 +13,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import backbone
 import latency
+import peers
 import pytest
 import render
 import tables_methods
@@ -114,6 +115,17 @@ def test_a_format_that_a_model_refuses_is_left_out(capsys):
     assert (
         list(calls) == [("fussy", "contiguous")] and "fussy cannot compute in channels_last" in capsys.readouterr().err
     )
+
+
+def test_turned_parts_are_in_no_mean():
+    """Nor in the README's table, and a table of them alone has none."""
+    real, turned = (json.loads((ROOT / f"docs/results/{name}.json").read_text()) for name in ("peers", "any_rotation"))
+    both = {**real, "runs": real["runs"] + turned["runs"]}
+    both["summary"] = peers.summarise(both["runs"])
+    assert tables_methods.figures(both) == tables_methods.figures({**real, "summary": peers.summarise(real["runs"])})
+    assert both["summary"]["uranet"]["mean"] == real["summary"]["uranet"]["mean"]
+    assert "**pill_turned**" in tables_methods.models(both)
+    assert "Mean over" in tables_methods.models(real) and "Mean over" not in tables_methods.models(turned)
 
 
 def test_comparison_names_the_commits_of_our_runs():
