@@ -86,7 +86,8 @@ def run_one(name: str, dataset: str, seed: int, options: argparse.Namespace) -> 
         model = URANetForAnomalyDetection.from_pretrained(checkpoint).eval()
         pixels = URANetImageProcessor.from_pretrained(checkpoint)([photo.image], return_tensors="pt")["pixel_values"]
         facts |= {"train_cpu_seconds": training["cpu_seconds"], "peak_memory_gib": training["peak_memory_gib"]}
-        return {**found, **facts, "ms_per_image": latency(model, pixels), "training": training}
+        facts |= {"spread_ratio": model.config.spread_ratio, "ms_per_image": latency(model, pixels)}
+        return {**found, **facts, "training": training}
     from rivals import train_rival
 
     data = data_folder(dataset, options.shared)
