@@ -222,6 +222,14 @@ def test_ratio_of_spreads(count, low, high):
     assert low <= np.exp(np.mean(np.log(ratios))) <= high
 
 
+@pytest.mark.parametrize("many", [1, 2])
+def test_a_defective_image_or_two_do_not_double_the_variance(many):
+    logs = torch.randn(2, 27, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 0.1
+    clean = calibration.spread_ratio(*logs.exp())
+    logs[0, :many] = 2.0  # twenty deviations above the good ones
+    assert clean / math.sqrt(2) < calibration.spread_ratio(*logs.exp()) < clean * math.sqrt(2)
+
+
 @pytest.mark.parametrize("count", [1, 3, 6, 7, 24])
 def test_scores_that_do_not_spread_count_alike(count):
     """Nor does rounding make one of them spread; against one that does, the ratio stays within bounds."""
