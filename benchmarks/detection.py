@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,16 +28,17 @@ def data_folder(name: str, shared: Path) -> Path:
 
 
 def written_once(folder: Path, write: Callable[[Path], Any]) -> Path:
-    """A folder that `write` fills where it is missing; never half of one, and one of several processes does it."""
+    """A folder that `write` fills where it is missing; never half of one. Of several processes the first to finish is kept."""
     if not folder.exists():
-        partial = folder.with_name(f"{folder.name}-{os.getpid()}")
-        write(partial)
-        try:
-            partial.rename(folder)
-        except OSError:
-            if not folder.exists():
-                raise
-            shutil.rmtree(partial)  # another process was faster
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            partial = Path(scratch) / folder.name
+            write(partial)
+            try:
+                partial.rename(folder)
+            except OSError:
+                if not folder.exists():
+                    raise
     return folder
 
 
@@ -58,6 +58,7 @@ def run(name: str, seed: int, shared: Path, work: Path, extra: list[str]) -> dic
     kept = (
         "command",
         "images",
+        "pose",
         "seconds",
         "cpu_seconds",
         "peak_memory_gib",

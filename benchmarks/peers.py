@@ -42,12 +42,13 @@ NOTES = [
     "(favours the others).",
     "URA-Net's map rule and image-score rule were chosen on test images of these data sets, see docs/method.md "
     "(favours URA-Net); the others run at their documented settings, which their authors chose on MVTec AD.",
-    "URA-Net uses texture photos (../shared/data/textures) as a source of artificial anomalies; the others take none.",
+    "URA-Net uses texture photos (../shared/data/textures) as a source of artificial anomalies; the others take none "
+    "(favours URA-Net).",
     "Image scores are each method's own: PatchCore's re-weighted patch maximum, URA-Net's geometric mean of the "
     "map's maximum and the mean residual of its subspace, the map's maximum elsewhere, SuperSimpleNet's classifier.",
     "FRE (220 epochs; one stored config of anomalib says 6), STFPM, ReverseDistillation and SuperSimpleNet stop at their "
     "documented epochs or at the budget of CPU time, last step; where the budget came first the column of epochs says after "
-    "how many (favours the others).",
+    "how many (favours URA-Net).",
     "Frozen extractors see each training image once and students compute channels-last: the same mathematics, faster.",
     "PatchCore and MH-PatchCore coresets are selected by ura_hf.memory.farthest_points, exact and faster; before every run it is "
     "compared with anomalib's own selection.",

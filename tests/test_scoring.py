@@ -222,12 +222,19 @@ def test_ratio_of_spreads(count, low, high):
     assert low <= np.exp(np.mean(np.log(ratios))) <= high
 
 
+@pytest.mark.parametrize("which", [0, 1])
 @pytest.mark.parametrize("many", [1, 2])
-def test_a_defective_image_or_two_do_not_double_the_variance(many):
+def test_a_defective_image_or_two_do_not_double_the_variance(which, many):
     logs = torch.randn(2, 27, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 0.1
     clean = calibration.spread_ratio(*logs.exp())
-    logs[0, :many] = 2.0  # twenty deviations above the good ones
+    logs[which, :many] = 2.0  # twenty deviations above the good ones
     assert clean / math.sqrt(2) < calibration.spread_ratio(*logs.exp()) < clean * math.sqrt(2)
+
+
+def test_copies_do_not_hide_the_spread_of_the_others():
+    logs = torch.randn(2, 27, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 0.3
+    logs[0, :14] = 0.0
+    assert calibration.spread_ratio(*logs.exp()) > 0.5
 
 
 @pytest.mark.parametrize("count", [1, 3, 6, 7, 24])

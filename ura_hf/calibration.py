@@ -43,13 +43,14 @@ def reliability(residual: Tensor) -> float:
 def spread_ratio(first: Tensor, second: Tensor) -> float:
     """How widely one score > 0 of N normal images, (N,), spreads against another: the ratio of the deviations of their logs.
 
-    Logs further from their median than `OUTLYING` deviations (1.4826 times the median distance to it) are drawn to there, as one
-    of the images may be defective. Both variances are drawn to their mean, with the weight of `ALIKE` more images, as few images
-    say little: 1 for a single one.
+    As one of the images may be defective, no log counts as further from the median than `OUTLYING` * 1.4826 median distances
+    to it, but where half of them agree. Both variances are drawn to their mean, with the weight of `ALIKE` more images, as few
+    images say little: 1 for a single one.
     """
     logs = torch.stack([score.flatten().cpu().double().clamp_min(1e-12).log() for score in (first, second)])
     middle = logs.quantile(0.5, 1, keepdim=True)
-    reach = OUTLYING * 1.4826 * (logs - middle).abs().quantile(0.5, 1, keepdim=True)
+    deviation = 1.4826 * (logs - middle).abs().quantile(0.5, 1, keepdim=True)
+    reach = OUTLYING * deviation.where(deviation > MIN_SPREAD, math.inf)
     logs = logs.clamp(middle - reach, middle + reach)
     degrees = max(logs.shape[1] - 1, 1)
     variances = ((logs - logs.mean(1, keepdim=True)).square().sum(1) / degrees).clamp_min(MIN_SPREAD**2)

@@ -84,11 +84,11 @@ class URANetConfig(PreTrainedConfig):
         smoothing_sigma: Standard deviation of the map's Gaussian filter, pixels of the network input, >= 0.
         image_score: ``max``, ``std`` or ``topk`` (mean of the largest `topk_fraction`) of the map.
         topk_fraction: Share of the pixels that ``topk`` averages, in (0, 1].
-        subspace_share: Share a of the mean subspace residual s in the image score, map^(1 - a) s^a, in [0, 1], where both
+        subspace_share: Share b of the mean subspace residual s in the image score, map^(1 - b) s^b, in [0, 1], where both
             spread alike on good images, times N / (N + 100) of N training images; without effect where ``subspace_l2`` has no
             weight.
-        spread_ratio: How widely the map's score spreads over held-out normal images against the mean subspace residual, > 0: each
-            counts by its inverse variance. None before calibration (1), and where `adapt_residuals` is off.
+        spread_ratio: How widely the map's score spreads over held-out normal images against the mean subspace residual, > 0; its
+            square multiplies the odds of `subspace_share`. None before calibration (1), and where `adapt_residuals` is off.
         cosine_weight: lambda_c of the restoration loss.
         perception_weight: lambda_p of the restoration loss.
         hard_normal_power: Focus of the restoration loss on badly restored normal cells; 0 weighs all cells alike.
@@ -213,7 +213,7 @@ class URANetConfig(PreTrainedConfig):
 
     @property
     def whole_image_share(self) -> float:
-        """a r^2 / (a r^2 + 1 - a) with a = `subspace_share` and r = `spread_ratio`, in [0, 1]."""
+        """b r^2 / (b r^2 + 1 - b) with b = `subspace_share` and r = `spread_ratio`, in [0, 1]."""
         weight = self.subspace_share * (1 if self.spread_ratio is None else self.spread_ratio**2)
         return weight / (weight + 1 - self.subspace_share)
 

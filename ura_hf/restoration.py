@@ -20,7 +20,7 @@ def to_grid(tokens: Tensor, patch: int) -> Tensor:
 
 
 class RestorationBlock(nn.Module):
-    """Attn = softmax(Q K^T / sqrt(d) + log(1 - m + eps)) V, then a feed-forward layer, both pre-norm and residual.
+    """Attn = softmax(Q K^T / sqrt(d / heads) + log(1 - m + eps)) V, then a feed-forward layer, both pre-norm and residual.
 
     Keys and values are the image's tokens, weighed by their normality 1 - m, and the normal memory, weight 1: normal
     content explains suspicious tokens and suspicious tokens explain nothing.
