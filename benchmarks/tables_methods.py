@@ -13,11 +13,20 @@ ROW_COMMAND = (
 )
 
 
+FEWEST = "Epochs: the fewest of any run, of those documented; fewer where a budget of CPU time came first."
+
+
 def figures(report: dict) -> str:
     """Short table of `benchmarks/peers.py`: the mean over the data sets and the image AUROC of each, for models run on all."""
     summary = report["summary"]
     datasets = list(DATASETS)
-    head = ["model", "seeds", *(COLUMNS[key] for key in SHORT), *(f"image AUROC, {name}" for name in datasets)]
+    head = [
+        "model",
+        "seeds",
+        "epochs",
+        *(COLUMNS[key] for key in SHORT),
+        *(f"image AUROC, {name}" for name in datasets),
+    ]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for model, table in summary.items():
         if "mean" in table:
@@ -25,10 +34,10 @@ def figures(report: dict) -> str:
             seeds = table["mean"]["image_auroc"]["seeds"]
             others = [f" ({figure['seeds']} seeds)" * (figure["seeds"] != seeds) for figure in figures]
             cells = [_with_spread(figure) + other for figure, other in zip(figures, others, strict=True)]
-            lines.append(f"| {model} | {seeds} | " + " | ".join(cells) + " |")
+            lines.append(f"| {model} | {seeds} | {_epochs(report, model, datasets)} | " + " | ".join(cells) + " |")
     note = (
-        f"Mean over {', '.join(datasets)}; ± is half of largest minus smallest over seeds. ResNet-18, 256x256, last step, "
-        f"{report['hardware']}, {report['date']}; commits of the runs of uranet: {_commits(report)}. "
+        f"Mean over {', '.join(datasets)}; ± is half of largest minus smallest over seeds. {FEWEST} ResNet-18, 256x256, "
+        f"last step, {report['hardware']}, {report['date']}; commits of the runs of uranet: {_commits(report)}. "
         "Command: `python benchmarks/peers.py`; more metrics, defect types and "
         "settings: `docs/comparison.md` and `docs/results/peers.json`."
     )
@@ -54,13 +63,13 @@ def models(report: dict) -> str:
         lines += [f"**{title}**", "", "| model | seeds | " + " | ".join(head) + " |", "|---" * (len(head) + 2) + "|"]
         for model, row in rows.items():
             cells = [_with_spread(row[k]) for k in COLUMNS]
-            cells.append(_epochs([r for r in report["runs"] if r["model"] == model and r["dataset"] in places]))
+            cells.append(_epochs(report, model, places))
             cells += [f"{row[k]['mean']:.{1 if k == 'peak_memory_gib' else 0}f}" for k in keys]
             lines.append(f"| {model} | {row['image_auroc']['seeds']} | " + " | ".join(cells) + " |")
         lines.append("")
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     lines += [f"± is half of largest minus smallest over seeds. {report['hardware']}, {versions}, {report['date']}."]
-    lines[-1] += f" Commits of the runs of uranet: {_commits(report)}."
+    lines[-1] += f" {FEWEST} Commits of the runs of uranet: {_commits(report)}."
     return "\n".join(lines)
 
 
@@ -106,8 +115,9 @@ def _with_spread(figure: dict) -> str:
     return f"{figure['mean']:.3f}{spread}"
 
 
-def _epochs(runs: list[dict]) -> str:
-    """Fewest epochs that the budget left, of those documented; empty for what isn't trained by epochs."""
+def _epochs(report: dict, model: str, places: list[str]) -> str:
+    """Fewest epochs of the model's runs on some data sets, of those documented; empty for what isn't trained by epochs."""
+    runs = [run for run in report["runs"] if run["model"] == model and run["dataset"] in places]
     trained = [run["training"] for run in runs if "documented_epochs" in run["training"]]
     if not trained:
         return ""
