@@ -37,7 +37,7 @@ def figures(report: dict) -> str:
             lines.append(f"| {model} | {seeds} | {_epochs(report, model, datasets)} | " + " | ".join(cells) + " |")
     note = (
         f"Mean over {', '.join(datasets)}; ± is half of largest minus smallest over seeds. {FEWEST} ResNet-18, 256x256, "
-        f"last step, {report['hardware']}, {report['date']}; commits of the runs of uranet: {_commits(report)}. "
+        f"last step, {report['hardware']}, {report['date']}; commits of the runs of uranet: {_commits(report, datasets)}. "
         "Command: `python benchmarks/peers.py`; more metrics, defect types and "
         "settings: `docs/comparison.md` and `docs/results/peers.json`."
     )
@@ -55,7 +55,8 @@ def models(report: dict) -> str:
     head = [*COLUMNS.values(), "epochs", "train CPU s", "ms/image", "GiB"]
     keys = ("train_cpu_seconds", "ms_per_image", "peak_memory_gib")
     lines = []
-    for place in ["mean", *dict.fromkeys(run["dataset"] for run in report["runs"])]:
+    datasets = list(dict.fromkeys(run["dataset"] for run in report["runs"]))
+    for place in ["mean", *datasets]:
         rows = {model: table[place] for model, table in report["summary"].items() if place in table}
         if not rows:
             continue
@@ -69,7 +70,7 @@ def models(report: dict) -> str:
         lines.append("")
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     lines += [f"± is half of largest minus smallest over seeds. {report['hardware']}, {versions}, {report['date']}."]
-    lines[-1] += f" {FEWEST} Commits of the runs of uranet: {_commits(report)}."
+    lines[-1] += f" {FEWEST} Commits of the runs of uranet: {_commits(report, datasets)}."
     return "\n".join(lines)
 
 
@@ -98,9 +99,9 @@ def _places(place: str, real: list[str]) -> tuple[str, list[str]]:
     return (f"Mean over {', '.join(real)}", real) if place == "mean" else (place, [place])
 
 
-def _commits(report: dict) -> str:
-    """Each commit of our own runs with their data sets and seeds."""
-    runs = [run for run in report["runs"] if run["model"] == "uranet"]
+def _commits(report: dict, places: list[str]) -> str:
+    """Each commit of our own runs on some data sets, with these and their seeds."""
+    runs = [run for run in report["runs"] if run["model"] == "uranet" and run["dataset"] in places]
     found: dict[str, list[str]] = {}
     for run in runs:
         found.setdefault(run["commit"], []).append(f"{run['dataset']} {run['seed']}")
