@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from descent import Budget
 from detection import DATASETS, ROOT, TURNED, WEIGHTS, data_folder
 from detection import run as run_uranet
-from runs import commit, cpu_seconds, part, read_runs, run_missing, versions, write_report
+from runs import commit, cpu_seconds, part, read_runs, run_missing, slug, versions, write_report
 
 from ura_hf import URANetForAnomalyDetection, URANetImageProcessor
 from ura_hf.data.folder import read_dataset
@@ -95,8 +96,9 @@ def run_one(name: str, dataset: str, seed: int, options: argparse.Namespace) -> 
     processor = URANetImageProcessor(size={"height": 256, "width": 256})
     paths = draw_images([sample.image for sample in read_dataset(data).train], options.limit, seed)
     images = torch.cat([processor([path], return_tensors="pt")["pixel_values"] for path in paths])
-    model, training = train_rival(name, options.shared / WEIGHTS, images, options.budget, seed)
-    seconds = cpu_seconds() - began
+    budget = Budget(options.budget, kept(options.work, (name, dataset, seed)))
+    model, training = train_rival(name, options.shared / WEIGHTS, images, budget, seed)
+    seconds = cpu_seconds() - began + training.get("earlier_cpu_seconds", 0)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "linux" else 2**30)
     report = evaluate(model, processor, data)  # type: ignore[arg-type]
     return {
@@ -147,7 +149,10 @@ def main(**defaults: Any) -> None:
     parser.add_argument("--datasets", nargs="+", choices=ALL, default=list(DATASETS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument(
-        "--budget", type=float, default=600, help="CPU seconds a thread of a gradient-trained rival (default: 600)"
+        "--budget",
+        type=float,
+        default=600,
+        help="CPU seconds a thread of a gradient-trained rival; more than before goes on where it ended (default: 600)",
     )
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, which share the cores (default: 1)")
     parser.add_argument(
@@ -164,7 +169,11 @@ def main(**defaults: Any) -> None:
         return
     wanted = [(m, d, s) for s in options.seeds for d in options.datasets for m in options.models]
     forget(options, [key for key in wanted if key[0] in options.redo])
-    missing = [key for key in wanted if key not in read_runs(options.output, KEY)]
+    found = read_runs(options.output, KEY)
+    longer = [key for key in wanted if key in found and can_go_on(found[key], key, options)]
+    for key in longer:
+        part(options.work, key).unlink(missing_ok=True)
+    missing = [key for key in wanted if key not in found or key in longer]
     for dataset in options.datasets:
         data_folder(dataset, options.shared)  # written once, and not in a run's time
     passed = ["--shared", options.shared, "--work", options.work, "--budget", options.budget]
@@ -176,10 +185,23 @@ def main(**defaults: Any) -> None:
     run_missing(__file__, missing, options.work, options.jobs, passed, add)
 
 
+def kept(work: Path, key: tuple[str, str, int]) -> Path:
+    """File from which a rival's training goes on."""
+    return work / f"{slug(key)}.pt"
+
+
+def can_go_on(run: dict[str, Any], key: tuple[str, str, int], options: argparse.Namespace) -> bool:
+    """Whether a smaller budget ended this run before its documented epochs, and its state is still there."""
+    training = run["training"]
+    cut = training.get("epochs", 0) < training.get("documented_epochs", 0)
+    return cut and training["budget_seconds"] < options.budget and kept(options.work, key).exists()
+
+
 def forget(options: argparse.Namespace, keys: list[tuple[str, str, int]]) -> None:
     """Drop runs from the results, and what would bring them back."""
     for name, dataset, seed in keys:
         part(options.work, (name, dataset, seed)).unlink(missing_ok=True)
+        kept(options.work, (name, dataset, seed)).unlink(missing_ok=True)
         if name == OURS:
             shutil.rmtree(options.work / f"{dataset}-{seed}", ignore_errors=True)
             (options.work / f"{dataset}-{seed}.json").unlink(missing_ok=True)

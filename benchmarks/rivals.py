@@ -6,10 +6,8 @@ image once, students compute channels-last, and coresets are selected by `ura_hf
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,6 +30,7 @@ from anomalib.models.image.stfpm.loss import STFPMLoss
 from anomalib.models.image.stfpm.torch_model import STFPMModel
 from anomalib.models.image.supersimplenet.loss import SSNLoss
 from anomalib.models.image.supersimplenet.torch_model import SupersimplenetModel
+from descent import BATCH, Budget, cached, descend
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
@@ -42,7 +41,6 @@ BACKBONE = "resnet18"
 ALL = ["layer1", "layer2", "layer3"]
 DEEP = ["layer2", "layer3"]
 SIDE = 256
-BATCH = 16
 
 
 class Rival(nn.Module):
@@ -69,64 +67,6 @@ def _given_weights(teachers: list[nn.Module], weights: Path) -> None:
         if absent:
             raise SystemExit(f"{weights} lacks {len(absent)} tensors of the backbone, first {absent[0]}")
         teacher.load_state_dict({key: given.get(key, value) for key, value in own.items()})
-
-
-class _Cached(nn.Module):
-    """In place of a frozen extractor during training: its outputs for the training images, those of `rows` when called."""
-
-    def __init__(self, extractor: nn.Module, images: Tensor) -> None:
-        super().__init__()
-        extractor.eval()
-        with torch.no_grad():
-            parts = [extractor(batch) for batch in images.split(BATCH)]
-        self.features = {layer: torch.cat([part[layer] for part in parts]) for layer in parts[0]}
-        self.rows = torch.arange(0)
-
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        return {layer: values[self.rows] for layer, values in self.features.items()}
-
-
-@contextlib.contextmanager
-def _cached(owner: nn.Module, name: str, images: Tensor) -> Iterator[_Cached]:
-    extractor = getattr(owner, name)
-    cache = _Cached(extractor, images)
-    setattr(owner, name, cache)
-    try:
-        yield cache
-    finally:
-        setattr(owner, name, extractor)
-
-
-def _descend(
-    images: Tensor,
-    cache: _Cached,
-    optimizer: Any,
-    error_of: Callable[[Tensor], Tensor],
-    epochs: int,
-    size: int,
-    budget: float,
-    on_share: Callable[[float], None] = lambda share: None,
-) -> dict[str, Any]:
-    """Gradient descent over shuffled batches until the epochs or the seconds are used up; `on_share` gets the share of both."""
-    began, steps, error = time.process_time(), 0, torch.tensor(float("nan"))
-
-    def seconds() -> float:
-        return (time.process_time() - began) / torch.get_num_threads()  # what else runs on the machine costs no steps
-
-    size = min(size, len(images))
-    per_epoch = len(images) // size
-    while steps < epochs * per_epoch and seconds() < budget:
-        if steps % per_epoch == 0:
-            order = torch.randperm(len(images))
-        on_share(max(seconds() / budget, steps // per_epoch / epochs))
-        cache.rows = order[steps % per_epoch * size :][:size]
-        optimizer.zero_grad()
-        error = error_of(images[cache.rows])
-        error.backward()
-        optimizer.step()
-        steps += 1
-    done = steps / per_epoch
-    return {"steps": steps, "epochs": round(done, 2), "documented_epochs": epochs, "last_loss": float(error.detach())}
 
 
 def _feed(model: Any, images: Tensor) -> None:
@@ -167,7 +107,7 @@ def check_selections() -> None:
         raise SystemExit("the fast coreset differs from anomalib's: compare ura_hf.memory with the installed anomalib.")
 
 
-def _patchcore(ratio: float, weights: Path, images: Tensor, budget: float) -> tuple[nn.Module, dict[str, Any]]:
+def _patchcore(ratio: float, weights: Path, images: Tensor, budget: Budget) -> tuple[nn.Module, dict[str, Any]]:
     model = PatchcoreModel(layers=DEEP, backbone=BACKBONE, pre_trained=False, num_neighbors=9)
     _given_weights([model.feature_extractor.feature_extractor], weights)
     _feed(model, images)
@@ -176,13 +116,13 @@ def _patchcore(ratio: float, weights: Path, images: Tensor, budget: float) -> tu
     return model, {"coreset_ratio": ratio, "memory_vectors": len(model.memory_bank)}
 
 
-def _mh_patchcore(weights: Path, images: Tensor, budget: float) -> tuple[nn.Module, dict[str, Any]]:
+def _mh_patchcore(weights: Path, images: Tensor, budget: Budget) -> tuple[nn.Module, dict[str, Any]]:
     model = MHPatchcoreModel(layers=DEEP, backbone=BACKBONE, pre_trained=False)
     _given_weights([model.feature_extractor.feature_extractor], weights)
     model.train()
     with (
         torch.no_grad(),
-        _cached(model, "feature_extractor", images) as cache,
+        cached(model, "feature_extractor", images) as cache,
         mock.patch.object(mh_components, "_farthest_first_coreset", _mh_coreset),
     ):
         model.feature_extractor.out_dims = [features.shape[1] for features in cache.features.values()]
@@ -198,7 +138,7 @@ def _mh_patchcore(weights: Path, images: Tensor, budget: float) -> tuple[nn.Modu
     return model, {"memory_vectors": len(model.memory_bank.bank), "components": model.memory_bank.bank.shape[1]}
 
 
-def _padim(weights: Path, images: Tensor, budget: float) -> tuple[nn.Module, dict[str, Any]]:
+def _padim(weights: Path, images: Tensor, budget: Budget) -> tuple[nn.Module, dict[str, Any]]:
     model = PadimModel(backbone=BACKBONE, layers=ALL, pre_trained=False)
     _given_weights([model.feature_extractor.feature_extractor], weights)
     _feed(model, images)
@@ -206,7 +146,7 @@ def _padim(weights: Path, images: Tensor, budget: float) -> tuple[nn.Module, dic
     return model, {"n_features": model.n_features}
 
 
-def _dfm(weights: Path, images: Tensor, budget: float) -> tuple[nn.Module, dict[str, Any]]:
+def _dfm(weights: Path, images: Tensor, budget: Budget) -> tuple[nn.Module, dict[str, Any]]:
     model = DFMModel(backbone=BACKBONE, layer="layer3", pre_trained=False)
     _given_weights([model.feature_extractor.feature_extractor], weights)
     _feed(model, images)
@@ -214,7 +154,7 @@ def _dfm(weights: Path, images: Tensor, budget: float) -> tuple[nn.Module, dict[
     return model, {"components": int(model.pca_model.num_components)}
 
 
-def _fre(weights: Path, images: Tensor, budget: float) -> tuple[nn.Module, dict[str, Any]]:
+def _fre(weights: Path, images: Tensor, budget: Budget) -> tuple[nn.Module, dict[str, Any]]:
     model = FREModel(BACKBONE, "layer3", input_dim=256 * 8 * 8, pre_trained=False, pooling_kernel_size=2)
     _given_weights([model.feature_extractor.feature_extractor], weights)
     optimizer = torch.optim.Adam(model.fre_model.parameters(), lr=1e-3)
@@ -223,22 +163,24 @@ def _fre(weights: Path, images: Tensor, budget: float) -> tuple[nn.Module, dict[
         features, rebuilt, _ = model.get_features(batch)
         return functional.mse_loss(features, rebuilt)
 
-    with _cached(model, "feature_extractor", images) as cache:
-        return model, _descend(images, cache, optimizer, error_of, 220, 32, budget)
+    with cached(model, "feature_extractor", images) as cache:
+        return model, descend(model.fre_model, images, cache, optimizer, error_of, 220, 32, budget)
 
 
-def _stfpm(weights: Path, images: Tensor, budget: float) -> tuple[nn.Module, dict[str, Any]]:
+def _stfpm(weights: Path, images: Tensor, budget: Budget) -> tuple[nn.Module, dict[str, Any]]:
     model = STFPMModel(layers=ALL, backbone=BACKBONE)
     _given_weights([model.teacher_model.feature_extractor], weights)
     model.student_model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(model.student_model.parameters(), lr=0.4, momentum=0.9, weight_decay=0.001)
     loss = STFPMLoss()
     model.train()
-    with _cached(model, "teacher_model", images) as cache:
-        return model, _descend(images, cache, optimizer, lambda batch: loss(*model(batch)), 100, 32, budget)
+    with cached(model, "teacher_model", images) as cache:
+        return model, descend(
+            model.student_model, images, cache, optimizer, lambda batch: loss(*model(batch)), 100, 32, budget
+        )
 
 
-def _reverse_distillation(weights: Path, images: Tensor, budget: float) -> tuple[nn.Module, dict[str, Any]]:
+def _reverse_distillation(weights: Path, images: Tensor, budget: Budget) -> tuple[nn.Module, dict[str, Any]]:
     model = ReverseDistillationModel(BACKBONE, (SIDE, SIDE), ALL, AnomalyMapGenerationMode.ADD, pre_trained=False)
     _given_weights([model.encoder.feature_extractor], weights)
     learned = nn.ModuleList([model.decoder, model.bottleneck]).to(memory_format=torch.channels_last)
@@ -250,17 +192,18 @@ def _reverse_distillation(weights: Path, images: Tensor, budget: float) -> tuple
         return loss([x.contiguous() for x in known], [x.contiguous() for x in rebuilt])
 
     model.train()
-    with _cached(model, "encoder", images) as cache:
-        return model, _descend(images, cache, optimizer, error_of, 200, 16, budget)
+    with cached(model, "encoder", images) as cache:
+        return model, descend(learned, images, cache, optimizer, error_of, 200, 16, budget)
 
 
-def _supersimplenet(weights: Path, images: Tensor, budget: float) -> tuple[nn.Module, dict[str, Any]]:
+def _supersimplenet(weights: Path, images: Tensor, budget: Budget) -> tuple[nn.Module, dict[str, Any]]:
     model = SupersimplenetModel(backbone=BACKBONE, layers=DEEP)
     _given_weights([model.feature_extractor.feature_extractor.feature_extractor], weights)
     groups = [
         {"params": model.adaptor.parameters(), "lr": 1e-4},
         {"params": model.segdec.parameters(), "lr": 2e-4, "weight_decay": 1e-5},
     ]
+    learned = nn.ModuleList([model.adaptor, model.segdec])
     optimizer, loss = torch.optim.AdamW(groups), SSNLoss()
     first = [group["lr"] for group in optimizer.param_groups]
 
@@ -273,8 +216,8 @@ def _supersimplenet(weights: Path, images: Tensor, budget: float) -> tuple[nn.Mo
         return loss(pred_map=maps, pred_score=scores, target_mask=masks, target_label=labels)
 
     model.train()
-    with _cached(model.feature_extractor, "feature_extractor", images) as cache:
-        return model, _descend(images, cache, optimizer, error_of, 300, 32, budget, set_rates)
+    with cached(model.feature_extractor, "feature_extractor", images) as cache:
+        return model, descend(learned, images, cache, optimizer, error_of, 300, 32, budget, set_rates)
 
 
 RIVALS: dict[str, Callable[..., tuple[nn.Module, dict[str, Any]]]] = {
@@ -290,8 +233,8 @@ RIVALS: dict[str, Callable[..., tuple[nn.Module, dict[str, Any]]]] = {
 }
 
 
-def train_rival(name: str, weights: Path, images: Tensor, budget: float, seed: int) -> tuple[Rival, dict[str, Any]]:
-    """Fit a rival on normalised images (N, 3, S, S); gradient-trained ones stop at their epochs or after `budget` CPU seconds."""
+def train_rival(name: str, weights: Path, images: Tensor, budget: Budget, seed: int) -> tuple[Rival, dict[str, Any]]:
+    """Fit a rival on normalised images (N, 3, S, S); gradient-trained ones stop at their epochs or at the budget."""
     check_selections()
     torch.manual_seed(seed)
     np.random.seed(seed)  # anomalib's sparse projection draws from it

@@ -1,0 +1,116 @@
+"""Gradient descent for the rivals, which stops at a budget and goes on from there when it is given more."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+BATCH = 16
+
+
+@dataclass
+class Budget:
+    """CPU seconds a thread for all sittings together, and the file in which training waits for the next one."""
+
+    seconds: float
+    kept: Path
+
+
+class Cached(nn.Module):
+    """In place of a frozen extractor during training: its outputs for the training images, those of `rows` when called."""
+
+    def __init__(self, extractor: nn.Module, images: Tensor) -> None:
+        super().__init__()
+        extractor.eval()
+        with torch.no_grad():
+            parts = [extractor(batch) for batch in images.split(BATCH)]
+        self.features = {layer: torch.cat([part[layer] for part in parts]) for layer in parts[0]}
+        self.rows = torch.arange(0)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        return {layer: values[self.rows] for layer, values in self.features.items()}
+
+
+@contextlib.contextmanager
+def cached(owner: nn.Module, name: str, images: Tensor) -> Iterator[Cached]:
+    """Put a `Cached` in the place of `owner.name`, and the extractor back."""
+    extractor = getattr(owner, name)
+    cache = Cached(extractor, images)
+    setattr(owner, name, cache)
+    try:
+        yield cache
+    finally:
+        setattr(owner, name, extractor)
+
+
+def descend(
+    learned: nn.Module,
+    images: Tensor,
+    cache: Cached,
+    optimizer: torch.optim.Optimizer,
+    error_of: Callable[[Tensor], Tensor],
+    epochs: int,
+    size: int,
+    budget: Budget,
+    on_share: Callable[[float], None] = lambda share: None,
+) -> dict[str, Any]:
+    """Descend over shuffled batches until the epochs or the seconds are used up; `on_share` gets the share of both.
+
+    Keeps weights, optimiser and random state after every epoch and at the end, and goes on from what an earlier sitting with
+    as many images kept: the same steps as in one sitting, but for what `on_share` made of a smaller budget.
+    """
+    size = min(size, len(images))
+    per_epoch = len(images) // size
+    steps, sittings, earlier = 0, 1, 0.0
+    order, error = torch.arange(0), torch.tensor(float("nan"))
+    kept = torch.load(budget.kept) if budget.kept.exists() else {}
+    if kept.get("images") == len(images):
+        learned.load_state_dict(kept["weights"])
+        optimizer.load_state_dict(kept["optimizer"])
+        torch.set_rng_state(kept["random"])
+        steps, order, error = kept["steps"], kept["order"], torch.tensor(kept["error"])
+        sittings, earlier = kept["sittings"] + 1, kept["seconds"]
+    began = time.process_time()
+
+    def seconds() -> float:
+        return earlier + (time.process_time() - began) / torch.get_num_threads()  # other runs beside it cost no steps
+
+    def keep() -> None:
+        state = {
+            "images": len(images),
+            "weights": learned.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "random": torch.get_rng_state(),
+            "steps": steps,
+            "order": order,
+            "error": float(error.detach()),
+            "sittings": sittings,
+            "seconds": seconds(),
+        }
+        partial = budget.kept.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(budget.kept)
+
+    while steps < epochs * per_epoch and seconds() < budget.seconds:
+        if steps % per_epoch == 0:
+            order = torch.randperm(len(images))
+        on_share(max(seconds() / budget.seconds, steps // per_epoch / epochs))
+        cache.rows = order[steps % per_epoch * size :][:size]
+        optimizer.zero_grad()
+        error = error_of(images[cache.rows])
+        error.backward()
+        optimizer.step()
+        steps += 1
+        if steps % per_epoch == 0:
+            keep()
+    keep()
+    done = steps / per_epoch
+    facts = {"steps": steps, "epochs": round(done, 2), "documented_epochs": epochs, "last_loss": float(error.detach())}
+    return {**facts, "sittings": sittings, "earlier_cpu_seconds": round(earlier * torch.get_num_threads(), 1)}
