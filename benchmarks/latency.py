@@ -18,9 +18,11 @@ from copy import deepcopy
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import torch
+from descent import Budget
 from detection import DATASETS, ROOT, WEIGHTS
 from runs import commit, versions, write_report
 
@@ -41,7 +43,9 @@ def make(name: str, data: Path, pixels: torch.Tensor, options: argparse.Namespac
     if name not in OURS:
         from rivals import train_rival
 
-        return train_rival(name, options.shared / WEIGHTS, pixels, budget=1, seed=0)[0]
+        with TemporaryDirectory() as folder:  # so that a second call does not go on with the first one's training
+            budget = Budget(1, Path(folder) / "kept.pt")
+            return train_rival(name, options.shared / WEIGHTS, pixels, budget, seed=0)[0]
     small = name != OURS[0]
     folder = options.work / f"{data.name}-{'small' if small else 'resnet18'}-{commit()}"
     if not (folder / "training.json").exists():

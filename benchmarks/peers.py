@@ -1,8 +1,8 @@
 """URA-Net and anomalib's models on the same images, weights and evaluator: `python benchmarks/peers.py`.
 
 Goes on where it stopped, on another machine too: finished runs are those in docs/results/peers.json; --work holds checkpoints
-only. Every run is a process of its own, --jobs of them at a time. `python benchmarks/render.py` renders the table.
-Needs `pip install -e .[benchmarks]`.
+and half-trained rivals. Every run is a process of its own, --jobs of them at a time. `python benchmarks/render.py` renders the
+table. Needs `pip install -e .[benchmarks]`.
 """
 
 from __future__ import annotations
@@ -143,7 +143,9 @@ def main(**defaults: Any) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     shared = Path(os.environ.get("URA_HF_SHARED", ROOT.parent / "shared"))
     parser.add_argument("--shared", type=Path, default=shared, help="folder with data/ and backbones/")
-    parser.add_argument("--work", type=Path, default=ROOT / "runs/peers", help="checkpoints go there")
+    parser.add_argument(
+        "--work", type=Path, default=ROOT / "runs/peers", help="checkpoints go there, and half-trained rivals"
+    )
     parser.add_argument("--output", type=Path, default=ROOT / "docs/results/peers.json")
     parser.add_argument("--models", nargs="+", choices=NAMES, default=list(NAMES))
     parser.add_argument("--datasets", nargs="+", choices=ALL, default=list(DATASETS))

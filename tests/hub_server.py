@@ -65,7 +65,7 @@ class Refusal(Exception):
 
 @dataclass
 class Repo:
-    """`commits`: hash to files; `refs`: main, then the tags, to hash; `granted`: the token's user may read a gated one."""
+    """`commits`: hash to files; `refs`: main, then tags and pull requests, to hash; `granted`: the user may read a gated one."""
 
     id: str
     private: bool = False
@@ -130,14 +130,16 @@ class HubServer:
         self.repos[repo_id] = Repo(repo_id, private, gated)
         return self.add_commit(repo_id, files)
 
-    def add_commit(self, repo_id: str, files: Mapping[str, bytes], deleted: Collection[str] = ()) -> str:
-        """Commit on top of main; returns the hash."""
+    def add_commit(
+        self, repo_id: str, files: Mapping[str, bytes], deleted: Collection[str] = (), ref: str = "main"
+    ) -> str:
+        """Commit on top of main or a pull request, which begins at main; returns the hash."""
         repo = self.repos[repo_id]
-        kept = repo.at("main")[1] if repo.commits else {}
+        kept = repo.at(ref if ref in repo.refs else "main")[1] if repo.commits else {}
         content = {path: data for path, data in kept.items() if path not in deleted} | dict(files)
         hashes = {path: blob_sha(data) for path, data in content.items()}
         sha = blob_sha(repr((repo_id, len(repo.commits), hashes)).encode())
-        repo.commits[sha], repo.refs["main"] = content, sha
+        repo.commits[sha], repo.refs[ref] = content, sha
         return sha
 
     def tag(self, repo_id: str, name: str, sha: str) -> None:
@@ -219,7 +221,8 @@ class _Handler(BaseHTTPRequestHandler):
             case ("GET", None | "revision"):
                 return repo.info(sha, "blobs" in self.query)
             case ("GET", "refs"):
-                tags = [{"name": key, "ref": f"refs/tags/{key}", "targetCommit": at} for key, at in repo.refs.items()]
+                named = {key: at for key, at in repo.refs.items() if not key.startswith("refs/")}
+                tags = [{"name": key, "ref": f"refs/tags/{key}", "targetCommit": at} for key, at in named.items()]
                 return {"branches": [tags.pop(0) | {"ref": "refs/heads/main"}], "tags": tags, "converts": []}
             case ("GET", "tree"):
                 root, deep = f"{path}/" if path else "", "recursive" in self.query
@@ -247,8 +250,10 @@ class _Handler(BaseHTTPRequestHandler):
                     file["uploadMode"] = "lfs" if is_lfs(file["path"], file["size"]) else "regular"
                     file |= {"shouldIgnore": False, "oid": there.get("lfs", there).get("oid")}
                 return sent
-            case ("POST", "commit") if revision == "main" and "create_pr" not in self.query:
-                return self.commit(repo_id, files)
+            case ("POST", "commit") if revision == "main" or str(revision).startswith("refs/pr/"):
+                requests = sum(key.startswith("refs/pr/") for key in repo.refs)
+                ref = f"refs/pr/{requests + 1}" if "create_pr" in self.query else str(revision)
+                return self.commit(repo_id, files, ref)
         raise Refusal(409 if verb == "tag" else 400, "This cannot be done, or has been done before")
 
     def file(self, repo: Repo, sha: str, files: dict[str, bytes], path: str) -> Any:
@@ -272,7 +277,7 @@ class _Handler(BaseHTTPRequestHandler):
             headers["Content-Length"], data, self.hub.cut_after = str(len(data)), data[: self.hub.cut_after], None
         return status, data, headers
 
-    def commit(self, repo_id: str, there: dict[str, bytes]) -> Any:
+    def commit(self, repo_id: str, there: dict[str, bytes], ref: str) -> Any:
         files, deleted = dict[str, bytes](), list[str]()
         for item in map(json.loads, self.body.splitlines()):
             value, path = item["value"], item["value"].get("path", "").rstrip("/")
@@ -283,8 +288,9 @@ class _Handler(BaseHTTPRequestHandler):
                     files[path] = self.hub.objects[value["oid"]]
                 case "deletedFile" | "deletedFolder":
                     deleted += [file for file in there if file == path or file.startswith(f"{path}/")]
-        sha = self.hub.add_commit(repo_id, files, deleted)
-        return {"success": True, "commitOid": sha, "commitUrl": f"{self.hub.url}/{repo_id}/commit/{sha}"}
+        sha, address = self.hub.add_commit(repo_id, files, deleted, ref), f"{self.hub.url}/{repo_id}"
+        request = {"pullRequestUrl": f"{address}/discussions/{ref.split('/')[-1]}"} if "create_pr" in self.query else {}
+        return {"success": True, "commitOid": sha, "commitUrl": f"{address}/commit/{sha}", **request}
 
     def create_or_delete(self, sent: dict[str, Any]) -> Any:
         hub, owner = self.hub, sent.get("organization") or self.hub.user

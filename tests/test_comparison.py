@@ -46,6 +46,12 @@ def test_a_zip_is_read_however_deep_it_was_packed(category, tmp_path, inside):
     assert len(samples) == 8 and sum(sample.mask is not None for sample in samples) == 4
 
 
+def test_masks_of_good_images_are_no_category(category, tmp_path):
+    shutil.copytree(category / "test/good", tmp_path / "pack/disc/ground_truth/good")
+    archive = Path(packed(category, tmp_path, "test"))
+    assert len(read_dataset(unpack_test_set(archive, tmp_path / "out"), for_training=False).test) == 8
+
+
 def test_wrong_sets_are_said(category, detector, tmp_path):
     archive = Path(packed(category, tmp_path / "1", "test/good"))
     with pytest.raises(UserError, match="has no anomalous images: put good ones in test/good"):

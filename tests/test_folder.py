@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,12 @@ def test_list_images_recursive(tmp_path):
     (tmp_path / "notes.txt").touch()
     assert list_images(tmp_path) == [tmp_path / "2.png"]
     assert set(list_images(tmp_path, recursive=True)) == {tmp_path / "2.png", tmp_path / "sub" / "1.tiff"}
+    (tmp_path / "sub/.ipynb_checkpoints").mkdir()
+    shutil.copy(tmp_path / "2.png", tmp_path / "sub/.ipynb_checkpoints/1-checkpoint.png")
+    assert len(list_images(tmp_path, recursive=True)) == 2
+    (tmp_path / ".kept/photos").mkdir(parents=True)  # a hidden folder that is asked for is read
+    shutil.copy(tmp_path / "2.png", tmp_path / ".kept/photos")
+    assert len(list_images(tmp_path / ".kept/photos", recursive=True)) == 1
 
 
 def test_odd_digits_in_names_sort(tmp_path):

@@ -95,6 +95,33 @@ def test_16_bit_colour_tiff_keeps_its_levels(tmp_path, planar):
     check(load_image(tmp_path / "a.tif"), samples / 65535)
 
 
+def test_16_bit_cmyk_tiff(tmp_path):
+    inks = noise(4, high=65536, dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", inks, photometric="separated")
+    left = 1 - inks / 65535
+    assert np.abs(load_image(tmp_path / "a.tif") - left[..., :3] * left[..., 3:]).max() < 1e-4
+
+
+def test_16_bit_tiff_where_0_is_white(tmp_path):
+    grey = noise(high=65536, dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", grey, photometric="miniswhite")
+    check(load_image(tmp_path / "a.tif"), 1 - grey / 65535)
+
+
+def test_a_fourth_sample_of_unsaid_meaning_is_no_alpha(tmp_path):
+    samples = noise(4, high=65536, dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", samples, photometric="rgb", extrasamples=["unspecified"])
+    check(load_image(tmp_path / "a.tif"), samples[..., :3] / 65535)
+    tifffile.imwrite(tmp_path / "b.tif", samples, photometric="rgb", extrasamples=["unassalpha"])
+    check(load_image(tmp_path / "b.tif"), over_white(samples[..., :3] / 65535, samples[..., 3] / 65535))
+
+
+def test_other_deep_colours_are_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", noise(3, high=65536, dtype=np.uint16), photometric="cielab")
+    with pytest.raises(UserError, match=r"not read at this depth \(CIELAB\): .*a\.tif; save it as RGB"):
+        load_image(tmp_path / "a.tif")
+
+
 @pytest.mark.parametrize("channels", [(), (3,)])
 def test_float_tiff(tmp_path, channels):
     values = np.random.default_rng(0).random((HEIGHT, WIDTH, *channels), dtype=np.float32)

@@ -195,6 +195,32 @@ def test_auto_classes_and_pipeline(checkpoint, category):
     assert [result["score"] for result in together] == pytest.approx([one["score"], two["score"]], rel=1e-4)
 
 
+def test_arguments_of_the_constructor_count_until_a_call_gives_others(checkpoint, category):
+    image = str(category / "test/good/000.png")
+    detector = pipeline("image-anomaly-detection", model=str(checkpoint), threshold=1e-6, return_features=True)
+    found = detector(image)
+    assert found["threshold"] == 1e-6 and found["label"] == "anomalous" and "features" in found
+    found = detector(image, threshold=1e6, return_features=False)
+    assert found["threshold"] == 1e6 and found["label"] == "normal" and "features" not in found
+    assert detector(image)["threshold"] == 1e-6
+
+
+def test_a_saved_pipeline_is_loaded_by_everything(checkpoint, category, tmp_path):
+    detector, image = load_detector(checkpoint), str(category / "test/spot/000.png")
+    detector.save_pretrained(tmp_path)
+    for again in (load_detector(tmp_path), pipeline("image-anomaly-detection", model=str(tmp_path))):
+        assert again(image)["image_score"] == detector(image)["image_score"]
+    assert "custom_pipelines" not in (tmp_path / "config.json").read_text()
+
+
+def test_an_error_names_its_file(checkpoint, tmp_path):
+    shutil.copytree(checkpoint, tmp_path / "copy")
+    path = tmp_path / "copy/preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"resize_mode": "crop"}))
+    with pytest.raises(UserError, match=r"preprocessor_config\.json: resize_mode must be one of stretch, pad"):
+        load_detector(tmp_path / "copy")
+
+
 def test_the_pipeline_refuses_what_it_can_not_use(checkpoint, category):
     detector = load_detector(checkpoint)
     image = str(category / "test/good/000.png")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoImageProcessor, AutoModel
 
 from ura_hf import URANetConfig, URANetForAnomalyDetection, URANetImageProcessor, URANetModel, UserError
+from ura_hf.card import read_record
 from ura_hf.cli import main
 from ura_hf.download import checkpoint_folder
 from ura_hf.hub import load_checkpoint, load_detector
@@ -135,10 +137,57 @@ def test_push_refusals(hub, evaluated, tmp_path, capsys, monkeypatch):
     assert "no checkpoint folders" in fails(capsys, "push", "--all", tmp_path, "--to", "tester")
 
 
+def test_push_again_takes_figures_of_older_weights_away(hub, evaluated, tmp_path):
+    push(evaluated, REPO)
+    files = hub.repos[REPO].at("main")[1]
+    hub.add_commit(REPO, {"notes.txt": b"the owner's"})
+    shutil.copytree(evaluated, tmp_path / "again")
+    (tmp_path / "again/evaluation.json").unlink()
+    push(tmp_path / "again", REPO)
+    left = hub.repos[REPO].at("main")[1]
+    assert set(left) == set(files) - {"evaluation.json", "figure.png"} | {"notes.txt"}
+    assert "Not evaluated" in left["README.md"].decode() and left["model.safetensors"] == files["model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    "found, expected",
+    [
+        ({"data": "/home/jane doe/acme/ring"}, {"data": "ring"}),
+        ({"data": "//nas/jane doe/ring"}, {"data": "ring"}),
+        ({"data": "C:\\jane doe\\acme\\ring"}, {"data": "ring"}),
+        ({"options": [{"data": "~/jane doe/ring/"}]}, {"options": [{"data": "ring"}]}),
+        ({"note": "read from /srv/acme/x.png, twice"}, {"note": "read from x.png, twice"}),
+        (
+            {
+                "command": shlex.join(
+                    ["uranet", "train", "--data", "/home/jane doe/acme", "--output=/srv/a b/out", "a/b", "1/2"]
+                )
+            },
+            {"command": "uranet train --data acme --output=out a/b 1/2"},
+        ),
+        ({"command": "uranet train --data /home/jane/o'neil"}, {"command": "uranet train --data o'neil"}),
+        ({"steps": 600, "address": "https://example.org/a/b"}, {"steps": 600, "address": "https://example.org/a/b"}),
+    ],
+)
+def test_no_absolute_path_leaves_the_machine(tmp_path, found, expected):
+    (tmp_path / "training.json").write_text(json.dumps(found))
+    assert read_record(tmp_path, "training.json") == expected
+
+
+def test_a_pull_request_leaves_main_alone(hub, evaluated):
+    push(evaluated, REPO)
+    before = hub.repos[REPO].at("main")
+    URANetForAnomalyDetection.from_pretrained(evaluated).push_to_hub(REPO, create_pr=True)
+    assert hub.repos[REPO].at("main") == before
+    assert "Not evaluated" in hub.repos[REPO].at("refs/pr/1")[1]["README.md"].decode()
+    assert "refs/pr/2" not in hub.repos[REPO].refs
+
+
 def test_model_and_hub_methods_of_transformers(hub, evaluated, tmp_path):
     URANetForAnomalyDetection.from_pretrained(evaluated).push_to_hub(REPO)
     text = hub.repos[REPO].at("main")[1]["README.md"].decode()
-    assert "Not evaluated" in text or "image AUROC" in text
+    assert "Not evaluated" in text and "load_detector" not in text and "AutoModel" not in text
+    assert f'URANetForAnomalyDetection.from_pretrained("{REPO}")' in text
     assert URANetForAnomalyDetection.from_pretrained(REPO, cache_dir=tmp_path).config.is_calibrated
 
 

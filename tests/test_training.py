@@ -117,6 +117,20 @@ def test_loading_in_other_processes_changes_nothing(trained, tmp_path, monkeypat
     assert record["good_images"] == 12 and 0 < record["data_wait_share"] < 1
 
 
+def test_the_record_is_there_before_the_cleaning(category, resnet18_weights, tmp_path, monkeypatch):
+    """So that a run killed amid gigabytes of features has lost nothing."""
+    found = []
+    remove = training_module.shutil.rmtree
+
+    def rmtree(folder, **options):
+        found.append((tmp_path / "o/training.json").exists())
+        remove(folder, **options)
+
+    monkeypatch.setattr(training_module.shutil, "rmtree", rmtree)
+    train(TrainingOptions(category, tmp_path / "o", resnet18_weights, steps=1), tiny_config())
+    assert found == [True] and not (tmp_path / "o/unfinished").exists()
+
+
 def test_a_full_disk_is_noticed_before_the_features_are_computed(category, resnet18_weights, tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=1000))
     options = TrainingOptions(category, tmp_path / "o", resnet18_weights, steps=1)

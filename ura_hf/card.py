@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import shlex
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from .metrics import METRIC_KEYS
 from .pipeline import TASK
 
 FIGURE = "figure.png"
+_ROOT = r"(?:~|[A-Za-z]:)?[/\\]"  # what absolute paths start with
 METRIC_TYPES = {"auroc": "roc_auc", "ap": "average_precision", "f1max": "f1", "aupro": "aupro"}
 
 
@@ -37,15 +40,28 @@ def read_record(folder: Path, name: str) -> dict[str, Any] | None:
     return shortened
 
 
-def _shorten(value: Any) -> Any:
+def _shorten(value: Any, name: str = "") -> Any:
+    """A record with the paths in it cut: in `command` word by word, elsewhere a value that starts as a path is one."""
     if isinstance(value, dict):
-        return {key: _shorten(item) for key, item in value.items()}
-    return shorten_paths(value) if isinstance(value, str) else value
+        return {key: _shorten(item, key) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_shorten(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    if name == "command":
+        with contextlib.suppress(ValueError):  # quotes without an end: no command that `shlex.join` wrote
+            return shlex.join(_shorten_word(word) for word in shlex.split(value))
+    return _shorten_word(value) if re.match(_ROOT, value) else shorten_paths(value)
+
+
+def _shorten_word(word: str) -> str:
+    """One word of a command, which may hold spaces: `/a b/c` or `--data=/a b/c`."""
+    return re.sub(rf"^([^/\\]*=)?{_ROOT}[/\\]*(?:[^/\\]+[/\\]+)*?([^/\\]+)[/\\]*$", r"\1\2", word)
 
 
 def shorten_paths(text: str) -> str:
     """A text with its absolute paths cut to their last part, since where files lie is nobody else's business."""
-    return re.sub(r"(?<![\w./~-])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\]+[/\\])*([^\s/\\]+)", r"\1", text)
+    return re.sub(rf"(?<![\w./~-]){_ROOT}(?:[^\s/\\]+[/\\])*([^\s/\\]+)", r"\1", text)
 
 
 def dataset_key(name: str) -> str | None:
@@ -94,6 +110,7 @@ def make_card(folder: Path, repo_id: str, license: str | None = None) -> ModelCa
             dataset=dataset,
             license_note=f"Licence of the weights: {license}." if license else note,
             figure=FIGURE if evaluation else None,
+            whole=(folder / "preprocessor_config.json").is_file(),
             figure_text=f"Image AUROC, pixel AUROC and AUPRO of each defect type of {category}",
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -197,7 +198,7 @@ def _train(options: argparse.Namespace) -> None:
     chosen = TrainingOptions(**{name: getattr(options, name) for name in TrainingOptions.__dataclass_fields__})
     if "backbone" not in fields and options.backbone_weights is None and options.data.is_dir():
         fields["backbone"] = default_backbone(options.output)
-    command = " ".join(["uranet", *sys.argv[1:]])
+    command = shlex.join(["uranet", *sys.argv[1:]])
     record = train(chosen, URANetConfig(**fields), command)
     if int(os.environ.get("RANK", "0")) == 0:
         count, held = record["images"]["fitted"], record["images"]["held_out"]

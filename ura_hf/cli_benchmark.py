@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import shutil
 import sys
 from collections.abc import Callable
@@ -106,7 +107,7 @@ def _benchmark(options: argparse.Namespace) -> int:
     root = str(options.root.absolute())
     settings = Settings(options.dataset, root, options.preset, fields, training, options.partial, options.best_on_test)
     runs = plan(settings, options.output, options.categories, list(dict.fromkeys(options.seeds)))
-    complete = work(runs, settings, " ".join(["uranet", *sys.argv[1:]]), place)
+    complete = work(runs, settings, shlex.join(["uranet", *sys.argv[1:]]), place)
     if place.rank:
         return 0
     print((options.output / MARKDOWN).read_text())

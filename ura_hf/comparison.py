@@ -8,7 +8,7 @@ from typing import Any
 
 from .archives import unpack
 from .data.demo_parts import KINDS, write_demo_data
-from .data.folder import GOOD, read_dataset
+from .data.folder import GOOD, GROUND_TRUTH, read_dataset
 from .errors import UserError
 from .evaluation import evaluate
 from .pipeline import URANetPipeline
@@ -53,7 +53,8 @@ def unpack_test_set(archive: Path, folder: Path) -> Path:
     if found.damaged:
         name, reason = found.damaged[0]
         raise UserError(f"{name} is {reason}.")
-    candidates = {file.path.parents[1] for file in found.files if file.path.parent.name == GOOD}
+    images = [file.path for file in found.files if file.path.parent.parent.name != GROUND_TRUTH]
+    candidates = {path.parents[1] for path in images if path.parent.name == GOOD}
     roots = {path.parent if path.name in ("test", "train") else path for path in candidates}
     if len(roots) > 1:
         names = ", ".join(sorted(path.name for path in roots)[:5])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from huggingface_hub.utils import WeakFileLock
 from torch import Tensor
 from tqdm import tqdm
 
@@ -59,27 +60,42 @@ def cached_features(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}-{_fingerprint(images, backbone, processor)}-{copies}.npy"
     if not path.exists():
-        shape = ((copies + 1) * len(images), backbone.channels, backbone.grid_size, backbone.grid_size)
-        _check_space(folder, 2 * math.prod(shape), len(images))
-        partial = path.with_suffix(".partial")
-        store = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
-        device = backbone.mean.device
-        starts = range(0, len(images), batch_size)
-        ahead = read_ahead(lambda at: processor(list(images[at : at + batch_size]), return_tensors="pt"), starts)
-        for start, inputs in zip(
-            starts, tqdm(ahead, f"features of {name} images", len(starts), unit="batch"), strict=True
-        ):
-            pixels = inputs["pixel_values"].to(device)
-            rows = range(start, start + len(pixels))
-            for copy in range(copies + 1):
-                shown = turned_copy(pixels, rows, copy) if copy else pixels
-                found = backbone.raw(shown).clamp(-6e4, 6e4).half().cpu().numpy()
-                store[copy * len(images) + rows.start : copy * len(images) + rows.stop] = found
-            progress(f"{name} features", rows.stop, len(images))
-        store.flush()
-        del store
-        partial.rename(path)
+        with WeakFileLock(path.with_suffix(".lock")):  # a second run waits for the first, and then has the features
+            _compute_missing(path, images, backbone, processor, copies, progress, batch_size)
     return np.load(path, mmap_mode="r")
+
+
+def _compute_missing(
+    path: Path,
+    images: Sequence[Path],
+    backbone: Backbone,
+    processor: URANetImageProcessor,
+    copies: int,
+    progress: Progress,
+    batch_size: int,
+) -> None:
+    if path.exists():
+        return
+    name = path.name.split("-")[0]
+    shape = ((copies + 1) * len(images), backbone.channels, backbone.grid_size, backbone.grid_size)
+    _check_space(path.parent, 2 * math.prod(shape), len(images))
+    partial = path.with_suffix(".partial")
+    store = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
+    device = backbone.mean.device
+    starts = range(0, len(images), batch_size)
+    ahead = read_ahead(lambda at: processor(list(images[at : at + batch_size]), return_tensors="pt"), starts)
+    batches = tqdm(ahead, f"features of {name} images", len(starts), unit="batch")
+    for start, inputs in zip(starts, batches, strict=True):
+        pixels = inputs["pixel_values"].to(device)
+        rows = range(start, start + len(pixels))
+        for copy in range(copies + 1):
+            shown = turned_copy(pixels, rows, copy) if copy else pixels
+            found = backbone.raw(shown).clamp(-6e4, 6e4).half().cpu().numpy()
+            store[copy * len(images) + rows.start : copy * len(images) + rows.stop] = found
+        progress(f"{name} features", rows.stop, len(images))
+    store.flush()
+    del store
+    partial.replace(path)
 
 
 def _check_space(folder: Path, needed: int, images: int) -> None:

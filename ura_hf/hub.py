@@ -23,18 +23,20 @@ def load_checkpoint(name: str | Path, **hub: Any) -> tuple[URANetForAnomalyDetec
     """
     folder = checkpoint_folder(name, **hub)
     require_files(folder)
-    try:
-        config = URANetConfig.from_pretrained(folder)
-        processor = URANetImageProcessor.from_pretrained(folder)
-    except UserError as error:
-        raise UserError(f"{folder}/config.json: {error}") from error
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(
-            f"{folder} has an unreadable config.json or preprocessor_config.json ({' '.join(str(error).split())[:200]}): "
-            "fetch or train the checkpoint again."
-        ) from error
+    config = _read(URANetConfig, folder, "config.json")
+    processor = _read(URANetImageProcessor, folder, "preprocessor_config.json")
     model = URANetForAnomalyDetection.from_pretrained(folder, config=config).eval()
     return model.to("cuda" if torch.cuda.is_available() else "cpu"), processor
+
+
+def _read(kind: Any, folder: Path, name: str) -> Any:
+    try:
+        return kind.from_pretrained(folder)
+    except UserError as error:
+        raise UserError(f"{folder / name}: {error}") from error
+    except (OSError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{folder / name} is unreadable ({reason}): fetch or train the checkpoint again.") from error
 
 
 def load_detector(name: str | Path, **hub: Any) -> URANetPipeline:

@@ -21,6 +21,7 @@ _FULL_SCALE_16_BIT = 65535.0
 _FLOAT_TOLERANCE = 1e-5
 _ORIENTATION_TAG = 274
 _BITS_PER_SAMPLE_TAG = 258
+_PHOTOMETRIC_TAG = 262
 _DECODE_ERRORS = (
     OSError,
     SyntaxError,
@@ -177,7 +178,9 @@ def _decode_pil(image: Image.Image, name: str) -> np.ndarray:
 
 def _pil_samples(image: Image.Image) -> np.ndarray:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return np.asarray(image)
+        samples = np.asarray(image)
+        inverted = image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC_TAG) == 0  # type: ignore[attr-defined]
+        return 65535 - samples if inverted and samples.dtype == np.uint16 else samples
     return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
 
 
@@ -222,6 +225,7 @@ def _decode_tiff(data: bytes, name: str) -> np.ndarray:
             samples = page.asarray()
             if samples.ndim == 3 and page.axes.startswith("S"):
                 samples = np.moveaxis(samples, 0, -1)
+            samples = _as_colours(samples, page, name)
             tag = page.tags.get(_ORIENTATION_TAG)
             return _orient(samples, int(tag.value) if tag is not None else 1)
     except UserError:
@@ -232,6 +236,23 @@ def _decode_tiff(data: bytes, name: str) -> np.ndarray:
                 f"TIFF compression is not supported: {name}; save it uncompressed or with deflate compression"
             ) from error
         raise _damaged(name, error) from error
+
+
+def _as_colours(samples: np.ndarray, page: Any, name: str) -> np.ndarray:
+    """Samples of a TIFF page as (H, W, C) grey or RGB, light where the scene is, with alpha only where the page says so."""
+    samples = np.atleast_3d(samples)
+    if tuple(page.extrasamples) == (0,):  # one more sample of unsaid meaning
+        samples = samples[..., :-1]
+    kind = getattr(page.photometric, "name", page.photometric)
+    white = np.iinfo(samples.dtype).max if samples.dtype.kind in "iu" else 1
+    if kind == "SEPARATED" and samples.shape[2] == 4:
+        left = 1 - samples.astype(np.float64) / white
+        return np.rint(left[..., :3] * left[..., 3:] * 65535).astype(np.uint16)
+    if kind == "MINISWHITE":
+        return np.concatenate([white - samples[..., :1], samples[..., 1:]], axis=2)
+    if kind not in ("RGB", "MINISBLACK"):
+        raise UserError(f"TIFF with colours that are not read at this depth ({kind}): {name}; save it as RGB")
+    return samples
 
 
 def _orient(samples: np.ndarray, orientation: int) -> np.ndarray:

@@ -40,7 +40,8 @@ class URANetPipeline(Pipeline):
       `aleatoric_uncertainty`, `epistemic_uncertainty`;
     - with ``return_features=True``: `features` and `restored_features`, float32 (C, G, G).
 
-    Call arguments: `return_features`, `threshold` (raw, in place of the calibrated one), `num_samples`.
+    Arguments of a call, or of the constructor for every call: `return_features`, `threshold` (raw, in place of the
+    calibrated one), `num_samples`.
     """
 
     _load_processor = False
@@ -55,16 +56,21 @@ class URANetPipeline(Pipeline):
 
         return load_detector(name, **hub)
 
-    def _sanitize_parameters(
-        self,
-        return_features: bool = False,
-        threshold: float | None = None,
-        num_samples: int | None = None,
-        **unknown: Any,
-    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        if unknown:
-            raise UserError(f"{TASK} takes return_features, threshold and num_samples, but got {', '.join(unknown)}.")
-        return {}, {"num_samples": num_samples}, {"return_features": return_features, "threshold": threshold}
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
+        """Write model and image processor, from which `from_pretrained` and transformers' `pipeline` make the same detector.
+
+        Without the entry for code on the Hub that transformers would add: with it `pipeline` looks for our model in transformers.
+        """
+        self.model.save_pretrained(save_directory, **kwargs)
+        self.image_processor.save_pretrained(save_directory, **kwargs)
+
+    def _sanitize_parameters(self, **given: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """Those that were given, and no others: what is here in a call replaces what the constructor was given."""
+        forward = {name: given.pop(name) for name in ("num_samples",) if name in given}
+        after: dict[str, Any] = {name: given.pop(name) for name in ("return_features", "threshold") if name in given}
+        if given:
+            raise UserError(f"{TASK} takes return_features, threshold and num_samples, but got {', '.join(given)}.")
+        return {}, forward, after
 
     def preprocess(self, input_: Any, **parameters: Any) -> dict[str, Any]:
         return dict(self.image_processor(input_, return_tensors="pt"))

@@ -112,11 +112,12 @@ class URANetPreTrainedModel(PreTrainedModel):
         return loaded
 
     def push_to_hub(self, repo_id: str, **kwargs: Any) -> Any:
-        """As in transformers, but with our card in place of its automatic one; `uranet push` also knows the figures."""
+        """As in transformers, but with our card in place of its automatic one; `uranet push` sends all the rest, too."""
         address = super().push_to_hub(repo_id, **kwargs)
         if find_spec("ura_hf"):  # not where this file came with a checkpoint
-            options = {name: kwargs.get(name) for name in ("token", "revision")}
-            import_module("ura_hf.sharing").push_card(self.config, repo_id, **options)
+            revision = getattr(address, "pr_revision", None) or kwargs.get("revision")  # into the same pull request
+            push_card = import_module("ura_hf.sharing").push_card
+            push_card(self.config, repo_id, token=kwargs.get("token"), revision=revision)
         return address
 
     @classmethod

@@ -77,12 +77,14 @@ def push(
         prepare(folder, repo_id, Path(staging), license)
         api = HfApi(token=token)
         url = api.create_repo(repo_id, private=private, exist_ok=True)
-        api.upload_folder(repo_id=repo_id, folder_path=staging, commit_message="Upload URA-Net checkpoint")
+        message = "Upload URA-Net checkpoint"
+        stale = [*RECORDS, FIGURE]  # of weights that were there before, where these have none
+        api.upload_folder(repo_id=repo_id, folder_path=staging, commit_message=message, delete_patterns=stale)
     return str(url)
 
 
 def push_card(config: URANetConfig, repo_id: str, token: str | None = None, revision: str | None = None) -> None:
-    """Put the card of a checkpoint of which only the config is known, so "not evaluated", into a repository."""
+    """Put the card of a checkpoint of which only model and config are known, so "not evaluated", into a repository."""
     with tempfile.TemporaryDirectory() as folder:
         config.save_pretrained(folder)
         card = make_card(Path(folder), repo_id)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 import tempfile
 import zipfile
@@ -18,6 +17,7 @@ from .card import make_card
 from .configuration_uranet import URANetConfig
 from .data.folder import IMAGE_SUFFIXES
 from .errors import UserError
+from .files import write_json
 from .progress import Progress, silent
 from .run_folder import RECORD
 from .training import TrainingOptions, train
@@ -108,7 +108,7 @@ def teach(photos: Sequence[Upload], folder: Path, progress: Progress = silent) -
         shutil.rmtree(folder, ignore_errors=True)
         raise
     record["options"] |= {"data": "photos", "output": folder.name}
-    (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+    write_json(folder / RECORD, record)
     rate = FalseAlarms.of(record["images"]["held_out"], record["thresholds"]["false_positive_rate"])
     return Taught(folder, record, rate)
 

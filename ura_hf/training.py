@@ -28,6 +28,7 @@ from .data.folder import list_images, read_dataset
 from .data.textures import generated_texture
 from .errors import UserError
 from .feature_cache import cached_features, channel_statistics, files_fingerprint
+from .files import write_json
 from .fitting import calibrate, fill_memories
 from .image_processing_uranet import URANetImageProcessor
 from .modeling_uranet import URANetForAnomalyDetection
@@ -296,13 +297,13 @@ def _record(
 def _save(
     model: URANetForAnomalyDetection, processor: URANetImageProcessor, record: dict[str, Any], output: Path
 ) -> None:
-    """Write the checkpoint; the record comes last, so that its presence means a complete checkpoint."""
+    """Write the checkpoint, and its record last, so that its presence means a complete checkpoint; then clean up."""
     model.save_pretrained(output)
     for file in output.glob("*.safetensors"):  # written through a temporary file that only its owner may read
         file.chmod(0o666 & ~_umask())
     processor.save_pretrained(output)
-    shutil.rmtree(output / WORK)
-    (output / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+    write_json(output / RECORD, record)
+    shutil.rmtree(output / WORK, ignore_errors=True)  # the checkpoint is whole without it
 
 
 def _umask() -> int:

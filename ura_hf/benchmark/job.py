@@ -25,7 +25,8 @@ import torch
 from ..data.datasets import locate_categories
 from ..data.folder import RECOMMENDED_TRAIN_IMAGES
 from ..errors import UserError
-from .run import INTERRUPTED, execute, fingerprint, write_json
+from ..files import write_json
+from .run import INTERRUPTED, execute, fingerprint
 from .settings import Run, Settings
 from .table import write_tables
 

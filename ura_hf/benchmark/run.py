@@ -24,6 +24,7 @@ from ..download import EVALUATION, TRAINING
 from ..errors import UserError
 from ..evaluation import evaluate
 from ..feature_cache import files_fingerprint
+from ..files import write_json
 from ..hub import load_checkpoint
 from ..image_processing_uranet import URANetImageProcessor
 from ..metrics import METRIC_KEYS
@@ -50,14 +51,6 @@ def execute(run: Run, settings: Settings, command: str) -> None:
     except Exception as error:  # the other categories go on
         traceback.print_exc()
         write_json(run.failure, {"reason": f"unexpected {type(error).__name__}: {error}", "time": time.time()})
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file in one step, so that a killed process leaves none or a whole one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n")
-    partial.replace(path)
 
 
 def fingerprint(category: Path) -> str:

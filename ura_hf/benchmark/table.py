@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ..data.datasets import facts
+from ..files import write_json, write_text
 from ..metrics import METRIC_KEYS
-from .run import write_json
 from .settings import Run, Settings
 
 HEADS = {
@@ -35,9 +35,7 @@ def write_tables(runs: Sequence[Run], settings: Settings, command: str) -> None:
     output = runs[0].output
     write_json(output / RESULTS, report)
     for name, text in ((CSV, as_csv(report)), (MARKDOWN, as_markdown(report) + "\n")):
-        partial = output / f"{name}.partial"
-        partial.write_text(text)
-        partial.replace(output / name)
+        write_text(output / name, text)
 
 
 def collect(runs: Sequence[Run], settings: Settings, command: str) -> dict[str, Any]:
@@ -170,7 +168,7 @@ def _mean(runs: list[dict[str, Any]]) -> list[str]:
 def _envelope_title(report: dict[str, Any]) -> str:
     return (
         f"**Upper envelope, not a result**: the largest value of every metric at {report['settings']['best_on_test']} steps of "
-        "training, chosen on the test images, each metric at its own step."
+        "training, chosen on the test images, each metric at its own step; before the last step the detector is not calibrated."
     )
 
 

@@ -26,10 +26,11 @@ _LAYOUTS = (
 
 
 def list_images(folder: str | Path, recursive: bool = False) -> list[Path]:
-    """Image files in `folder` (and below it if `recursive`), naturally sorted: 2.png before 10.png; no hidden files."""
+    """Image files in `folder` (and below it if `recursive`), naturally sorted: 2.png before 10.png; nothing hidden."""
     entries = Path(folder).rglob("*") if recursive else Path(folder).iterdir()
-    images = [p for p in entries if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".") and p.is_file()]
-    return sorted(images, key=_natural_key)
+    images = [path for path in entries if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+    hidden = {path for path in images if any(part.startswith(".") for part in path.relative_to(folder).parts)}
+    return sorted(set(images) - hidden, key=_natural_key)
 
 
 def read_dataset(root: str | Path, for_training: bool = True) -> Dataset:
