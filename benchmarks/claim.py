@@ -66,7 +66,7 @@ class Error:
 
 @torch.inference_mode()
 def on_synthesis(models: Sequence[URANetForAnomalyDetection], features: Tensor, seed: int) -> list[dict[str, float]]:
-    """Errors on anomalies of the training synthesis in features (N, C, G, G) of held-out good images, the same for all models."""
+    """Errors on anomalies of two of the training's sources in features (N, C, G, G) of held-out good images, alike for all."""
     config, errors = models[0].config, [Error() for _ in models]
     torch.manual_seed(seed)
     weights = {kind: weight for kind, weight in config.mask_weights.items() if kind != "empty"}

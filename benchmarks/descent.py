@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ def descend(
     as many images kept: the same steps as in one sitting, but for what `on_share` made of a smaller budget.
     """
     size = min(size, len(images))
-    per_epoch = len(images) // size
+    per_epoch = math.ceil(len(images) / size)  # the last batch of an epoch may be smaller, as in anomalib
     steps, sittings, earlier = 0, 1, 0.0
     order, error = torch.arange(0), torch.tensor(float("nan"))
     kept = torch.load(budget.kept) if budget.kept.exists() else {}

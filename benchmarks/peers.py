@@ -45,8 +45,9 @@ NOTES = [
     "(favours URA-Net); the others run at their documented settings, which their authors chose on MVTec AD.",
     "URA-Net uses texture photos (../shared/data/textures) as a source of artificial anomalies; the others take none "
     "(favours URA-Net).",
-    "Image scores are each method's own: PatchCore's re-weighted patch maximum, URA-Net's geometric mean of the "
-    "map's maximum and the mean residual of its subspace, the map's maximum elsewhere, SuperSimpleNet's classifier.",
+    "Image scores are each method's own: PatchCore's and MH-PatchCore's re-weighted patch maximum, URA-Net's geometric mean of "
+    "the map's maximum and the mean residual of its subspace, DFM's and FRE's error summed over the image, SuperSimpleNet's "
+    "classifier, the map's maximum elsewhere.",
     "FRE (220 epochs; one stored config of anomalib says 6), STFPM, ReverseDistillation and SuperSimpleNet stop at their "
     "documented epochs or at the budget of CPU time, last step; where the budget came first the column of epochs says after "
     "how many (favours URA-Net).",

@@ -217,7 +217,7 @@ def claim(report: dict) -> str:
     lines = ["| data | artificial anomalies | inside: URA-Net | inside: plain | outside: URA-Net | outside: plain |"]
     lines.append("|---" * 6 + "|")
     for run in report["runs"]:
-        for kind, title in (("synthesis", "of the training synthesis"), ("drawn", "drawn into the image")):
+        for kind, title in (("synthesis", "`self` and `noise` in the features"), ("drawn", "drawn into the image")):
             values = [run[kind][model][where] for where in ("inside", "outside") for model in ("uranet", "plain")]
             lines.append(f"| {run['dataset']} | {title} | " + " | ".join(f"{value:.3f}" for value in values) + " |")
     steps = report["runs"][0]["steps"]

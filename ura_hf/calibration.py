@@ -71,7 +71,8 @@ def expected_false_alarms(
     Whatever the continuous distribution of the scores, the rate above the k-th smallest of N is distributed as
     Beta(N + 1 - k, k), of mean 1 - k / (N + 1); the bounds hold `confidence` of it. A threshold above the largest score has at
     most the rate of k = N: the expected value is then an upper one, low is 0 and the upper bound is one-sided.
-    It holds for images taken as those that were held out were.
+    It holds for images taken as those that were held out were, and for scores that do not depend on these; URA-Net's do a little,
+    through `reliability` and `spread_ratio`.
     """
     rank = min(_conformal_rank(count, false_positive_rate), count)
     few = not enough_to_calibrate(count, false_positive_rate)

@@ -66,7 +66,8 @@ def fill_memories(
             store[slots] = found[[chosen[slot % len(chosen)] % kept for slot in slots]].to(store)
     if model.config.residuals.get("subspace_l2"):
         images = (model.backbone.level(plain(batches.features_of([row])), 1) for row in rows[:MAX_FITTED])
-        uranet.subspace.fit(torch.cat([uranet.subspace.coarse(image) for image in images]), different)
+        fitted = torch.cat([uranet.subspace.coarse(image) for image in images])
+        uranet.subspace.fit(fitted, min(different, len(fitted)))
 
 
 @torch.no_grad()

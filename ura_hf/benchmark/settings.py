@@ -23,6 +23,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "patch_size": 4,
             "num_hidden_layers": 8,
             "residuals": {"restored_l2": 1.0, "restored_direction": 1.0},
+            "adapt_residuals": False,
             "memory_cells": 0,
             "subspace_rank": 0,
             "smoothing_sigma": 4.0,
