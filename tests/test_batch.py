@@ -139,7 +139,8 @@ def test_worst_first_and_counts():
 
 def test_csv_holds_every_row_and_no_formula(tmp_path):
     write_csv(worst_first(ROWS), tmp_path / "t.csv")
-    with (tmp_path / "t.csv").open(newline="") as file:
+    assert (tmp_path / "t.csv").read_bytes().startswith(b"\xef\xbb\xbf")  # else Excel garbles umlauts
+    with (tmp_path / "t.csv").open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     assert rows[0] == {
         "file": "a.png",

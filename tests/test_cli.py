@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -100,6 +101,51 @@ def test_evaluate_needs_no_training_images(checkpoint, category, tmp_path):
     result = tmp_path / "result.json"
     assert main(["evaluate", str(checkpoint), "--data", str(tmp_path / "disc"), "--json", str(result)]) == 0
     assert json.loads(result.read_text())["n_images"] == 8
+
+
+def test_names_that_are_no_text_and_a_reader_who_has_enough(checkpoint, category, tmp_path):
+    """In a terminal that takes ASCII only; `| head` is no failure."""
+    for index in range(3):
+        shutil.copy(category / "test/good/000.png", os.path.join(os.fsencode(tmp_path), b"pr\xfcf%d.png" % index))
+    command = [sys.executable, "-m", "ura_hf", "predict", checkpoint, tmp_path]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*command], env=environment, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0 and done.stdout.count("normal") + done.stdout.count("anomalous") == 3, done.stderr
+    reader = subprocess.Popen(["head", "-1"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, env=environment, stdout=reader.stdin, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    reader.stdin.close()
+    assert "score" in reader.stdout.read()
+    assert done.returncode == 0 and "Traceback" not in done.stderr and "Exception" not in done.stderr, done.stderr
+
+
+def test_figures_are_printed_where_they_can_not_be_written(checkpoint, category, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert main(["evaluate", str(checkpoint), "--data", str(category), "--json", str(tmp_path / "file/r.json")]) == 2
+    assert "image_auroc" in capsys.readouterr().out
+
+
+def test_saved_figures_do_not_change_the_cache_of_the_hub(checkpoint, category, tmp_path):
+    """There a file is a link to one that is named after what is in it."""
+    shutil.copytree(checkpoint, tmp_path / "snapshot")
+    (tmp_path / "blob").write_text("{}")
+    (tmp_path / "snapshot/evaluation.json").symlink_to(tmp_path / "blob")
+    assert main(["evaluate", str(tmp_path / "snapshot"), "--data", str(category), "--save"]) == 0
+    assert (tmp_path / "blob").read_text() == "{}"
+    assert json.loads((tmp_path / "snapshot/evaluation.json").read_text())["image_auroc"] > 0
+
+
+@pytest.mark.parametrize("command, resumes", [("train", True), ("predict", False)])
+def test_what_is_said_of_an_interruption(category, tmp_path, capsys, monkeypatch, command, resumes):
+    def interrupt(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ura_hf.hub.load_detector", interrupt)
+    monkeypatch.setattr("ura_hf.training.train", interrupt)
+    rest = {"train": ["--data", category, "--output", tmp_path / "o"], "predict": ["uranet-demo-ring", category]}[
+        command
+    ]
+    assert main([command, *map(str, rest)]) == 130
+    assert ("go on where it was last saved" in capsys.readouterr().err) == resumes
 
 
 def test_predict_goes_on_after_a_bad_file(checkpoint, category, tmp_path, capsys):

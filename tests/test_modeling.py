@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel, pipeline
 
 import ura_hf
 from ura_hf import URANetForAnomalyDetection, URANetModel, UserError
+from ura_hf.demo.analysis import analyse
 from ura_hf.hub import load_detector
 
 TENSORS = "model.safetensors"
@@ -227,6 +228,15 @@ def test_the_pipeline_refuses_what_it_can_not_use(checkpoint, category):
     for name, value in (("threshold", float("nan")), ("threshold", -1.0), ("num_samples", 0), ("num_samples", -1)):
         with pytest.raises(UserError, match=name):
             detector(image, **{name: value})
+
+
+def test_a_score_that_is_no_number_is_no_verdict(checkpoint, category):
+    detector = load_detector(checkpoint)
+    image = str(category / "test/good/000.png")
+    next(detector.model.uranet.restoration.parameters()).data.fill_(float("nan"))
+    for check in (detector, lambda path: analyse(detector, path, "it")):
+        with pytest.raises(UserError, match="no finite score"):
+            check(image)
 
 
 def test_maps_are_float32_unless_asked_otherwise(checkpoint, tmp_path):

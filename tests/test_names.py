@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -24,7 +25,7 @@ from ura_hf.demo.render import overlay
 from ura_hf.demo.store import Detectors
 from ura_hf.download import checkpoint_folder
 from ura_hf.hub import load_checkpoint, load_detector
-from ura_hf.names import bundled
+from ura_hf.names import bundled, local, locate
 from ura_hf.training import TrainingOptions, train
 
 RING = "uranet-demo-ring"
@@ -37,6 +38,14 @@ def test_bundled_names_and_folders(tmp_path):
         checkpoint_folder("uranet-demo-rign", local_files_only=True)
     with pytest.raises(UserError, match=str(tmp_path)):
         load_checkpoint(tmp_path)
+
+
+def test_only_folders_that_can_be_named_are_listed(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setenv("URA_HF_CHECKPOINTS", str(tmp_path))
+    for name in ("part-1", "my part", "Prüfring", "ring--2", "teil_"):
+        shutil.copytree(checkpoint, tmp_path / name)
+    assert local() == [name for name in local() if locate(name) == tmp_path / name] and "part-1" in local()
+    assert {described["name"] for described in Detectors().describe()} >= set(local())
 
 
 def test_bundled_weights_stay_small():

@@ -132,7 +132,7 @@ def test_a_batch_comes_worst_first(address, parts, checkpoint, tmp_path, width):
         with page.expect_download() as waiting:
             page.locator("#batch-csv").click()
         waiting.value.save_as(tmp_path / "table.csv")
-    with (tmp_path / "table.csv").open(newline="") as file:
+    with (tmp_path / "table.csv").open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 9 and rows[-1]["problem"] and not rows[-1]["score"]
     assert gone(before)

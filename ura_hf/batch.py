@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -17,7 +16,7 @@ from .archives import Gathered, Upload
 from .card import shorten_paths
 from .errors import UserError
 from .images import load_image
-from .pipeline import URANetPipeline
+from .pipeline import URANetPipeline, check_score
 from .visualization import Float, fit_within, fraction_above, overlay
 
 OVERLAY_SIDE = 1024  # longest side of an overlay [pixels]
@@ -81,8 +80,7 @@ def _check(detector: URANetPipeline, upload: Upload, target: Path) -> BatchRow:
     inputs = processor(image, return_tensors="pt")
     output = model(inputs["pixel_values"].to(model.device))
     raw = float(output.image_score[0])
-    if not math.isfinite(raw):
-        raise UserError("the model gives no finite score for this image: choose another checkpoint.")
+    check_score(raw)
     shown: Float = fit_within(image, OVERLAY_SIDE)
     score_map = processor.restore_geometry(output.score_map.float().cpu(), [shown.shape[:2]])[0].numpy()
     Image.fromarray(overlay(shown, score_map)).save(target, format="JPEG", quality=JPEG_QUALITY)
@@ -113,8 +111,11 @@ def summary(rows: Sequence[BatchRow]) -> dict[str, int]:
 
 
 def write_csv(rows: Sequence[BatchRow], path: Path) -> None:
-    """A table of `COLUMNS`; names that a spreadsheet would take for a formula get an apostrophe in front."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    """A table of `COLUMNS`; names that a spreadsheet would take for a formula get an apostrophe in front.
+
+    UTF-8 with a mark in front, without which Excel takes it for the system's encoding.
+    """
+    with path.open("w", newline="", encoding="utf-8-sig") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         for row in rows:

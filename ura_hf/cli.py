@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import shlex
@@ -19,6 +20,7 @@ from .cli_fields import read_fields
 from .cli_making import add_making
 from .cli_sharing import add_sharing
 from .errors import UserError
+from .files import write_json
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -27,14 +29,21 @@ EXIT_INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command: 0 done, 1 done in part, 2 with one sentence on stderr where its input must be mended, 130 interrupted."""
     options = build_parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
         return options.run(options) or 0
     except UserError as error:
         print(f"uranet: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
-        print("uranet: interrupted; repeat the same command to go on where it was last saved.", file=sys.stderr)
+        hint = "; repeat the same command to go on where it was last saved" if options.resumes else ""
+        print(f"uranet: interrupted{hint}.", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except BrokenPipeError:  # who read the output has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -55,7 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_command(
-    commands: Any, name: str, run: Any, summary: str, description: str, example: str
+    commands: Any, name: str, run: Any, summary: str, description: str, example: str, resumes: bool = False
 ) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
@@ -64,7 +73,7 @@ def _add_command(
         epilog=f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, resumes=resumes)
     return parser
 
 
@@ -84,6 +93,7 @@ runs. A tenth of the images is kept from training to calibrate the thresholds. T
 Killed or interrupted runs go on from the last saved step when the same command is repeated. Several processes or
 GPUs: accelerate launch -m ura_hf train ...""",
         "uranet train --data photos/ring --output runs/ring --seed 0",
+        resumes=True,
     )
     data = parser.add_argument_group("data")
     data.add_argument("--data", type=Path, required=True, metavar="DIR", help="category or folder of good images")
@@ -222,9 +232,6 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     folder = checkpoint_folder(options.checkpoint)
     result = evaluate(*load_checkpoint(folder), options.data, options.batch_size)
-    for target in (options.json, folder / EVALUATION if options.save else None):
-        if target:
-            _write(target, lambda path: path.write_text(json.dumps(result, indent=2) + "\n"))
     rows = {"all": result, **result["per_type"]}
     width = max(len(name) for name in rows) + 2
     print("".ljust(width) + "  ".join(key.rjust(11) for key in METRIC_KEYS))
@@ -234,6 +241,9 @@ def _evaluate(options: argparse.Namespace) -> None:
     at = result["at_threshold"]
     if at["false_alarm_rate"] is not None and at["miss_rate"] is not None:
         print(f"at the calibrated threshold: {at['false_alarm_rate']:.1%} false alarms, {at['miss_rate']:.1%} misses")
+    for target in (options.json, folder / EVALUATION if options.save else None):
+        if target:  # in place of a link into the Hub's cache, whose file must stay as it came
+            _write(target, lambda path: write_json(path, result))
 
 
 def _predict(options: argparse.Namespace) -> None:
@@ -270,11 +280,8 @@ def _predict(options: argparse.Namespace) -> None:
             _write(heatmap, lambda target, i=image, r=result: _save_png(overlay(i, r["score_map"]), target))
             _write(raw, lambda target, r=result: np.save(target, r["anomaly_map"]))
             shown |= {"heatmap": str(heatmap), "map": str(raw)}
-        print(
-            json.dumps(shown)
-            if options.json
-            else f"{path}: {result['label']}, score {result['score']:.3f} (threshold 0.5)"
-        )
+        line = f"{path}: {result['label']}, score {result['score']:.3f} (threshold 0.5)"
+        print(json.dumps(shown) if options.json else line, flush=True)
     if failures:
         raise UserError(
             f"{len(failures)} of {len(images)} images could not be checked, see above: replace or leave them out."

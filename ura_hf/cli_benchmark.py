@@ -47,6 +47,7 @@ the exit code is then 1. Several GPUs or processes share the runs:
 
 Presets: `fast` is this package's defaults; `paper` follows the authors' published settings (docs/benchmark.md).""",
         "uranet benchmark --dataset mvtec --root data/mvtec --output runs/mvtec --seeds 0 1 2",
+        resumes=True,
     )
     _add_dataset(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="made if absent")

@@ -26,6 +26,7 @@ package, records, and a model card with the figures of `uranet evaluate --save`,
 Log in first with `hf auth login`. With --all, every checkpoint in a folder goes to --to NAMESPACE under its folder's
 name; a repeated call sends only what changed, so an interrupted one can simply be repeated.""",
         "uranet push runs/ring --to me/uranet-ring --private",
+        resumes=True,
     )
     parser.add_argument("checkpoint", nargs="?", metavar="CHECKPOINT", help="folder or name of one checkpoint")
     parser.add_argument("--all", type=Path, metavar="DIR", help="push every checkpoint in this folder")

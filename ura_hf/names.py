@@ -33,9 +33,10 @@ def bundled() -> list[str]:
 
 
 def local() -> list[str]:
-    """Names of the checkpoints in the folder URA_HF_CHECKPOINTS."""
+    """Names of the checkpoints in the folder URA_HF_CHECKPOINTS; a folder whose name could be none on the Hub is left out."""
     folder = checkpoints_folder()
-    return sorted(path.parent.name for path in folder.glob("*/config.json")) if folder else []
+    names = sorted(path.parent.name for path in folder.glob("*/config.json")) if folder else []
+    return [name for name in names if _NAME.fullmatch(name)]
 
 
 def locate(name: str | Path) -> Path | None:

@@ -22,6 +22,12 @@ MAPS = (
 )
 
 
+def check_score(raw: float) -> None:
+    """Raise UserError unless a raw score is a number, which neither is above a threshold nor below it."""
+    if not math.isfinite(raw):
+        raise UserError("the model gives no finite score for this image: choose another checkpoint.")
+
+
 def check_threshold(value: float) -> None:
     """Raise UserError unless `value` can be the threshold of a raw score."""
     if not 0 < value < math.inf:
@@ -92,6 +98,7 @@ class URANetPipeline(Pipeline):
             )
         check_threshold(limit)
         raw = float(output["image_score"][0])
+        check_score(raw)
         result: dict[str, Any] = {
             "label": "anomalous" if raw > limit else "normal",
             "score": raw / (raw + limit),

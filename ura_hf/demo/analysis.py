@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from ura_hf.demo.store import Detectors
 from ura_hf.errors import UserError
 from ura_hf.image_processing_uranet import URANetImageProcessor
 from ura_hf.images import load_image
-from ura_hf.pipeline import MAPS, URANetPipeline
+from ura_hf.pipeline import MAPS, URANetPipeline, check_score
 from ura_hf.regions import Region, find_regions, is_of_another_kind
 from ura_hf.visualization import THRESHOLD, Float, Pixels, fit_within, fraction_above, pca_colors, to_pixels
 
@@ -84,7 +85,7 @@ def analyse(detector: URANetPipeline, path: str, checkpoint: str) -> Analysis:
     """Check the image in a file with the detector of a checkpoint.
 
     Raises:
-        UserError: The file is not an image that can be read.
+        UserError: The file is not an image that can be read, or the model gives no number for it.
     """
     processor = detector.image_processor
     started = time.perf_counter()
@@ -92,12 +93,14 @@ def analyse(detector: URANetPipeline, path: str, checkpoint: str) -> Analysis:
     milliseconds = 1000 * (time.perf_counter() - started)
     config = detector.model.config
     features, restored = (output[name][0].float().cpu().numpy() for name in ("features", "restored_features"))
+    raw = float(output["image_score"][0])
+    check_score(raw)
     colors, restored_colors = pca_colors(features, restored)
     about = {
         "checkpoint": checkpoint,
         "file": Path(path).name,
         "image_size": output["original_sizes"][0].tolist(),
-        "image_score": float(output["image_score"][0]),
+        "image_score": raw,
         "threshold": float(config.image_threshold),
         "pixel_threshold": float(config.pixel_threshold),
         "device": _device(detector.device),
@@ -137,6 +140,8 @@ class Shelf:
         digest.update(Path(image).read_bytes())
         key = digest.hexdigest()[:32]
         if (known := self.find(key)) is not None:
+            with suppress(FileNotFoundError):
+                os.utime(self.folder / f"{key}.npz")  # its age counts from here
             return key, known
         self.store.get(checkpoint)  # a process of ZeroGPU inherits what is loaded here
         found = self.infer(image, checkpoint)

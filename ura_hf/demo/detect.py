@@ -152,7 +152,7 @@ def build(store: Detectors, picker: gr.Dropdown, opened: Dependency, on_load: Ca
         Args:
             image: a photo of a part, of any format and size.
             checkpoint: a name as `checkpoints` lists them, or one on the Hugging Face Hub.
-            threshold: of the score, between 0 and 1; 0.5 was calibrated on good images.
+            threshold: of the score, from 0.05 to 0.95; 0.5 was calibrated on good images.
 
         Returns:
             label (normal or anomalous), score, regions with box, area, peak score and uncertainty, and more, as JSON.
@@ -161,8 +161,8 @@ def build(store: Detectors, picker: gr.Dropdown, opened: Dependency, on_load: Ca
             raise UserError("There is no image: give the file of one.")
         return shelf.check(image, checkpoint)[1].summary(threshold)
 
-    def start(trigger: Any) -> None:
-        trigger(lambda: clear(), outputs=shown, **QUIET).then(
+    def start(trigger: Any) -> Any:
+        return trigger(lambda: clear(), outputs=shown, **QUIET).then(
             check,
             inputs=[image, picker, threshold, strength],
             outputs=shown,
@@ -170,12 +170,18 @@ def build(store: Detectors, picker: gr.Dropdown, opened: Dependency, on_load: Ca
             concurrency_id=MODEL_QUEUE,
             concurrency_limit=1,
             show_progress_on=verdict,
+            trigger_mode="always_last",  # else a photo that comes while another one is checked would not be
         )
 
-    image.clear(lambda: clear(), outputs=shown, **QUIET)
-    start(image.input)
-    start(samples.click(lambda row: row[0], samples, image, **QUIET).then)
-    start(opened.success(_samples, picker, samples, **QUIET).then)
+    checks = [
+        start(image.input),
+        start(samples.click(lambda row: row[0], samples, image, **QUIET).then),
+        start(opened.success(_samples, picker, samples, **QUIET).then),
+    ]
+    stale = [image.input, image.clear, samples.click, picker.change]
+    gr.on(stale, None, cancels=checks, **QUIET)  # no verdict comes to a photo or a checkpoint that has left
+    for left in (image.clear, picker.change):
+        left(lambda: clear(), outputs=shown, **QUIET)
     on_load(_samples, picker, samples, **QUIET)
     for slider in (threshold, strength):
         slider.input(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import shutil
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from html import escape
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +20,14 @@ from ura_hf.progress import Cancelled, Progress
 INTERVAL = 0.5  # seconds between two looks at a job
 
 Result = TypeVar("Result")
+
+
+@cache
+def _parent() -> Path:
+    """The folder of the folders of all jobs, which goes when the page stops, in the middle of a job too."""
+    folder = Path(tempfile.mkdtemp(prefix="uranet-jobs-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 @dataclass(frozen=True)
@@ -43,7 +53,7 @@ class Job(Generic[Result]):
 
     def __init__(self, work: Callable[[Progress, Path], Result]) -> None:
         self._work = work
-        self.folder = Path(tempfile.mkdtemp(prefix="uranet-job-"))
+        self.folder = Path(tempfile.mkdtemp(dir=_parent()))
         self._began = self._stage_began = time.monotonic()
         self._state = State()
         self._result: Result | None = None

@@ -17,6 +17,7 @@ from ura_hf.demo.style_jobs import JOBS_CSS
 TITLE = "URA-Net: find what is wrong, and what normal would look like"
 MAX_FILE_SIZE = "100mb"
 KEEP_SECONDS, SWEEP_SECONDS = 3600, 600  # files of uploads and results live this long; how often old ones are removed
+SESSIONS = 500  # of which Gradio keeps what was last shown, half a megabyte each
 
 
 def build_demo(store: Detectors, start: str | None = None) -> gr.Blocks:
@@ -37,7 +38,7 @@ def build_demo(store: Detectors, start: str | None = None) -> gr.Blocks:
             store.get(name)
             return store.card(name)
 
-        opened = picker.change(
+        opened = picker.change(lambda: "", outputs=card, **QUIET).then(
             open_checkpoint,
             inputs=picker,
             outputs=card,
@@ -45,6 +46,7 @@ def build_demo(store: Detectors, start: str | None = None) -> gr.Blocks:
             concurrency_id="open",
             concurrency_limit=2,
             show_progress="hidden",
+            trigger_mode="always_last",
         )
         with gr.Tab("Detect"):
             shelf = detect.build(store, picker, opened, demo.load)
@@ -75,5 +77,6 @@ def launch_options() -> dict[str, Any]:
         "footer_links": ["api"],
         "ssr_mode": False,
         "run_history": False,
+        "state_session_capacity": SESSIONS,
         "mcp_server": find_spec("mcp") is not None,
     }
