@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -89,6 +90,10 @@ def plain_and_glowing(page: Page) -> tuple[np.ndarray, np.ndarray]:
     """Both pictures of the image slider."""
     expect(page.locator("#heatmap img")).to_have_count(2, timeout=WAIT)
     return pixels(page, "#heatmap img[alt='The image as it came']"), pixels(page, "#heatmap img[alt*=glowing]")
+
+
+def is_normal(checkpoint: Path, image: Path) -> bool:
+    return load_detector(checkpoint)(str(image))["label"] == "normal"
 
 
 def settles(page: Page, condition: Callable[[], bool]) -> bool:
@@ -246,6 +251,36 @@ def test_the_checkpoint_can_be_changed(page, pill, tmp_path):
     expect(page.get_by_text("no checkpoint nobody/uranet-nothing")).to_be_visible(timeout=WAIT)
     assert "/tmp" not in page.locator("body").inner_text() and str(ROOT) not in page.locator("body").inner_text()
     screenshot(page, "picker-error")
+
+
+@pytest.mark.parametrize("then", ["removed", "replaced"])
+def test_a_photo_that_has_left_gets_no_verdict(page, address, pill, pill_checkpoint, tmp_path, then):
+    """It left before its turn came, as other visitors were checked first."""
+    good = next(path for path in sorted((pill / "test/good").iterdir()) if is_normal(pill_checkpoint, path))
+    others = Client(address, verbose=False)
+    waiting = []
+    for index in range(30):
+        shutil.copy(good, tmp_path / f"{then}-{index}.png")
+        photo = handle_file(str(tmp_path / f"{then}-{index}.png"))
+        waiting.append(others.submit(photo, "pill", 0.5, api_name="/detect"))
+    upload(page, pill / f"test/{DEFECT}.png")
+    page.wait_for_timeout(500)
+    verdict(page, "empty")
+    page.evaluate(
+        """() => { window.seen = [];
+          const card = document.querySelector('#verdict');
+          new MutationObserver(() => window.seen.push(card.innerText)).observe(card, {subtree: true, childList: true}); }"""
+    )
+    if then == "replaced":
+        upload(page, good)
+        verdict(page, "normal")
+    else:
+        page.locator("#image button[aria-label='Remove Image'], #image button[aria-label='Clear']").first.click()
+    for job in waiting:
+        job.result(timeout=WAIT / 1000)
+    page.wait_for_timeout(2000)
+    verdict(page, "normal" if then == "replaced" else "empty")
+    assert not [text for text in page.evaluate("() => window.seen") if "Anomalous" in text]
 
 
 def test_sixteen_bit_images_arrive_whole(page, pill, tmp_path):

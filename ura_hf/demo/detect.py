@@ -33,6 +33,7 @@ CLAMP = f"""(key, at, strength) => [
   key, Math.min(Math.max(at ?? {THRESHOLD}, {ENDS[0]}), {ENDS[1]}), Math.min(Math.max(strength ?? {STRENGTH}, 0), 1)]"""
 """What is typed beyond an end of a slider counts as the end, to which it goes when it is left; nothing, as the default."""
 DOWNLOAD = "() => setTimeout(() => document.querySelector('#file')?.click(), 100)"
+ASK = "image => { if (image) document.querySelector('#ask')?.click() }"
 
 
 def build(store: Detectors, picker: gr.Dropdown, opened: Dependency, on_load: Callable[..., Any]) -> Shelf:
@@ -114,7 +115,8 @@ def build(store: Detectors, picker: gr.Dropdown, opened: Dependency, on_load: Ca
             buttons = {kind: gr.Button(kind, size="md", min_width=140) for kind in downloads.FILES}
         with gr.Accordion("Numbers", open=False):
             numbers = gr.JSON(show_label=False, elem_id="summary")
-    file = gr.DownloadButton(elem_id="file")  # clicked by the script, hidden by the style sheet
+    file = gr.DownloadButton(elem_id="file")  # both clicked by scripts, hidden by the style sheet
+    asked = gr.Button(elem_id="ask")
 
     draw = partial(_drawn, cache=Path(heatmap.GRADIO_CACHE))
     shown: list[Any] = [key, verdict, heatmap, legend, regions, maps, numbers, findings, controls, details]
@@ -161,27 +163,26 @@ def build(store: Detectors, picker: gr.Dropdown, opened: Dependency, on_load: Ca
             raise UserError("There is no image: give the file of one.")
         return shelf.check(image, checkpoint)[1].summary(threshold)
 
-    def start(trigger: Any) -> Any:
-        return trigger(lambda: clear(), outputs=shown, **QUIET).then(
-            check,
-            inputs=[image, picker, threshold, strength],
-            outputs=shown,
-            api_visibility="private",
-            concurrency_id=MODEL_QUEUE,
-            concurrency_limit=1,
-            show_progress_on=verdict,
-            trigger_mode="always_last",  # else a photo that comes while another one is checked would not be
-        )
-
-    checks = [
-        start(image.input),
-        start(samples.click(lambda row: row[0], samples, image, **QUIET).then),
-        start(opened.success(_samples, picker, samples, **QUIET).then),
-    ]
-    stale = [image.input, image.clear, samples.click, picker.change]
-    gr.on(stale, None, cancels=checks, **QUIET)  # no verdict comes to a photo or a checkpoint that has left
-    for left in (image.clear, picker.change):
-        left(lambda: clear(), outputs=shown, **QUIET)
+    checked = asked.click(
+        check,
+        inputs=[image, picker, threshold, strength],
+        outputs=shown,
+        api_visibility="private",
+        concurrency_id=MODEL_QUEUE,
+        concurrency_limit=1,
+        show_progress_on=verdict,
+        trigger_mode="always_last",  # else a photo that comes while another one is checked would not be
+    )
+    leaving = [image.input, image.clear, samples.click, picker.change]
+    gr.on(leaving, None, cancels=checked, **QUIET)  # before what follows: no verdict comes to a photo that has left
+    for trigger in (
+        image.input,
+        samples.click(lambda row: row[0], samples, image, **QUIET).then,
+        opened.success(_samples, picker, samples, **QUIET).then,
+    ):
+        trigger(lambda: clear(), outputs=shown, **QUIET).then(None, image, js=ASK)
+    for trigger in (image.clear, picker.change):
+        trigger(lambda: clear(), outputs=shown, **QUIET)
     on_load(_samples, picker, samples, **QUIET)
     for slider in (threshold, strength):
         slider.input(
