@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import urllib.request
 import uuid
 from pathlib import Path
@@ -15,10 +16,15 @@ import numpy as np
 import pytest
 from browser import serve
 from conftest import ROOT
+from gradio.components import Component
+from gradio.route_utils import delete_files_created_by_app
 from gradio_client import Client, handle_file
 from PIL import Image
 
 from ura_hf.data.demo_parts import demo_image
+from ura_hf.demo.analysis import SharedSet
+from ura_hf.demo.page import build_demo
+from ura_hf.demo.store import Detectors
 from ura_hf.hub import load_detector
 
 
@@ -192,3 +198,29 @@ with Job(work) as job:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True)
     assert str(tmp_path) in done.stderr and not list(tmp_path.iterdir())
+
+
+def test_old_files_are_removed_while_others_come(tmp_path):
+    """By Gradio's own sweep, on every set of files that the page has."""
+    demo = build_demo(Detectors())
+    assert len(demo.temp_file_sets) > 5 and all(isinstance(files, SharedSet) for files in demo.temp_file_sets)
+    known = {id(files) for files in demo.temp_file_sets}
+    components = [block for block in demo.blocks.values() if isinstance(block, Component)]
+    assert {id(component.temp_files) for component in components} <= known
+    assert id(demo.upload_file_set) in known
+    files = demo.upload_file_set
+    for index in range(3000):
+        (tmp_path / str(index)).touch()
+        files.add(str(tmp_path / str(index)))
+    done = threading.Event()
+
+    def come() -> None:
+        while not done.wait(0.0005):
+            files.add(str(tmp_path / f"new-{len(files)}"))
+
+    adding = threading.Thread(target=come)
+    adding.start()
+    delete_files_created_by_app(demo, -1)
+    done.set()
+    adding.join()
+    assert not list(tmp_path.iterdir())

@@ -8,7 +8,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -118,6 +118,13 @@ def _device(device: torch.device) -> str:
     return f"CPU, {torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}"
 
 
+class SharedSet(set[str]):
+    """A set that others may add to while somebody iterates over it."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(tuple(super().__iter__()))
+
+
 class Shelf:
     """Analyses on disk under the digest of image and checkpoint; the oldest leave when there are more than `kept`.
 
@@ -126,7 +133,7 @@ class Shelf:
 
     def __init__(self, folder: Path, store: Detectors, infer: Callable[[str, str], Analysis], kept: int = KEPT) -> None:
         self.folder, self.store, self.infer, self.kept = folder, store, infer, kept
-        self.files: set[str] = set()
+        self.files = SharedSet()
         """Paths of the files, for Gradio's own removal of what is old."""
         self._lock = threading.Lock()
 

@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from ura_hf.demo import batch, compare, detect, teach
+from ura_hf.demo.analysis import SharedSet
 from ura_hf.demo.shared import QUIET, checkpoint_picker, to_gr_error
 from ura_hf.demo.store import Detectors
 from ura_hf.demo.style import CSS, HEAD, theme
@@ -64,7 +65,18 @@ def build_demo(store: Detectors, start: str | None = None) -> gr.Blocks:
             return store.describe()
 
         gr.api(checkpoints, api_name="checkpoints")
+    _share_files(demo)
     return demo
+
+
+def _share_files(demo: gr.Blocks) -> None:
+    """Let files come while Gradio removes old ones, which would otherwise end its removal for good (6.31)."""
+    shared = {id(files): files if isinstance(files, SharedSet) else SharedSet(files) for files in demo.temp_file_sets}
+    demo.temp_file_sets = [shared[id(files)] for files in demo.temp_file_sets]
+    demo.upload_file_set = shared[id(demo.upload_file_set)]
+    for block in demo.blocks.values():
+        if (files := getattr(block, "temp_files", None)) is not None:
+            block.temp_files = shared.get(id(files), files)
 
 
 def launch_options() -> dict[str, Any]:
