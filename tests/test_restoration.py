@@ -221,24 +221,29 @@ def test_dropout_only_in_training():
     assert not torch.equal(model(features, suspicion), model(features, suspicion))
 
 
-def test_learns_to_restore():
-    """Two hundred steps on one image kind cut the error of a hidden corner to a fraction of the features' variance."""
+@pytest.mark.parametrize("attends", [True, False])
+def test_learns_to_restore_by_attention(attends):
+    """A hidden corner is one of two patterns, as the rest of the image tells: only attention can bring it there."""
     torch.manual_seed(0)
     model = FeatureRestoration(C, G, K, D, 1, 2, 2.0, 0.0, 0)
+    if not attends:
+        for parameter in model.blocks[0].out.parameters():
+            parameter.data.zero_()
+            parameter.requires_grad_(False)
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     base = torch.randn(1, C, G, G)
-    suspicion = torch.zeros(8, 1, G, G)
+    suspicion = torch.zeros(16, 1, G, G)
     suspicion[..., 4:, 4:] = 1
 
     def error() -> torch.Tensor:
-        features = base + 0.1 * torch.randn(8, C, G, G)
+        features = base * torch.randint(0, 2, (16, 1, 1, 1)).mul(2).sub(1) + 0.1 * torch.randn(16, C, G, G)
         altered = torch.where(suspicion > 0, torch.randn_like(features) * 3, features)
-        return (model(altered, suspicion) - features).square().mean()
+        return (model(altered, suspicion) - features)[..., 4:, 4:].square().mean()
 
-    start = error().item()
-    for _ in range(200):
+    for _ in range(300):
         optimizer.zero_grad()
         loss = error()
         loss.backward()
         optimizer.step()
-    assert error().item() < 0.3 * start
+    unknown = base[..., 4:, 4:].square().mean().item()  # the error of their mean
+    assert (error().item() < 0.1 * unknown) == attends and error().item() < 1.3 * unknown

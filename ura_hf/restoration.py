@@ -89,7 +89,7 @@ class FeatureRestoration(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Small normal positions and mask token; linear layers keep their own initialisation."""
+        """Small normal positions and mask token; a `URANetModel` draws the linear layers likewise, as transformers does."""
         nn.init.normal_(self.position, std=0.02)
         nn.init.normal_(self.mask_token, std=0.02)
 
