@@ -64,7 +64,7 @@ def descend(
 ) -> dict[str, Any]:
     """Descend over shuffled batches until the epochs or the seconds are used up; `on_share` gets the share of both.
 
-    Keeps weights, optimiser and random state after every epoch and at the end, and goes on from what an earlier sitting with
+    Keeps weights, optimiser and random state after every epoch and at the end, and goes on from what an earlier sitting on
     as many images kept: the same steps as in one sitting, but for what `on_share` made of a smaller budget.
     """
     size = min(size, len(images))
@@ -72,7 +72,8 @@ def descend(
     steps, sittings, earlier = 0, 1, 0.0
     order, error = torch.arange(0), torch.tensor(float("nan"))
     kept = torch.load(budget.kept) if budget.kept.exists() else {}
-    if kept.get("images") == len(images):
+    plan = {"images": len(images), "size": size, "epochs": epochs}
+    if kept.get("plan") == plan:
         learned.load_state_dict(kept["weights"])
         optimizer.load_state_dict(kept["optimizer"])
         torch.set_rng_state(kept["random"])
@@ -80,12 +81,15 @@ def descend(
         sittings, earlier = kept["sittings"] + 1, kept["seconds"]
     began = time.process_time()
 
+    most = max(budget.seconds, kept.get("budget", 0.0) if sittings > 1 else 0.0)
+
     def seconds() -> float:
         return earlier + (time.process_time() - began) / torch.get_num_threads()  # other runs beside it cost no steps
 
     def keep() -> None:
         state = {
-            "images": len(images),
+            "plan": plan,
+            "budget": most,
             "weights": learned.state_dict(),
             "optimizer": optimizer.state_dict(),
             "random": torch.get_rng_state(),
@@ -113,5 +117,11 @@ def descend(
             keep()
     keep()
     done = steps / per_epoch
-    facts = {"steps": steps, "epochs": round(done, 2), "documented_epochs": epochs, "last_loss": float(error.detach())}
+    facts: dict[str, Any] = {
+        "steps": steps,
+        "epochs": round(done, 2),
+        "documented_epochs": epochs,
+        "last_loss": float(error.detach()),
+    }
+    facts |= {"budget_seconds": most}
     return {**facts, "sittings": sittings, "earlier_cpu_seconds": round(earlier * torch.get_num_threads(), 1)}

@@ -110,7 +110,7 @@ def run_one(name: str, dataset: str, seed: int, options: argparse.Namespace) -> 
         "train_cpu_seconds": round(seconds, 1),
         "peak_memory_gib": round(memory, 2),
         "ms_per_image": latency(model, images[:1]),
-        "training": {**training, "images": len(images), "budget_seconds": options.budget},
+        "training": {"budget_seconds": options.budget, **training, "images": len(images)},
     }
 
 

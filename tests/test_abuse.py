@@ -196,7 +196,9 @@ with Job(work) as job:
     sys.exit(str(job.folder))
 """
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
     assert str(tmp_path) in done.stderr and not list(tmp_path.iterdir())
 
 
@@ -220,7 +222,9 @@ def test_old_files_are_removed_while_others_come(tmp_path):
 
     adding = threading.Thread(target=come)
     adding.start()
-    delete_files_created_by_app(demo, -1)
-    done.set()
-    adding.join()
+    try:
+        delete_files_created_by_app(demo, -1)
+    finally:
+        done.set()
+        adding.join()
     assert not list(tmp_path.iterdir())

@@ -103,19 +103,20 @@ def test_evaluate_needs_no_training_images(checkpoint, category, tmp_path):
     assert json.loads(result.read_text())["n_images"] == 8
 
 
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file names are text")
 def test_names_that_are_no_text_and_a_reader_who_has_enough(checkpoint, category, tmp_path):
-    """In a terminal that takes ASCII only; `| head` is no failure."""
+    """In a terminal that takes ASCII only; no traceback where nobody reads on."""
     for index in range(3):
         shutil.copy(category / "test/good/000.png", os.path.join(os.fsencode(tmp_path), b"pr\xfcf%d.png" % index))
     command = [sys.executable, "-m", "ura_hf", "predict", checkpoint, tmp_path]
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*command], env=environment, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0 and done.stdout.count("normal") + done.stdout.count("anomalous") == 3, done.stderr
-    reader = subprocess.Popen(["head", "-1"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    done = subprocess.run(command, env=environment, stdout=reader.stdin, stderr=subprocess.PIPE, text=True, cwd=ROOT)
-    reader.stdin.close()
-    assert "score" in reader.stdout.read()
-    assert done.returncode == 0 and "Traceback" not in done.stderr and "Exception" not in done.stderr, done.stderr
+    gone, end = os.pipe()
+    os.close(gone)
+    done = subprocess.run(command, env=environment, stdout=end, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    os.close(end)
+    assert done.returncode == 141 and "Traceback" not in done.stderr and "Exception" not in done.stderr, done.stderr
 
 
 def test_figures_are_printed_where_they_can_not_be_written(checkpoint, category, tmp_path, capsys):

@@ -108,6 +108,22 @@ def test_16_bit_tiff_where_0_is_white(tmp_path):
     check(load_image(tmp_path / "a.tif"), 1 - grey / 65535)
 
 
+def test_12_bit_tiff_where_0_is_white(tmp_path):
+    grey = noise(high=4096, dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", grey, photometric="miniswhite")
+    check(load_image(tmp_path / "a.tif", max_value=4095), 1 - grey / 4095)
+    with pytest.raises(UserError, match=r"values in \[0, 255\]"):
+        load_image(tmp_path / "a.tif", max_value=255)
+
+
+def test_colour_that_its_writer_did_not_name(tmp_path):
+    samples = noise(4, high=65536, dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", samples[..., :3], photometric="minisblack", planarconfig="contig")
+    check(load_image(tmp_path / "a.tif"), samples[..., :3] / 65535)
+    tifffile.imwrite(tmp_path / "b.tif", samples, photometric="minisblack", planarconfig="contig")
+    check(load_image(tmp_path / "b.tif"), samples[..., :3] / 65535)
+
+
 def test_a_fourth_sample_of_unsaid_meaning_is_no_alpha(tmp_path):
     samples = noise(4, high=65536, dtype=np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", samples, photometric="rgb", extrasamples=["unspecified"])

@@ -166,6 +166,11 @@ def test_push_again_takes_figures_of_older_weights_away(hub, evaluated, tmp_path
             {"command": "uranet train --data acme --output=out a/b 1/2"},
         ),
         ({"command": "uranet train --data /home/jane/o'neil"}, {"command": "uranet train --data o'neil"}),
+        (
+            {"command": "uranet train '--set=backbone=\"/home/jane/x\"'"},
+            {"command": "uranet train '--set=backbone=\"x\"'"},
+        ),
+        ({"note": '{"data": "/home/jane/x"}'}, {"note": '{"data": "x"}'}),
         ({"steps": 600, "address": "https://example.org/a/b"}, {"steps": 600, "address": "https://example.org/a/b"}),
     ],
 )

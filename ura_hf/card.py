@@ -56,7 +56,7 @@ def _shorten(value: Any, name: str = "") -> Any:
 
 def _shorten_word(word: str) -> str:
     """One word of a command, which may hold spaces: `/a b/c` or `--data=/a b/c`."""
-    return re.sub(rf"^([^/\\]*=)?{_ROOT}[/\\]*(?:[^/\\]+[/\\]+)*?([^/\\]+)[/\\]*$", r"\1\2", word)
+    return shorten_paths(re.sub(rf"^([^/\\]*=)?{_ROOT}[/\\]*(?:[^/\\]+[/\\]+)*?([^/\\]+)[/\\]*$", r"\1\2", word))
 
 
 def shorten_paths(text: str) -> str:

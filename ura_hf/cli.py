@@ -24,6 +24,7 @@ from .files import write_json
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,9 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hint = "; repeat the same command to go on where it was last saved" if options.resumes else ""
         print(f"uranet: interrupted{hint}.", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # who read the output has enough
+    except BrokenPipeError:  # who read the output has enough; nothing more is written, at the end of Python either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return EXIT_BROKEN_PIPE
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -228,10 +229,21 @@ def _evaluate(options: argparse.Namespace) -> None:
     from .download import EVALUATION, checkpoint_folder
     from .evaluation import evaluate
     from .hub import load_checkpoint
-    from .metrics import METRIC_KEYS
 
     folder = checkpoint_folder(options.checkpoint)
     result = evaluate(*load_checkpoint(folder), options.data, options.batch_size)
+    try:
+        _print_figures(result)
+    finally:
+        if options.json:
+            _write(options.json, lambda path: path.write_text(json.dumps(result, indent=2) + "\n"))
+        if options.save:  # in place of a link into the Hub's cache, whose file must stay as it came
+            _write(folder / EVALUATION, lambda path: write_json(path, result))
+
+
+def _print_figures(result: dict[str, Any]) -> None:
+    from .metrics import METRIC_KEYS
+
     rows = {"all": result, **result["per_type"]}
     width = max(len(name) for name in rows) + 2
     print("".ljust(width) + "  ".join(key.rjust(11) for key in METRIC_KEYS))
@@ -241,9 +253,6 @@ def _evaluate(options: argparse.Namespace) -> None:
     at = result["at_threshold"]
     if at["false_alarm_rate"] is not None and at["miss_rate"] is not None:
         print(f"at the calibrated threshold: {at['false_alarm_rate']:.1%} false alarms, {at['miss_rate']:.1%} misses")
-    for target in (options.json, folder / EVALUATION if options.save else None):
-        if target:  # in place of a link into the Hub's cache, whose file must stay as it came
-            _write(target, lambda path: write_json(path, result))
 
 
 def _predict(options: argparse.Namespace) -> None:

@@ -51,7 +51,7 @@ def load_image(source: Any, *, max_value: float | None = None) -> np.ndarray:
     Raises:
         UserError: the file is missing, empty, not an image, truncated or too large, or its values leave their range.
     """
-    raw, name = _decode(source)
+    raw, name = _decode(source, max_value or _FULL_SCALE_16_BIT)
     values = _to_unit_range(raw, max_value, name)
     if values.shape[2] in (2, 4):
         alpha = values[..., -1:]
@@ -95,17 +95,20 @@ def image_size(source: Any) -> tuple[int, int]:
     return height, width
 
 
-def _decode(source: Any) -> tuple[np.ndarray, str]:
-    """Return the samples as stored, (H, W, C) with C in 1..4, and the name that error messages use."""
+def _decode(source: Any, white: float = _FULL_SCALE_16_BIT) -> tuple[np.ndarray, str]:
+    """Return samples (H, W, C) of grey or RGB, with alpha or not, as stored, and the name that error messages use.
+
+    What is stored the other way round, 0 for `white` or inks in place of light, is turned round.
+    """
     if isinstance(source, np.ndarray):
         raw, name = source, "array"
         _check_pixels(raw.shape[1] if raw.ndim > 1 else 1, raw.shape[0] if raw.ndim else 1, name)
     elif isinstance(source, Image.Image):
         name = str(getattr(source, "filename", "") or "PIL image")
-        raw = _decode_pil(source, name)
+        raw = _decode_pil(source, name, white)
     else:
         data, name = _read_bytes(source)
-        raw = _decode_bytes(data, name)
+        raw = _decode_bytes(data, name, white)
     if raw.ndim == 2:
         raw = raw[..., None]
     if raw.ndim != 3 or raw.shape[2] not in (1, 2, 3, 4) or raw.size == 0:
@@ -138,7 +141,7 @@ def _read_bytes(source: Any) -> tuple[bytes, str]:
     return data, name
 
 
-def _decode_bytes(data: bytes, name: str) -> np.ndarray:
+def _decode_bytes(data: bytes, name: str, white: float) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -147,7 +150,7 @@ def _decode_bytes(data: bytes, name: str) -> np.ndarray:
         raise UserError(f"image is too large: {name}: {error}; crop it or make it smaller") from error
     except UnidentifiedImageError as error:
         if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-            return _decode_tiff(data, name)
+            return _decode_tiff(data, name, white)
         raise UserError(
             f"file is not an image that can be read: {name}; save it as PNG, JPEG, TIFF or BMP, or remove it"
         ) from error
@@ -155,8 +158,8 @@ def _decode_bytes(data: bytes, name: str) -> np.ndarray:
         raise _damaged(name, error) from error
     with image:
         if image.format == "TIFF" and _is_deep_multichannel_tiff(image):
-            return _decode_tiff(data, name)
-        return _decode_pil(image, name)
+            return _decode_tiff(data, name, white)
+        return _decode_pil(image, name, white)
 
 
 def _is_deep_multichannel_tiff(image: Image.Image) -> bool:
@@ -164,23 +167,23 @@ def _is_deep_multichannel_tiff(image: Image.Image) -> bool:
     return len(bits) > 1 and max(bits) > 8
 
 
-def _decode_pil(image: Image.Image, name: str) -> np.ndarray:
+def _decode_pil(image: Image.Image, name: str, white: float) -> np.ndarray:
     _check_pixels(*image.size, name)
     try:
         samples = _decode_deep_png(image)
         if samples is None:
             image.load()
-            samples = _pil_samples(image)
+            samples = _pil_samples(image, white)
         return _orient(samples, image.getexif().get(_ORIENTATION_TAG, 1))
     except _DECODE_ERRORS as error:
         raise _damaged(name, error) from error
 
 
-def _pil_samples(image: Image.Image) -> np.ndarray:
+def _pil_samples(image: Image.Image, white: float) -> np.ndarray:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         samples = np.asarray(image)
         inverted = image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC_TAG) == 0  # type: ignore[attr-defined]
-        return 65535 - samples if inverted and samples.dtype == np.uint16 else samples
+        return int(white) - samples.astype(np.int32) if inverted and samples.dtype == np.uint16 else samples
     return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
 
 
@@ -212,7 +215,7 @@ def _decode_deep_png(image: Image.Image) -> np.ndarray | None:
     return decode(tile.args) << 8 | decode(tile.args.replace("16B", "16L"))
 
 
-def _decode_tiff(data: bytes, name: str) -> np.ndarray:
+def _decode_tiff(data: bytes, name: str, white: float) -> np.ndarray:
     """Samples of the first page of a TIFF that Pillow cannot hold: 16-bit or float colour."""
     try:
         import tifffile
@@ -225,7 +228,7 @@ def _decode_tiff(data: bytes, name: str) -> np.ndarray:
             samples = page.asarray()
             if samples.ndim == 3 and page.axes.startswith("S"):
                 samples = np.moveaxis(samples, 0, -1)
-            samples = _as_colours(samples, page, name)
+            samples = _as_colours(np.atleast_3d(samples), page, name, white)
             tag = page.tags.get(_ORIENTATION_TAG)
             return _orient(samples, int(tag.value) if tag is not None else 1)
     except UserError:
@@ -238,18 +241,23 @@ def _decode_tiff(data: bytes, name: str) -> np.ndarray:
         raise _damaged(name, error) from error
 
 
-def _as_colours(samples: np.ndarray, page: Any, name: str) -> np.ndarray:
-    """Samples of a TIFF page as (H, W, C) grey or RGB, light where the scene is, with alpha only where the page says so."""
-    samples = np.atleast_3d(samples)
-    if tuple(page.extrasamples) == (0,):  # one more sample of unsaid meaning
-        samples = samples[..., :-1]
-    kind = getattr(page.photometric, "name", page.photometric)
-    white = np.iinfo(samples.dtype).max if samples.dtype.kind in "iu" else 1
+def _as_colours(samples: np.ndarray, page: Any, name: str, white: float) -> np.ndarray:
+    """Samples (H, W, C) of a TIFF page as grey or RGB, light where the scene is, with alpha only where the page says so."""
+    extra, kind = tuple(page.extrasamples), getattr(page.photometric, "name", page.photometric)
+    colours = samples.shape[2] - len(extra)
+    if colours == 1 and extra[:2] == (0, 0):  # colour that its writer did not name
+        colours, extra = 3, extra[2:]
+    samples = samples[..., : colours + (extra[:1] in ((1,), (2,)))]
+    white = white if samples.dtype.kind in "iu" else 1
     if kind == "SEPARATED" and samples.shape[2] == 4:
         left = 1 - samples.astype(np.float64) / white
-        return np.rint(left[..., :3] * left[..., 3:] * 65535).astype(np.uint16)
-    if kind == "MINISWHITE":
-        return np.concatenate([white - samples[..., :1], samples[..., 1:]], axis=2)
+        return (
+            np.rint(left[..., :3] * left[..., 3:] * white).astype(np.int32)
+            if white > 1
+            else left[..., :3] * left[..., 3:]
+        )
+    if kind == "MINISWHITE" and samples.shape[2] == 1:
+        return (white - samples.astype(np.float64)).astype(np.int32 if white > 1 else np.float64)
     if kind not in ("RGB", "MINISBLACK"):
         raise UserError(f"TIFF with colours that are not read at this depth ({kind}): {name}; save it as RGB")
     return samples

@@ -26,6 +26,7 @@ def claim_output(output: Path, choices: dict[str, Any], state: PartialState) -> 
     ticket = _ticket(output)
     wanted = json.loads(json.dumps(choices, default=str))
     if (output / RECORD).exists():
+        shutil.rmtree(output / WORK, ignore_errors=True)  # where the run was killed while it removed that itself
         raise UserError(f"{output} already holds a trained checkpoint: choose another --output or remove it.")
     if resume_point(output / WORK) and _read(ticket) != wanted:
         raise UserError(

@@ -53,6 +53,7 @@ class Job(Generic[Result]):
 
     def __init__(self, work: Callable[[Progress, Path], Result]) -> None:
         self._work = work
+        _parent().mkdir(exist_ok=True)  # where the system removed what it took for old
         self.folder = Path(tempfile.mkdtemp(dir=_parent()))
         self._began = self._stage_began = time.monotonic()
         self._state = State()
