@@ -11,7 +11,9 @@ SHORT = ("image_auroc", "pixel_auroc", "pixel_ap", "aupro")
 ROW_COMMAND = (
     "`python benchmarks/ablation.py --steps STEPS --datasets DATA --rows NAME`, its name as in the result file"
 )
-FEWEST = "Epochs: the fewest of any run, of those documented; fewer where a budget of CPU time came first or last batches were left out."
+FEWEST = (
+    "Epochs: the fewest of any run, of those documented; fewer where CPU time ran out or last batches were left out."
+)
 
 
 def figures(report: dict) -> str:
