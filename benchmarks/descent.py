@@ -73,15 +73,16 @@ def descend(
     order, error = torch.arange(0), torch.tensor(float("nan"))
     kept = torch.load(budget.kept) if budget.kept.exists() else {}
     plan = {"images": len(images), "size": size, "epochs": epochs}
-    if kept.get("plan") == plan:
+    if kept.get("plan") != plan:
+        kept = {}
+    most = max(budget.seconds, kept.get("budget", 0.0))
+    if kept:
         learned.load_state_dict(kept["weights"])
         optimizer.load_state_dict(kept["optimizer"])
         torch.set_rng_state(kept["random"])
         steps, order, error = kept["steps"], kept["order"], torch.tensor(kept["error"])
         sittings, earlier = kept["sittings"] + 1, kept["seconds"]
     began = time.process_time()
-
-    most = max(budget.seconds, kept.get("budget", 0.0) if sittings > 1 else 0.0)
 
     def seconds() -> float:
         return earlier + (time.process_time() - began) / torch.get_num_threads()  # other runs beside it cost no steps
@@ -117,11 +118,12 @@ def descend(
             keep()
     keep()
     done = steps / per_epoch
-    facts: dict[str, Any] = {
+    return {
         "steps": steps,
         "epochs": round(done, 2),
         "documented_epochs": epochs,
         "last_loss": float(error.detach()),
+        "budget_seconds": most,
+        "sittings": sittings,
+        "earlier_cpu_seconds": round(earlier * torch.get_num_threads(), 1),
     }
-    facts |= {"budget_seconds": most}
-    return {**facts, "sittings": sittings, "earlier_cpu_seconds": round(earlier * torch.get_num_threads(), 1)}

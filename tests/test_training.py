@@ -200,9 +200,22 @@ def test_unfinished_run_on_another_backbone_is_not_continued(trained, resnet18_w
 
 
 def test_finished_checkpoint_is_not_overwritten(trained):
-    options, _, _ = trained
+    options, output, _ = trained
+    before = weights(output)
+    (output / "unfinished").mkdir()  # as of a run that was killed while it removed it
     with pytest.raises(UserError, match="already holds a trained checkpoint"):
         train(options, tiny_config())
+    assert_same(weights(output), before)
+    assert not (output / "unfinished").exists()
+
+
+def test_the_subspace_counts_the_images_it_was_fitted_to(category, resnet18_weights, tmp_path, monkeypatch):
+    config = tiny_config(residuals={"restored_direction": 1.0, "subspace_l2": 1.0}, subspace_rank=4)
+    for most, fitted in ((1000, 9), (5, 5)):
+        monkeypatch.setattr("ura_hf.fitting.MAX_FITTED", most)
+        train(TrainingOptions(category, tmp_path / str(most), resnet18_weights, steps=1), config)
+        trust = weights(tmp_path / str(most))["uranet.subspace.trust"]
+        assert trust.item() == pytest.approx(fitted / (fitted + 100), abs=1e-4)
 
 
 def test_backbone_runs_once_an_image(category, resnet18_weights, tmp_path, monkeypatch):

@@ -251,11 +251,8 @@ def _as_colours(samples: np.ndarray, page: Any, name: str, white: float) -> np.n
     white = white if samples.dtype.kind in "iu" else 1
     if kind == "SEPARATED" and samples.shape[2] == 4:
         left = 1 - samples.astype(np.float64) / white
-        return (
-            np.rint(left[..., :3] * left[..., 3:] * white).astype(np.int32)
-            if white > 1
-            else left[..., :3] * left[..., 3:]
-        )
+        light = left[..., :3] * left[..., 3:]
+        return np.rint(light * white).astype(np.int32) if white > 1 else light
     if kind == "MINISWHITE" and samples.shape[2] == 1:
         return (white - samples.astype(np.float64)).astype(np.int32 if white > 1 else np.float64)
     if kind not in ("RGB", "MINISBLACK"):
