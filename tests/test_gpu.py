@@ -1,0 +1,86 @@
+"""Everything the network computes on a GPU stays there: on a real one, or with tensors that only know their shape and device."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import tiny_config
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ura_hf import URANetForAnomalyDetection
+from ura_hf.fitting import calibrate
+from ura_hf.pose import turned_copy
+from ura_hf.trainer import FeatureBatches
+
+CHANNELS, SIDE = 64 + 128 + 256, 8
+
+
+class Numbers(TorchDispatchMode):
+    """Python numbers where a tensor without content is asked for its own."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default:
+            return 0.5 if args[0].is_floating_point() else args[0].dtype == torch.bool or 1
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture(autouse=True)
+def gpu() -> Iterator[None]:
+    """Make a GPU of tensors without content where there is none."""
+    with contextlib.ExitStack() as stack:
+        if not torch.cuda.is_available():
+            stack.enter_context(FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True))
+            stack.enter_context(Numbers())
+        try:
+            torch.empty(1, device="cuda")
+        except (RuntimeError, AssertionError) as error:
+            pytest.skip(f"no GPU, and torch {torch.__version__} can't imagine one ({error})")
+        yield
+
+
+def detector(dtype: torch.dtype) -> URANetForAnomalyDetection:
+    """On the GPU; `Module.to` can't convert tensors without content."""
+    with torch.device("cuda"):
+        model = URANetForAnomalyDetection(tiny_config(image_threshold=1.0, pixel_threshold=1.0))
+    for module in model.modules():
+        for name, tensor in module._parameters.items():
+            module._parameters[name] = None if tensor is None else nn.Parameter(tensor.detach().to(dtype))
+        for name, tensor in module._buffers.items():
+            module._buffers[name] = tensor.to(dtype) if tensor is not None and tensor.is_floating_point() else tensor
+    return model.eval()
+
+
+def features(count: int = 4) -> Tensor:
+    return torch.rand(count, CHANNELS, SIDE, SIDE, device="cuda")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_detection(dtype):
+    with torch.no_grad():
+        output = detector(dtype)(torch.rand(2, 3, 64, 64, device="cuda"))
+    assert {value.device.type for value in output.values()} == {"cuda"}
+    assert output.score.dtype == output.score_map.dtype == torch.float32
+
+
+def test_learning():
+    output = detector(torch.float32).train()(features=features(), textures=features())
+    assert {value.device.type for value in output.values()} == {"cuda"}
+
+
+def test_calibration():
+    model = detector(torch.float32)
+    cached = np.ones((6, CHANNELS, SIDE, SIDE), np.float16)
+    calibrate(model, FeatureBatches(cached, [0, 1, 2], None, model), [3, 4, 5])
+    assert model.config.is_calibrated
+
+
+def test_turned_copies():
+    assert turned_copy(torch.rand(2, 3, 64, 64, device="cuda"), range(2), 1).device.type == "cuda"
