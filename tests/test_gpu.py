@@ -29,6 +29,8 @@ class Numbers(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten._local_scalar_dense.default:
             return 0.5 if args[0].is_floating_point() else args[0].dtype == torch.bool or 1
+        if func is torch.ops.aten.equal.default:
+            return True
         return func(*args, **(kwargs or {}))
 
 

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 
+import huggingface_hub
 import pytest
 import torch
 from conftest import HUB, ROOT
@@ -26,6 +27,10 @@ from ura_hf.sharing import here, on_the_hub, push
 
 REPO = "tester/uranet-disc"
 LOAD = "import sys; from ura_hf.hub import load_detector; print(load_detector(sys.argv[1])(sys.argv[2])['image_score'])"
+checks_cards_here = pytest.mark.skipif(
+    huggingface_hub.__version__.startswith("1."),
+    reason="the Hub client asks huggingface.co alone about cards before 2.0",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +88,7 @@ def test_push_gives_the_same_detector_back(hub, evaluated, category, tmp_path, c
     assert here["image_score"] == there["image_score"] and (here["anomaly_map"] == there["anomaly_map"]).all()
 
 
+@checks_cards_here
 def test_the_card_says_what_was_measured(hub, evaluated):
     push(evaluated, REPO)
     card = ModelCard(hub.repos[REPO].at("main")[1]["README.md"].decode())
@@ -179,6 +185,7 @@ def test_no_absolute_path_leaves_the_machine(tmp_path, found, expected):
     assert read_record(tmp_path, "training.json") == expected
 
 
+@checks_cards_here
 def test_a_pull_request_leaves_main_alone(hub, evaluated):
     push(evaluated, REPO)
     before = hub.repos[REPO].at("main")
@@ -188,6 +195,7 @@ def test_a_pull_request_leaves_main_alone(hub, evaluated):
     assert "refs/pr/2" not in hub.repos[REPO].refs
 
 
+@checks_cards_here
 def test_model_and_hub_methods_of_transformers(hub, evaluated, tmp_path):
     URANetForAnomalyDetection.from_pretrained(evaluated).push_to_hub(REPO)
     text = hub.repos[REPO].at("main")[1]["README.md"].decode()
