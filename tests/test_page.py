@@ -260,11 +260,12 @@ def test_a_photo_that_has_left_gets_no_verdict(page, address, pill, pill_checkpo
     good = next(path for path in sorted((pill / "test/good").iterdir()) if is_normal(pill_checkpoint, path))
     others = Client(address, verbose=False)
     waiting = []
-    while sum(job.status().code is Status.IN_QUEUE for job in waiting) < 12:
-        copy = tmp_path / f"{then}-{len(waiting)}.png"
-        shutil.copy(good, copy)
-        waiting.append(others.submit(handle_file(str(copy)), "pill", 0.5, api_name="/detect"))
-        page.wait_for_timeout(10)
+    while sum(job.status().code is Status.IN_QUEUE for job in waiting) < 10:
+        if sum(not job.done() for job in waiting) < 15:
+            copy = tmp_path / f"{then}-{len(waiting)}.png"
+            shutil.copy(good, copy)
+            waiting.append(others.submit(handle_file(str(copy)), "pill", 0.5, api_name="/detect"))
+        page.wait_for_timeout(20)
     upload(page, pill / f"test/{DEFECT}.png")
     page.wait_for_timeout(500)
     verdict(page, "empty")
