@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.nn import functional
 
 QUERIES_AT_ONCE = 128  # their distances to all cells stay in the processor's cache
-ON_GPU = 4096  # there larger products and fewer of them are faster
 SHARE = 4  # one component for so many channels
 PAYS = (4096, 256)  # cells and channels from which on the components save time
 MANY = 32  # groups, and cells, a query that may be left before comparing with all cells is faster
@@ -51,8 +50,7 @@ class NearestCells:
     def distance(self, queries: Tensor) -> Tensor:
         """min_m |q - m|^2 of every query, (Q, D) -> (Q,), float32."""
         measure = self._all if self.directions is None else self._bounded
-        many = QUERIES_AT_ONCE if queries.device.type == "cpu" else ON_GPU
-        return torch.cat([measure(block) for block in queries.split(many)])
+        return torch.cat([measure(block) for block in queries.split(QUERIES_AT_ONCE)])
 
     def _all(self, queries: Tensor) -> Tensor:
         closeness = _closeness(queries - self.centre, self.table)
