@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from runs import commit
 from torch import Tensor, nn
 
 BATCH = 16
@@ -65,17 +66,18 @@ def descend(
     """Descend over shuffled batches until the epochs or the seconds are used up; `on_share` gets the share of both.
 
     Keeps weights, optimiser and random state after every epoch and at the end, and goes on from what an earlier sitting on
-    as many images kept: the same steps as in one sitting, but for what `on_share` made of a smaller budget.
+    as many images in as many batches kept: the same steps as in one sitting, but for what `on_share` made of a smaller budget.
     """
     size = min(size, len(images))
     per_epoch = math.ceil(len(images) / size)  # the last batch of an epoch may be smaller, as in anomalib
     steps, sittings, earlier = 0, 1, 0.0
     order, error = torch.arange(0), torch.tensor(float("nan"))
     kept = torch.load(budget.kept) if budget.kept.exists() else {}
-    plan = {"images": len(images), "size": size, "epochs": epochs}
+    plan = {"images": len(images), "size": size, "epochs": epochs, "per_epoch": per_epoch}
     if kept.get("plan") != plan:
         kept = {}
     most = max(budget.seconds, kept.get("budget", 0.0))
+    commits = [*kept.get("commits", []), commit()]
     if kept:
         learned.load_state_dict(kept["weights"])
         optimizer.load_state_dict(kept["optimizer"])
@@ -98,6 +100,7 @@ def descend(
             "order": order,
             "error": float(error.detach()),
             "sittings": sittings,
+            "commits": commits,
             "seconds": seconds(),
         }
         partial = budget.kept.with_suffix(".partial")
@@ -125,5 +128,6 @@ def descend(
         "last_loss": float(error.detach()),
         "budget_seconds": most,
         "sittings": sittings,
+        "commits": commits,
         "earlier_cpu_seconds": round(earlier * torch.get_num_threads(), 1),
     }

@@ -1,4 +1,4 @@
-"""URA-Net and PatchCore trained on ten good images, the same ones: `python benchmarks/few_shot.py`.
+"""URA-Net and what anomalib fits quickly, on ten good images, the same ones: `python benchmarks/few_shot.py`.
 
 Everything else as in `peers.py`, whose options it takes. Writes docs/results/few_shot.json.
 """
@@ -10,7 +10,7 @@ from peers import ROOT, main
 if __name__ == "__main__":
     main(
         limit=10,
-        models=["uranet", "patchcore_0.1", "padim"],
+        models=["uranet", "patchcore_0.1", "patchcore_all", "padim", "dfm", "fre"],
         datasets=["pill", "bottle"],
         work=ROOT / "runs/few_shot",
         output=ROOT / "docs/results/few_shot.json",

@@ -95,14 +95,14 @@ def _mh_coreset(embeddings: Tensor, target_size: int) -> Tensor:
 
 
 def check_selections() -> None:
-    """Compare both selections with anomalib's own on a few hundred random points."""
-    points = torch.randn(700, 40, generator=torch.Generator().manual_seed(0))
+    """Compare both selections with anomalib's own on random points, more than a pool of `farthest_points` holds."""
+    points = torch.randn(2500, 40, generator=torch.Generator().manual_seed(0))
     found = []
     for select in (KCenterGreedy.select_coreset_idxs, _select_coreset):
         torch.manual_seed(0)
         np.random.seed(0)
-        found.append(select(KCenterGreedy(points, 0.2)))
-    blocks = [select(points.double(), 100) for select in (mh_components._farthest_first_coreset, _mh_coreset)]
+        found.append(select(KCenterGreedy(points, 0.08)))
+    blocks = [select(points.double(), 200) for select in (mh_components._farthest_first_coreset, _mh_coreset)]
     if found[0] != found[1] or not torch.equal(*blocks):
         raise SystemExit("the fast coreset differs from anomalib's: compare ura_hf.memory with the installed anomalib.")
 
@@ -111,8 +111,11 @@ def _patchcore(ratio: float, weights: Path, images: Tensor, budget: Budget) -> t
     model = PatchcoreModel(layers=DEEP, backbone=BACKBONE, pre_trained=False, num_neighbors=9)
     _given_weights([model.feature_extractor.feature_extractor], weights)
     _feed(model, images)
-    with mock.patch.object(KCenterGreedy, "select_coreset_idxs", _select_coreset):
-        model.subsample_embedding(ratio)
+    if ratio < 1:
+        with mock.patch.object(KCenterGreedy, "select_coreset_idxs", _select_coreset):
+            model.subsample_embedding(ratio)
+    else:
+        model.memory_bank = torch.vstack(model.embedding_store)
     return model, {"coreset_ratio": ratio, "memory_vectors": len(model.memory_bank)}
 
 
@@ -223,6 +226,7 @@ def _supersimplenet(weights: Path, images: Tensor, budget: Budget) -> tuple[nn.M
 RIVALS: dict[str, Callable[..., tuple[nn.Module, dict[str, Any]]]] = {
     "patchcore_0.01": functools.partial(_patchcore, 0.01),
     "patchcore_0.1": functools.partial(_patchcore, 0.1),
+    "patchcore_all": functools.partial(_patchcore, 1.0),
     "mh_patchcore": _mh_patchcore,
     "padim": _padim,
     "dfm": _dfm,

@@ -51,7 +51,7 @@ def peers(report: dict) -> str:
 
 
 def models(report: dict) -> str:
-    """Markdown tables of the models: the mean over the data sets, then each of them."""
+    """Markdown tables of the models: the mean over the data sets, each of them, and URA-Net's verdicts."""
     head = [*COLUMNS.values(), "epochs", "train CPU s", "ms/image", "GiB"]
     keys = ("train_cpu_seconds", "ms_per_image", "peak_memory_gib")
     lines = []
@@ -68,10 +68,25 @@ def models(report: dict) -> str:
             cells += [f"{row[k]['mean']:.{1 if k == 'peak_memory_gib' else 0}f}" for k in keys]
             lines.append(f"| {model} | {row['image_auroc']['seeds']} | " + " | ".join(cells) + " |")
         lines.append("")
+    lines += _verdicts(report)
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     lines += [f"± is half of largest minus smallest over seeds. {report['hardware']}, {versions}, {report['date']}."]
     lines[-1] += f" {FEWEST} Commits of the runs of uranet: {_commits(report, datasets)}."
     return "\n".join(lines)
+
+
+def _verdicts(report: dict) -> list[str]:
+    """Table of what the calibrated threshold of our own runs says of the test images, a run a line."""
+    lines = ["**URA-Net's verdicts at its calibrated threshold**", ""]
+    lines += ["| data | seed | good images held out for it | false alarms | misses |", "|---|---|---|---|---|"]
+    for run in report["runs"]:
+        if run["model"] == "uranet":
+            at, counts = run["at_threshold"], (run["n_normal"], run["n_anomalous"])
+            rates = (at["false_alarm_rate"], at["miss_rate"])
+            cells = [f"{rate:.1%} of {count}" for rate, count in zip(rates, counts, strict=True)]
+            held_out = run["training"]["images"]["held_out"]
+            lines.append(f"| {run['dataset']} | {run['seed']} | {held_out} | " + " | ".join(cells) + " |")
+    return [*lines, ""]
 
 
 def latency(report: dict) -> str:

@@ -136,6 +136,15 @@ def test_comparison_names_the_commits_of_our_runs():
         assert ours and all(commit in table for commit in ours)
 
 
+def test_verdicts_are_of_every_run_of_ours():
+    report = json.loads((ROOT / "docs/results/few_shot.json").read_text())
+    ours = [run for run in report["runs"] if run["model"] == "uranet"]
+    ours[0]["at_threshold"] = {"false_alarm_rate": 0.123, "miss_rate": 0.456}
+    lines = tables_methods.models(report).split("URA-Net's verdicts")[1].splitlines()
+    rows = [line for line in lines if line.startswith(("| bottle", "| pill"))]
+    assert len(rows) == len(ours) and "| 2 | 12.3% of 20 | 45.6% of 63 |" in rows[0]
+
+
 def test_readme_tables_are_those_of_the_results():
     done = subprocess.run([sys.executable, "benchmarks/render.py", "--check"], cwd=ROOT, check=False)
     assert done.returncode == 0, "run python benchmarks/render.py"
