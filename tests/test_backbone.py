@@ -113,6 +113,12 @@ def test_unknown_architecture(name):
         create_cnn(name, (1, 2, 3))
 
 
+@pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "vit_tiny_patch16_224"])
+def test_networks_for_one_size_only_are_refused(name):
+    with pytest.raises(UserError, match=f"{name}' takes one size only"):
+        create_cnn(name, (1, 2, 3))
+
+
 def test_unknown_architecture_names_near_ones():
     with pytest.raises(UserError, match="resnet18"):
         create_cnn("resnet1", (1, 2, 3))

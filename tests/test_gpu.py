@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ura_hf import URANetForAnomalyDetection
+from ura_hf import URANetForAnomalyDetection, URANetImageProcessor
 from ura_hf.fitting import calibrate
 from ura_hf.pose import turned_copy
 from ura_hf.trainer import FeatureBatches
@@ -85,4 +85,8 @@ def test_calibration():
 
 
 def test_turned_copies():
-    assert turned_copy(torch.rand(2, 3, 64, 64, device="cuda"), range(2), 1).device.type == "cuda"
+    inputs = {
+        "pixel_values": torch.rand(2, 3, 64, 64, device="cuda"),
+        "original_sizes": torch.tensor([[32, 64], [64, 64]]),
+    }
+    assert turned_copy(inputs, range(2), 1, URANetImageProcessor(size=64)).device.type == "cuda"

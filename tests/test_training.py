@@ -21,11 +21,12 @@ from safetensors.torch import load_file
 from ura_hf import URANetConfig, URANetForAnomalyDetection, UserError, calibration, fitting
 from ura_hf import training as training_module
 from ura_hf.backbone import Backbone
+from ura_hf.data import textures
 from ura_hf.feature_cache import channel_statistics
 from ura_hf.hub import load_checkpoint
 from ura_hf.progress import Cancelled
 from ura_hf.trainer import SeedEveryProcess
-from ura_hf.training import TrainingOptions, train
+from ura_hf.training import TrainingOptions, make_processor, train
 
 SETTINGS = ["--image-size", "64", "--grid-size", "8", "--batch-size", "4", "--backbone", "resnet18"] + [
     f"--set={field}"
@@ -224,7 +225,7 @@ def test_backbone_runs_once_an_image(category, resnet18_weights, tmp_path, monke
     train(
         TrainingOptions(category, tmp_path / "o", resnet18_weights, steps=8, batch_size=4, pose="fixed"), tiny_config()
     )
-    assert sum(seen) == 12 + training_module.GENERATED_TEXTURES
+    assert sum(seen) == 12 + textures.COUNT
 
 
 def test_thresholds_come_from_held_out_images_only(trained):
@@ -330,9 +331,42 @@ def test_texture_photos_reach_the_model(category, photos, resnet18_weights, tmp_
     pixels = processor(sorted((photos / "deep").iterdir()), return_tensors="pt")["pixel_values"]
     wanted = model.uranet.extract(pixels)
     assert len(seen) == 2
-    for drawn in (texture for textures in seen for texture in textures):
+    for drawn in (texture for batch in seen for texture in batch):
         gaps = [float(((drawn - one) * model.backbone.std[:, None, None]).abs().mean()) for one in wanted]
         assert min(gaps) < 1e-3 < 0.1 * max(gaps)  # one of the photos, rounded to float16
+
+
+def test_a_second_run_finds_the_generated_textures_in_the_cache(category, resnet18_weights, tmp_path):
+    for name in ("first", "second"):
+        options = TrainingOptions(
+            category, tmp_path / name, resnet18_weights, steps=1, batch_size=2, limit=2, cache=tmp_path / "cache"
+        )
+        train(options, tiny_config())
+    assert len(list((tmp_path / "cache").glob("texture-*.npy"))) == 1
+
+
+def test_a_cache_that_is_a_file_is_named(category, resnet18_weights, tmp_path):
+    (tmp_path / "cache").touch()
+    options = TrainingOptions(category, tmp_path / "o", resnet18_weights, limit=2, cache=tmp_path / "cache")
+    with pytest.raises(UserError, match="cache can't be a folder of features"):
+        train(options, tiny_config())
+
+
+@pytest.mark.parametrize("rate", [50.0, 1e30])
+def test_a_diverged_training_leaves_no_checkpoint(category, resnet18_weights, tmp_path, rate):
+    options = TrainingOptions(category, tmp_path / "o", resnet18_weights, steps=10, batch_size=2, learning_rate=rate)
+    with pytest.raises(UserError, match=r"diverged.*choose a learning rate below"):
+        train(options, tiny_config())
+    assert not (tmp_path / "o/training.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("backbone", "mean"),
+    [("resnet18", 0.485), ("uranet-small", 0.485), ("tf_efficientnetv2_s.in1k", 0.5), ("resnet18.a1_in1k", 0.485)],
+)
+def test_images_are_normalised_as_the_backbone_was_trained(tmp_path, backbone, mean):
+    processor = make_processor(TrainingOptions(tmp_path, tmp_path / "o"), URANetConfig(backbone=backbone))
+    assert processor.image_mean[0] == mean
 
 
 def test_texture_folder_must_be_there(category, resnet18_weights, tmp_path):
@@ -357,6 +391,7 @@ def test_every_process_draws_other_anomalies():
         ({"held_out": 0.9}, "held_out"),
         ({"learning_rate": -1.0}, "learning_rate"),
         ({"precision": "fp8"}, "precision"),
+        ({"seed": 2**32}, "seed must be from 0 to 4294967295, but got 4294967296"),
     ],
 )
 def test_options_are_checked(tmp_path, fields, message):

@@ -40,8 +40,13 @@ def create_cnn(name: str, out_indices: Sequence[int]) -> nn.Module:
     """Build a timm feature extractor, or one of our own from timm's blocks, with unset weights.
 
     Raises:
-        UserError: timm has no such architecture, or it lacks the asked levels.
+        UserError: timm has no such architecture, it lacks the asked levels, or it takes images of one size only.
     """
+    weights = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    if weights and weights.fixed_input_size:
+        raise UserError(
+            f"backbone must be a CNN for images of any size, but {name!r} takes one size only: name another."
+        )
     try:
         arguments = OWN.get(name, {"model_name": name})
         return timm.create_model(**arguments, pretrained=False, features_only=True, out_indices=tuple(out_indices))

@@ -55,9 +55,12 @@ def cached_features(
     Computed where the folder has none of the same images, processor and weights; an interrupted computation starts again.
 
     Raises:
-        UserError: An image can't be read, or the disk is too full for the features.
+        UserError: An image can't be read, `folder` can't be made, or the disk is too full for the features.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} can't be a folder of features ({error.strerror}): choose another.") from error
     path = folder / f"{name}-{_fingerprint(images, backbone, processor)}-{copies}.npy"
     if not path.exists():
         with WeakFileLock(path.with_suffix(".lock")):  # a second run waits for the first, and then has the features
@@ -86,10 +89,10 @@ def _compute_missing(
     ahead = read_ahead(lambda at: processor(list(images[at : at + batch_size]), return_tensors="pt"), starts)
     batches = tqdm(ahead, f"features of {name} images", len(starts), unit="batch")
     for start, inputs in zip(starts, batches, strict=True):
-        pixels = inputs["pixel_values"].to(device)
-        rows = range(start, start + len(pixels))
+        inputs = inputs.to(device)
+        rows = range(start, start + len(inputs["pixel_values"]))
         for copy in range(copies + 1):
-            shown = turned_copy(pixels, rows, copy) if copy else pixels
+            shown = turned_copy(inputs, rows, copy, processor) if copy else inputs["pixel_values"]
             found = backbone.raw(shown).clamp(-6e4, 6e4).half().cpu().numpy()
             store[copy * len(images) + rows.start : copy * len(images) + rows.stop] = found
         progress(f"{name} features", rows.stop, len(images))

@@ -83,11 +83,19 @@ class URANetImageProcessor(TorchvisionBackend):
         restored = []
         for single, (height, width) in zip(maps.float(), torch.as_tensor(original_sizes).tolist(), strict=True):
             if self.do_resize and self.resize_mode == "pad":
-                top, left, inner_height, inner_width = _inner_box(height, width, self.size.height, self.size.width)
+                top, left, inner_height, inner_width = self.inner_box(height, width)
                 padded = _interpolate(single, self.size.height, self.size.width)
                 single = padded[top : top + inner_height, left : left + inner_width]
             restored.append(_interpolate(single, height, width))
         return restored
+
+    def inner_box(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Where an image of (height, width) [pixels] lies in the network's input: top, left, height, width [pixels]."""
+        if not self.do_resize:
+            return 0, 0, height, width
+        if self.resize_mode == "stretch":
+            return 0, 0, self.size.height, self.size.width
+        return _inner_box(height, width, self.size.height, self.size.width)
 
     def _validate_preprocess_kwargs(  # type: ignore[override]
         self, resize_mode: str | None = None, max_value: float | None = None, size: Any = None, **kwargs: Any

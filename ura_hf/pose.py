@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as transforms
 
 from .backbone import Backbone
 from .image_processing_uranet import URANetImageProcessor
@@ -24,18 +23,34 @@ NUDGE = 2.0  # degrees, which count as no turning
 REFERENCE_CELLS = 12_000  # of these others
 
 
-def turn(pixels: Tensor, degrees: float) -> Tensor:
-    """Images turned about their centre, their borders continued by reflection: (B, 3, S, S) -> (B, 3, S, S)."""
-    margin = pixels.shape[-1] // 4  # more than (sqrt(2) - 1) / 2, which a corner sweeps
-    wide = functional.pad(pixels, (margin,) * 4, mode="reflect")
-    turned = transforms.rotate(wide, degrees, interpolation=InterpolationMode.BILINEAR)
-    return turned[..., margin:-margin, margin:-margin]
+def turn(pixels: Tensor, degrees: float, aspect: float = 1.0) -> Tensor:
+    """Images turned about their centre, (B, 3, h, w) -> (B, 3, h, w).
+
+    Turned as in their own geometry, where they are `aspect` times as wide as high: stretched pixels are not square. Beyond the
+    borders comes a quarter of the image by reflection, then, where an image is wider than high or higher than wide, its edge.
+    """
+    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    height, width = pixels.shape[-2:]
+    wide = functional.pad(pixels, (width // 4, width // 4, height // 4, height // 4), mode="reflect")
+    shares = pixels.new_tensor([[width / wide.shape[-1]], [height / wide.shape[-2]]])
+    matrix = shares * pixels.new_tensor([[cosine, -sine / aspect, 0], [sine * aspect, cosine, 0]])
+    grid = functional.affine_grid(matrix.expand(len(pixels), 2, 3), list(pixels.shape), align_corners=False)
+    return functional.grid_sample(wide, grid, padding_mode="border", align_corners=False)
 
 
-def turned_copy(pixels: Tensor, images: range, copy: int) -> Tensor:
-    """Copy number `copy` >= 1 of images (B, 3, S, S), each turned by an angle that its number and the copy's fix."""
+def turn_input(inputs: Mapping[str, Tensor], row: int, degrees: float, processor: URANetImageProcessor) -> Tensor:
+    """One image of a processor's output turned as its photo would be, around which padding stays what it is: (1, 3, S, S)."""
+    pixels, (height, width) = inputs["pixel_values"][row : row + 1], inputs["original_sizes"][row].tolist()
+    top, left, inner_height, inner_width = processor.inner_box(height, width)
+    inner = pixels[..., top : top + inner_height, left : left + inner_width]
+    bottom, right = pixels.shape[-2] - top - inner_height, pixels.shape[-1] - left - inner_width
+    return functional.pad(turn(inner, degrees, width / height), (left, right, top, bottom), mode="replicate")
+
+
+def turned_copy(inputs: Mapping[str, Tensor], images: range, copy: int, processor: URANetImageProcessor) -> Tensor:
+    """Copy number `copy` >= 1 of a processor's output, each image turned by an angle that its number and the copy's fix."""
     angles = [np.random.default_rng((copy, image)).uniform(0, 360) for image in images]
-    return torch.cat([turn(one[None], float(angle)) for one, angle in zip(pixels, angles, strict=True)])
+    return torch.cat([turn_input(inputs, row, float(angle), processor) for row, angle in enumerate(angles)])
 
 
 @torch.no_grad()
@@ -55,11 +70,11 @@ def rotation_ratio(images: Sequence[Path], backbone: Backbone, processor: URANet
         deep = backbone.raw(pixels)[:, -sum(backbone.deep_channels) :].float()
         return deep.flatten(2).transpose(1, 2).flatten(0, 1)
 
-    def load(paths: Sequence[Path]) -> Tensor:
-        return processor(list(paths), return_tensors="pt")["pixel_values"].to(backbone.mean.device)
+    def load(path: Path) -> Mapping[str, Tensor]:
+        return processor([path], return_tensors="pt").to(backbone.mean.device)
 
     count = max(len(chosen) // 3, 1)
-    others = torch.cat([cells(load([path])) for path in chosen[count:]])
+    others = torch.cat([cells(load(path)["pixel_values"]) for path in chosen[count:]])
     others = others[draw.permutation(len(others))[:REFERENCE_CELLS]]
 
     def distance(pixels: Tensor) -> float:
@@ -67,8 +82,8 @@ def rotation_ratio(images: Sequence[Path], backbone: Backbone, processor: URANet
 
     ratios = []
     for path in chosen[:count]:
-        pixels = load([path])
-        turned = [distance(turn(pixels, float(angle))) for angle in draw.uniform(30, 330, ANGLES)]
-        upright = distance(turn(pixels, NUDGE))
+        inputs = load(path)
+        turned = [distance(turn_input(inputs, 0, float(angle), processor)) for angle in draw.uniform(30, 330, ANGLES)]
+        upright = distance(turn_input(inputs, 0, NUDGE, processor))
         ratios += [np.log(max(d, 1e-12) / max(upright, 1e-12)) for d in turned]
     return float(np.exp(np.mean(ratios)))

@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import timm
 import torch
 import transformers
 from accelerate import PartialState
-from PIL import Image
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from .backbone import own_weights
 from .configuration_uranet import URANetConfig
 from .data.folder import list_images, read_dataset
-from .data.textures import generated_texture
+from .data.textures import generated_textures
 from .errors import UserError
 from .feature_cache import cached_features, channel_statistics, files_fingerprint
 from .files import write_json
@@ -40,7 +40,7 @@ from .trainer import FeatureBatches, ReportProgress, RestorationTrainer, use_bf1
 
 MAX_IMAGES = 4000  # largest number of images whose features are cached; more are sampled
 MIN_HELD_OUT = 10  # unless that is more than a quarter of the images
-GENERATED_TEXTURES = 100  # pictures that stand in for texture photos
+MAX_SEED = 2**32 - 1
 
 
 @dataclasses.dataclass
@@ -87,9 +87,11 @@ class TrainingOptions:
     half: bool = False
 
     def __post_init__(self) -> None:
-        for name, low in (("steps", 1), ("batch_size", 1), ("save_every", 1), ("seed", 0)):
-            if getattr(self, name) < low:
-                raise UserError(f"{name} must be at least {low}, but got {getattr(self, name)}.")
+        for name in ("steps", "batch_size", "save_every"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} must be at least 1, but got {getattr(self, name)}.")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise UserError(f"seed must be from 0 to {MAX_SEED}, but got {self.seed}.")
         if self.limit is not None and self.limit < 2:
             raise UserError(f"limit must be at least 2, one image to fit and one to calibrate, but got {self.limit}.")
         if not 0 < self.held_out <= 0.5:
@@ -144,7 +146,7 @@ def train(
             images, model.backbone, processor, options.cache or work, "training", copies, progress
         )
         if not photos and config.source_weights.get("texture"):
-            photos = _generated_textures(work, config.image_size, options.seed)
+            photos = generated_textures(options.cache or work, config.image_size, options.seed)
         textures = (
             cached_features(photos, model.backbone, processor, options.cache or work, "texture", progress=progress)
             if photos
@@ -195,6 +197,7 @@ def train(
         if options.half:
             model.half().float()
         calibrate(model, batches, held_out, progress)
+        _check_finite(model, options)
         pose = {"rotation_ratio": ratio, "turned_copies": copies}
         counts = {"fitted": different, "held_out": len(held_out)}
         record = _record(options, trainer, began, counts, pose, last is not None, command)
@@ -205,9 +208,22 @@ def train(
 
 
 def make_processor(options: TrainingOptions, config: URANetConfig) -> URANetImageProcessor:
-    """The image processor that a checkpoint of these options has."""
+    """The image processor that a checkpoint of these options has; it normalises as the backbone's weights ask for."""
     size = {"height": config.image_size, "width": config.image_size}
-    return URANetImageProcessor(size=size, max_value=options.max_value, resize_mode=options.resize_mode)
+    weights = timm.get_pretrained_cfg(config.backbone, allow_unregistered=True)
+    colours = {"image_mean": weights.mean, "image_std": weights.std} if weights else {}
+    return URANetImageProcessor(size=size, max_value=options.max_value, resize_mode=options.resize_mode, **colours)
+
+
+def _check_finite(model: URANetForAnomalyDetection, options: TrainingOptions) -> None:
+    measured = {"thresholds": [model.config.image_threshold, model.config.pixel_threshold]}
+    measured["reliabilities"] = list((model.config.reliabilities or {}).values())
+    numbers = {**model.state_dict(), **{name: torch.tensor(values) for name, values in measured.items()}}
+    if bad := [name for name, tensor in numbers.items() if not tensor.isfinite().all()]:
+        raise UserError(
+            f"training diverged: {len(bad)} of the checkpoint's tensors are not finite numbers (first {bad[0]}). Remove "
+            f"{options.output} and choose a learning rate below {options.learning_rate:g}."
+        )
 
 
 def _texture_photos(options: TrainingOptions, config: URANetConfig) -> list[Path]:
@@ -225,20 +241,6 @@ def draw_images(images: list[Path], count: int | None, seed: int) -> list[Path]:
     """At most `count` images, drawn by the seed, in their order."""
     order = np.random.default_rng(seed).permutation(len(images))[:count].tolist()
     return [images[i] for i in sorted(order)]
-
-
-def _generated_textures(work: Path, side: int, seed: int) -> list[Path]:
-    """Generated textures as files, in place of a folder of photos."""
-    folder = work / "textures"
-    folder.mkdir(exist_ok=True)
-    paths = [folder / f"{index}.png" for index in range(GENERATED_TEXTURES)]
-    for index, path in enumerate(paths):
-        if not path.exists():
-            pixels = generated_texture(np.random.default_rng((seed, index)), side)
-            partial = path.with_suffix(".partial")
-            Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(partial, format="PNG")
-            partial.rename(path)
-    return paths
 
 
 def _split(count: int, options: TrainingOptions) -> tuple[list[int], list[int]]:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
+from huggingface_hub.utils import WeakFileLock
+from PIL import Image
 from scipy import ndimage
 from torch import Tensor
+
+COUNT = 100  # pictures that stand in for texture photos
 
 
 def generated_texture(rng: np.random.Generator, side: int) -> Tensor:
@@ -26,3 +32,18 @@ def generated_texture(rng: np.random.Generator, side: int) -> Tensor:
     share = np.clip(0.5 + rng.uniform(0.1, 0.4) * field, 0, 1)[..., None]
     first, second = rng.uniform(0, 255, (2, 3))
     return torch.from_numpy((share * first + (1 - share) * second).astype(np.uint8)).permute(2, 0, 1).contiguous()
+
+
+def generated_textures(parent: Path, side: int, seed: int) -> list[Path]:
+    """Generated textures as files of a folder in `parent`, in place of photos; those that are there are used again."""
+    folder = parent / f"textures-{side}-{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{index}.png" for index in range(COUNT)]
+    with WeakFileLock(folder / "writing.lock"):
+        for index, path in enumerate(paths):
+            if not path.exists():
+                pixels = generated_texture(np.random.default_rng((seed, index)), side)
+                partial = path.with_suffix(".partial")
+                Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(partial, format="PNG")
+                partial.rename(path)
+    return paths
