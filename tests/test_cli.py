@@ -158,6 +158,19 @@ def test_predict_goes_on_after_a_bad_file(checkpoint, category, tmp_path, capsys
     assert "note.png" in captured.err and "1 of 2 images" in captured.err
 
 
+def test_predict_names_the_files_of_a_folder_that_it_leaves_out(checkpoint, category, tmp_path, capsys):
+    shutil.copytree(category / "test/good", tmp_path / "photos")
+    (tmp_path / "photos/000.png").rename(tmp_path / "photos/000.jfif")
+    for index in range(6):
+        (tmp_path / f"photos/photo{index}.heic").touch()
+    assert main(["predict", str(checkpoint), str(tmp_path / "photos")]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.count("threshold 0.5") == 4 and "heic" not in captured.out
+    assert "left out 6 file(s)" in captured.err and "photo0.heic" in captured.err and "photo4.heic, ..." in captured.err
+    assert main(["predict", str(checkpoint), str(category / "test/good")]) == 0
+    assert "left out" not in capsys.readouterr().err
+
+
 def test_folder_without_images(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert str(tmp_path / "empty") in fails(capsys, "train", "--data", tmp_path / "empty", "--output", tmp_path / "o")

@@ -105,6 +105,15 @@ def test_categories_are_found_where_archives_unpack_them(tmp_path):
     assert locate_categories("folder", tmp_path / "mvtec_anomaly_detection").keys() == {"bottle", "pill"}
 
 
+def test_linked_categories_go_by_their_own_names(tmp_path):
+    for line in ("a", "b"):
+        mvtec_tree(tmp_path / line, ["bottle"])
+        (tmp_path / "links").mkdir(exist_ok=True)
+        (tmp_path / f"links/line_{line}").symlink_to(tmp_path / line / "bottle")
+    found = locate_categories("folder", tmp_path / "links")
+    assert found == {name: tmp_path / "links" / name for name in ("line_a", "line_b")}
+
+
 def test_wrong_roots_say_what_is_there(tmp_path):
     with pytest.raises(UserError, match="not a folder"):
         locate_categories("mvtec", tmp_path / "none")
@@ -137,6 +146,16 @@ def test_check_finds_what_is_wrong(tmp_path):
     assert str(mask) in check.damaged[1] and "64x48" in check.damaged[1] and "32x48" in check.damaged[1]
     assert check.unmasked == [root / "test/broken_large/001.png"]
     assert not check_category("mvtec", "bottle", root, decode=False).damaged
+
+
+def test_check_finds_black_masks(tmp_path):
+    root = mvtec_tree(tmp_path, ["bottle"]) / "bottle"
+    mask = root / "ground_truth/broken_large/001_mask.png"
+    Image.new("L", (64, 48)).save(mask)
+    check = check_category("mvtec", "bottle", root)
+    assert check.black == [mask] and not check.damaged and not check.unmasked
+    assert any("1 masks of anomalous images are all black" in line and str(mask) in line for line in check.problems)
+    assert check.notes[-1] == "1 anomalous images with no mask or a black one are left out of the pixel metrics"
 
 
 def test_check_of_missing_parts(tmp_path):

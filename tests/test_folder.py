@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ura_hf.data.folder import list_images, read_dataset
+from ura_hf.data.folder import list_images, other_files, read_dataset
 from ura_hf.errors import UserError
 
 
@@ -86,6 +86,15 @@ def test_list_images_recursive(tmp_path):
     (tmp_path / ".kept/photos").mkdir(parents=True)  # a hidden folder that is asked for is read
     shutil.copy(tmp_path / "2.png", tmp_path / ".kept/photos")
     assert len(list_images(tmp_path / ".kept/photos", recursive=True)) == 1
+
+
+def test_no_image_is_passed_over_for_its_ending(tmp_path):
+    names = ["a.jfif", "b.JPE", "c.jp2", "d.j2k", "e.pnm", "f.pbm", "g.dib"]
+    images(tmp_path, *names)
+    for name in ("note2.txt", "note10.txt", ".hidden"):
+        (tmp_path / name).touch()
+    assert [path.name for path in list_images(tmp_path)] == names
+    assert other_files(tmp_path) == [tmp_path / "note2.txt", tmp_path / "note10.txt"]
 
 
 def test_odd_digits_in_names_sort(tmp_path):

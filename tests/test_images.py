@@ -13,7 +13,7 @@ import tifffile
 from PIL import Image, ImageOps
 
 from ura_hf.errors import UserError
-from ura_hf.images import MAX_PIXELS, load_image, load_mask
+from ura_hf.images import FORMATS, MAX_PIXELS, load_image, load_mask
 
 HEIGHT, WIDTH = 37, 113
 
@@ -87,6 +87,35 @@ def test_16_bit_colour_png_keeps_its_levels(tmp_path, channels):
         check(load_image(image), expected)
 
 
+@pytest.mark.parametrize("largest", [1023, 4095, 65535])
+@pytest.mark.parametrize("kind", [2, 3, 5, 6])
+def test_pgm_and_ppm_keep_their_levels(tmp_path, kind, largest):
+    levels = noise(*([3] if kind in (3, 6) else []), high=largest + 1, dtype=np.uint16)
+    header = f"P{kind} # levels\n{WIDTH} {HEIGHT}\n{largest}\n".encode()
+    words = b"# of a 12-bit camera\n" + b"\n".join(b" ".join(b"%d" % v for v in row.flat) for row in levels)
+    (tmp_path / "a.pnm").write_bytes(header + (words if kind < 4 else levels.astype(">u2").tobytes()))
+    check(load_image(tmp_path / "a.pnm", max_value=largest), levels / largest)
+    check(load_image(tmp_path / "a.pnm"), levels / largest, atol=1e-5)
+    with Image.open(tmp_path / "a.pnm") as image:
+        check(load_image(image, max_value=largest), levels / largest)
+    assert len(np.unique(load_image(tmp_path / "a.pnm"))) == len(np.unique(levels))
+    with pytest.raises(UserError, match=r"values in \[0, 100\], but got .*max_value"):
+        load_image(tmp_path / "a.pnm", max_value=100)
+
+
+@pytest.mark.parametrize("body", [b"1 2 300", b"1 2 x 300", b"1 2 3e 4"])
+def test_pgm_that_is_no_whole_list_of_numbers(tmp_path, body):
+    (tmp_path / "a.pgm").write_bytes(b"P2 2 2 4095\n" + body)
+    with pytest.raises(UserError, match="truncated or damaged"):
+        load_image(tmp_path / "a.pgm")
+
+
+@pytest.mark.parametrize(("text", "expected"), [(b"P1 2 2 0 1 1 0", [[1, 0], [0, 1]]), (b"P2 2 1 5\n0 5", [[0, 1]])])
+def test_plain_files_of_few_levels(tmp_path, text, expected):
+    (tmp_path / "a.pnm").write_bytes(text)
+    check(load_image(tmp_path / "a.pnm"), np.array(expected, float))
+
+
 @pytest.mark.parametrize("planar", ["contig", "separate"])
 def test_16_bit_colour_tiff_keeps_its_levels(tmp_path, planar):
     samples = noise(3, high=65536, dtype=np.uint16)
@@ -114,6 +143,28 @@ def test_12_bit_tiff_where_0_is_white(tmp_path):
     check(load_image(tmp_path / "a.tif", max_value=4095), 1 - grey / 4095)
     with pytest.raises(UserError, match=r"values in \[0, 255\]"):
         load_image(tmp_path / "a.tif", max_value=255)
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_float_tiff_where_0_is_white(tmp_path, byteorder):
+    grey = np.random.default_rng(0).random((HEIGHT, WIDTH), dtype=np.float32)
+    tifffile.imwrite(tmp_path / "a.tif", grey, photometric="miniswhite", byteorder=byteorder)
+    check(load_image(tmp_path / "a.tif"), 1 - grey)
+
+
+@pytest.mark.parametrize(("dtype", "full"), [(np.uint8, 255), (np.uint16, 65535), (np.uint16, 4095), (np.float32, 1)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_tiff_whose_colours_are_multiplied_by_their_alpha(tmp_path, dtype, full, channels):
+    values = np.random.default_rng(0).random((HEIGHT, WIDTH, channels + 1))
+    values[:5, :, -1] = 0
+    values[..., :-1] *= values[..., -1:]
+    stored = (np.rint(values * full) if full > 1 else values).astype(dtype)
+    kind = "rgb" if channels == 3 else "minisblack"
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric=kind, planarconfig="contig", extrasamples=["assocalpha"])
+    image = load_image(tmp_path / "a.tif", max_value=4095 if full == 4095 else None)
+    check(image, (values[..., :-1] + 1 - values[..., -1:]) * np.ones(3), atol=1e-6 if full == 1 else 2 / full)
+    marked = (stored[..., :-1] != 0).any(axis=2) & (stored[..., -1] != 0)
+    assert np.array_equal(load_mask(tmp_path / "a.tif", None), marked)
 
 
 def test_colour_that_its_writer_did_not_name(tmp_path):
@@ -272,6 +323,21 @@ def test_missing_folder_empty_and_foreign_files(tmp_path):
     (tmp_path / "text.png").write_text("no image at all")
     with pytest.raises(UserError, match=r"not an image that can be read: .*text\.png"):
         load_image(tmp_path / "text.png")
+
+
+def test_postscript_under_the_name_of_an_image_starts_nothing(tmp_path):
+    path = save(Image.fromarray(noise(3)), tmp_path, "a.eps").rename(tmp_path / "evil.png")
+    with pytest.raises(UserError, match=r"not an image that can be read: .*evil\.png"):
+        load_image(path)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_each_kind_of_file_is_read_and_its_endings_are_known(tmp_path, kind):
+    grey = np.full((HEIGHT, WIDTH, 3), 51, np.uint8)
+    path = tmp_path / f"a{FORMATS[kind][0]}"
+    Image.fromarray(grey).save(path, format=kind)
+    check(load_image(path), grey / 255, atol=0.02)
+    assert {Image.registered_extensions()[ending] for ending in FORMATS[kind]} <= {kind, "MPO"}
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.bmp", "a.tif"])

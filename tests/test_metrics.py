@@ -281,11 +281,12 @@ def test_fully_defective_masks_without_normal_pixels_leave_pixel_metrics_undefin
     assert [got[key] for key in PIXEL_KEYS] == [None] * 4
 
 
-def test_anomalous_image_without_mask_stays_out_of_pixel_metrics():
+@pytest.mark.parametrize("mask", [None, np.zeros((8, 8), dtype=bool)])
+def test_anomalous_image_without_a_marked_pixel_stays_out_of_pixel_metrics(mask):
     image_scores, labels, maps, masks, types = batch()
     expected = compute(image_scores, labels, maps, masks, types)
     got = compute(
-        [*image_scores, 9.0], [*labels, 1], [*maps, np.full((8, 8), 1e3)], [*masks, None], [*types, "unmasked"]
+        [*image_scores, 9.0], [*labels, 1], [*maps, np.full((8, 8), 1e3)], [*masks, mask], [*types, "unmasked"]
     )
     assert_same(got, {key: expected[key] for key in PIXEL_KEYS}, 1e-12)
     assert got["image_auroc"] > expected["image_auroc"]

@@ -230,6 +230,17 @@ def test_the_pipeline_refuses_what_it_can_not_use(checkpoint, category):
             detector(image, **{name: value})
 
 
+def test_a_tuple_is_as_good_as_a_list_and_no_image_is_lost(checkpoint, category):
+    detector = load_detector(checkpoint)
+    paths = [str(category / f"test/{name}/000.png") for name in ("good", "spot")]
+    scores = [result["score"] for result in detector(paths)]
+    assert [result["score"] for result in detector(tuple(paths))] == scores
+    for input_, name in ((torch.zeros(2, 3, 48, 64), "Tensor"), ([paths, paths], "list"), ([tuple(paths)], "tuple")):
+        with pytest.raises(UserError, match=f"got a {name} of 2 images: give a list of images"):
+            detector(input_)
+    assert detector(torch.zeros(1, 3, 48, 64))["anomaly_map"].shape == (48, 64)
+
+
 def test_a_score_that_is_no_number_is_no_verdict(checkpoint, category):
     detector = load_detector(checkpoint)
     image = str(category / "test/good/000.png")

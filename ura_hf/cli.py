@@ -256,7 +256,7 @@ def _print_figures(result: dict[str, Any]) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from .data.folder import list_images
+    from .data.folder import list_images, other_files
     from .hub import load_detector
     from .images import load_image
     from .pipeline import check_threshold
@@ -268,6 +268,9 @@ def _predict(options: argparse.Namespace) -> None:
     images: list[Path] = []
     for path in options.images:
         images += list_images(path) if path.is_dir() else [path]
+        if path.is_dir() and (others := [file.name for file in other_files(path)]):
+            first = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
+            print(f"uranet: {path}: left out {len(others)} file(s), no images by name: {first}", file=sys.stderr)
     if not images:
         raise UserError(
             f"{options.images[0]} holds no images itself: pass image files or folders that directly hold them, as DIR/*/."

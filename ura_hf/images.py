@@ -10,14 +10,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 
+from .deep_images import FULL_SCALE_16_BIT, deep_samples, tiff_samples
 from .errors import UserError
+
+FORMATS = {
+    "PNG": (".png", ".apng"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp",),
+    "DIB": (".dib",),
+    "WEBP": (".webp",),
+    "GIF": (".gif",),
+    "PPM": (".pbm", ".pgm", ".ppm", ".pnm", ".pfm"),
+    "JPEG2000": (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+}
+"""What is read, by Pillow's names, and the endings of such files; nothing else is tried, as EPS would start Ghostscript."""
+if "avif" in features.modules:  # from Pillow 11.3 on
+    FORMATS["AVIF"] = (".avif", ".avifs")
 
 MAX_PIXELS = 200_000_000
 """Largest image [pixels] that is decoded; files stop earlier, at Pillow's own limit of about 179 megapixels."""
 
-_FULL_SCALE_16_BIT = 65535.0
 _FLOAT_TOLERANCE = 1e-5
 _ORIENTATION_TAG = 274
 _BITS_PER_SAMPLE_TAG = 258
@@ -42,7 +57,8 @@ def load_image(source: Any, *, max_value: float | None = None) -> np.ndarray:
     Args:
         source: a path, an open binary file, a `PIL.Image.Image`, or an array (H, W), (H, W, 1), (H, W, 2) grey + alpha,
             (H, W, 3) or (H, W, 4) of dtype bool, uint8, uint16 or float in [0, 1].
-        max_value: the value in a 16-bit source that stands for white, e.g. 4095 for a 12-bit camera; None for 65535.
+        max_value: the value in a 16-bit source that stands for white, e.g. 4095 for a 12-bit camera; None for 65535,
+            in PGM and PPM for the largest value that the file names.
 
     Returns:
         float32 (H, W, 3) in [0, 1]. EXIF orientation is applied, transparency is laid over white, an animation gives
@@ -51,7 +67,7 @@ def load_image(source: Any, *, max_value: float | None = None) -> np.ndarray:
     Raises:
         UserError: the file is missing, empty, not an image, truncated or too large, or its values leave their range.
     """
-    raw, name = _decode(source, max_value or _FULL_SCALE_16_BIT)
+    raw, name = _decode(source, max_value or FULL_SCALE_16_BIT)
     values = _to_unit_range(raw, max_value, name)
     if values.shape[2] in (2, 4):
         alpha = values[..., -1:]
@@ -95,7 +111,7 @@ def image_size(source: Any) -> tuple[int, int]:
     return height, width
 
 
-def _decode(source: Any, white: float = _FULL_SCALE_16_BIT) -> tuple[np.ndarray, str]:
+def _decode(source: Any, white: float = FULL_SCALE_16_BIT) -> tuple[np.ndarray, str]:
     """Return samples (H, W, C) of grey or RGB, with alpha or not, as stored, and the name that error messages use.
 
     What is stored the other way round, 0 for `white` or inks in place of light, is turned round.
@@ -145,7 +161,7 @@ def _decode_bytes(data: bytes, name: str, white: float) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data))
+            image = Image.open(io.BytesIO(data), formats=tuple(FORMATS))
     except Image.DecompressionBombError as error:
         raise UserError(f"image is too large: {name}: {error}; crop it or make it smaller") from error
     except UnidentifiedImageError as error:
@@ -170,7 +186,7 @@ def _is_deep_multichannel_tiff(image: Image.Image) -> bool:
 def _decode_pil(image: Image.Image, name: str, white: float) -> np.ndarray:
     _check_pixels(*image.size, name)
     try:
-        samples = _decode_deep_png(image)
+        samples = deep_samples(image, white)
         if samples is None:
             image.load()
             samples = _pil_samples(image, white)
@@ -182,37 +198,10 @@ def _decode_pil(image: Image.Image, name: str, white: float) -> np.ndarray:
 def _pil_samples(image: Image.Image, white: float) -> np.ndarray:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         samples = np.asarray(image)
-        inverted = image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC_TAG) == 0  # type: ignore[attr-defined]
-        return int(white) - samples.astype(np.int32) if inverted and samples.dtype == np.uint16 else samples
+        if image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC_TAG) == 0:  # type: ignore[attr-defined]
+            return 1 - samples if image.mode == "F" else int(white) - samples.astype(np.int32)
+        return samples
     return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
-
-
-def _decode_deep_png(image: Image.Image) -> np.ndarray | None:
-    """Both bytes of a 16-bit colour or grey + alpha PNG as uint16 (H, W, C); None for any other or a decoded image.
-
-    Pillow holds 8 bits a channel. Its raw mode "RGB;16B" keeps the first, high byte of each sample and "RGB;16L" the
-    second one, so two passes give all 16 bits.
-    """
-    if image.format != "PNG" or not getattr(image, "tile", None):
-        return None
-    tile = image.tile[0]  # type: ignore[attr-defined]
-    if tile.args not in ("RGB;16B", "RGBA;16B", "LA;16B"):
-        return None
-    stream = image.fp  # type: ignore[attr-defined]
-    position = stream.tell()
-    stream.seek(0)
-    data = stream.read()
-    stream.seek(position)
-
-    def decode(raw_mode: str) -> np.ndarray:
-        with Image.open(io.BytesIO(data)) as copy:
-            copy.tile = [tile._replace(args=raw_mode)]  # type: ignore[attr-defined]
-            return np.asarray(copy).astype(np.uint16)
-
-    if tile.args == "LA;16B":
-        grey_high, grey_low, alpha_high, alpha_low = np.moveaxis(decode("RGBA"), 2, 0)
-        return np.stack([grey_high << 8 | grey_low, alpha_high << 8 | alpha_low], axis=2)
-    return decode(tile.args) << 8 | decode(tile.args.replace("16B", "16L"))
 
 
 def _decode_tiff(data: bytes, name: str, white: float) -> np.ndarray:
@@ -225,12 +214,8 @@ def _decode_tiff(data: bytes, name: str, white: float) -> np.ndarray:
         with tifffile.TiffFile(io.BytesIO(data)) as tiff:
             page = tiff.pages.first
             _check_pixels(page.imagewidth, page.imagelength, name)
-            samples = page.asarray()
-            if samples.ndim == 3 and page.axes.startswith("S"):
-                samples = np.moveaxis(samples, 0, -1)
-            samples = _as_colours(np.atleast_3d(samples), page, name, white)
             tag = page.tags.get(_ORIENTATION_TAG)
-            return _orient(samples, int(tag.value) if tag is not None else 1)
+            return _orient(tiff_samples(page, name, white), int(tag.value) if tag is not None else 1)
     except UserError:
         raise
     except (*_DECODE_ERRORS, MemoryError, tifffile.TiffFileError) as error:
@@ -239,25 +224,6 @@ def _decode_tiff(data: bytes, name: str, white: float) -> np.ndarray:
                 f"TIFF compression is not supported: {name}; save it uncompressed or with deflate compression"
             ) from error
         raise _damaged(name, error) from error
-
-
-def _as_colours(samples: np.ndarray, page: Any, name: str, white: float) -> np.ndarray:
-    """Samples (H, W, C) of a TIFF page as grey or RGB, light where the scene is, with alpha only where the page says so."""
-    extra, kind = tuple(page.extrasamples), getattr(page.photometric, "name", page.photometric)
-    colours = samples.shape[2] - len(extra)
-    if colours == 1 and extra[:2] == (0, 0):  # colour that its writer did not name
-        colours, extra = 3, extra[2:]
-    samples = samples[..., : colours + (extra[:1] in ((1,), (2,)))]
-    white = white if samples.dtype.kind in "iu" else 1
-    if kind == "SEPARATED" and samples.shape[2] == 4:
-        left = 1 - samples.astype(np.float64) / white
-        light = left[..., :3] * left[..., 3:]
-        return np.rint(light * white).astype(np.int32) if white > 1 else light
-    if kind == "MINISWHITE" and samples.shape[2] == 1:
-        return (white - samples.astype(np.float64)).astype(np.int32 if white > 1 else np.float64)
-    if kind not in ("RGB", "MINISBLACK"):
-        raise UserError(f"TIFF with colours that are not read at this depth ({kind}): {name}; save it as RGB")
-    return samples
 
 
 def _orient(samples: np.ndarray, orientation: int) -> np.ndarray:
@@ -288,7 +254,7 @@ def _to_unit_range(raw: np.ndarray, max_value: float | None, name: str) -> np.nd
         raise UserError(
             f"{name} must be bool, uint8, uint16 or floating point, but got {raw.dtype}; convert it to one of these"
         )
-    full_scale = _FULL_SCALE_16_BIT if max_value is None else float(max_value)
+    full_scale = FULL_SCALE_16_BIT if max_value is None else float(max_value)
     if not full_scale > 0:
         raise UserError(
             f"max_value must be positive, but got {max_value}; give the value of white, e.g. 4095 for 12 bits"

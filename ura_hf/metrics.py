@@ -87,8 +87,9 @@ class AnomalyMetrics:
             labels: (B,) 0 = normal, 1 = anomalous.
             anomaly_maps: B maps (H, W), finite, higher = more anomalous, each of its own size; None leaves the pixel
                 metrics without these images.
-            masks: B masks (H, W), nonzero = defective; None for a normal image means no defective pixel, None for an
-                anomalous image leaves it out of the pixel metrics. None for all of them: no image has a mask.
+            masks: B masks (H, W), nonzero = defective; None for a normal image means no defective pixel, None or a mask
+                without a defective pixel for an anomalous image leaves it out of the pixel metrics. None for all of
+                them: no image has a mask.
             defect_types: B names; those of normal images are not used.
 
         Raises:
@@ -194,7 +195,7 @@ def _require_finite(values: np.ndarray, name: str) -> None:
 
 
 def _check_pixels(index: int, anomaly_map: Any, mask: Any, anomalous: Any) -> tuple[np.ndarray, np.ndarray] | None:
-    """Float32 map and boolean mask of one image, or None where an anomalous image has no mask."""
+    """Float32 map and boolean mask of one image, or None where an anomalous image has no mask or one that marks nothing."""
     with np.errstate(over="ignore"):
         scores = _array(anomaly_map).astype(np.float32)
     if scores.ndim != 2:
@@ -213,7 +214,7 @@ def _check_pixels(index: int, anomaly_map: Any, mask: Any, anomalous: Any) -> tu
             f"masks[{index}] must be empty for an image labelled normal, but got {defective.sum()} defective "
             "pixels: correct the label or the mask."
         )
-    return scores, defective
+    return None if anomalous and not defective.any() else (scores, defective)
 
 
 def _monotone_codes(scores: np.ndarray) -> np.ndarray:

@@ -37,7 +37,7 @@ def check_threshold(value: float) -> None:
 class URANetPipeline(Pipeline):
     """Detect anomalies in images.
 
-    Called with a path, a PIL image, an array, or a list of them; gives a dict an image:
+    Called with a path, a PIL image, an array, or a list or tuple of them; gives a dict an image:
 
     - `label`: ``normal`` or ``anomalous``; `score`: on the fixed 0-1 scale where 0.5 is the threshold;
     - `image_score`, `threshold`, `pixel_threshold`: raw;
@@ -78,8 +78,16 @@ class URANetPipeline(Pipeline):
             raise UserError(f"{TASK} takes return_features, threshold and num_samples, but got {', '.join(given)}.")
         return {}, forward, after
 
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        return super().__call__(list(inputs) if isinstance(inputs, tuple) else inputs, *args, **kwargs)
+
     def preprocess(self, input_: Any, **parameters: Any) -> dict[str, Any]:
-        return dict(self.image_processor(input_, return_tensors="pt"))
+        inputs = dict(self.image_processor(input_, return_tensors="pt"))
+        if (count := len(inputs["pixel_values"])) > 1:
+            raise UserError(
+                f"one input must be one image, but got a {type(input_).__name__} of {count} images: give a list of images."
+            )
+        return inputs
 
     def _forward(self, input_tensors: dict[str, Any], **parameters: Any) -> dict[str, Any]:
         found = self.model(input_tensors["pixel_values"], **parameters)

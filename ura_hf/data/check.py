@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +20,8 @@ class Check:
     """What is wrong with a category. Without `error` and `damaged` it can be trained and measured.
 
     `error`: it can't be read at all. `damaged`: unreadable files and masks of another size. `differences`: from the published
-    counts. `unmasked`: anomalous images without a mask, of which there should be one; pixel metrics leave them out.
+    counts. `unmasked`: anomalous images without a mask, of which there should be one; `black`: masks of anomalous images that
+    mark nothing. Pixel metrics leave both out.
     """
 
     category: str
@@ -31,6 +31,7 @@ class Check:
     damaged: list[str] = field(default_factory=list)
     differences: list[str] = field(default_factory=list)
     unmasked: list[Path] = field(default_factory=list)
+    black: list[Path] = field(default_factory=list)
     any_mask: bool = False
 
     @property
@@ -44,6 +45,11 @@ class Check:
                 f"{len(self.unmasked)} anomalous images have no mask, e.g. {first}: expected "
                 f"ground_truth/{first.parent.name}/{first.stem}_mask.png, in BTAD {first.stem}.png"
             )
+        if self.black:
+            sentences.append(
+                f"{len(self.black)} masks of anomalous images are all black, e.g. {self.black[0]}: expected the defect in "
+                "another value than 0"
+            )
         return sentences
 
     @property
@@ -54,8 +60,8 @@ class Check:
         notes = [f"counts differ from the published ones ({shown})"] if self.differences else []
         if self.found and not self.any_mask:
             notes.append("no masks: image metrics only")
-        elif self.unmasked:
-            notes.append(f"{len(self.unmasked)} anomalous images without a mask are left out of the pixel metrics")
+        elif left_out := len(self.unmasked) + len(self.black):
+            notes.append(f"{left_out} anomalous images with no mask or a black one are left out of the pixel metrics")
         return notes
 
 
@@ -79,7 +85,7 @@ def check_category(key: str, category: str, folder: Path, decode: bool = True, w
     if has_masks(key) or check.any_mask:
         check.unmasked = [sample.image for sample in anomalous if not sample.mask]
     if decode:
-        check.damaged = list(_damage(dataset, category, workers))
+        _read_all(check, dataset, workers)
     return check
 
 
@@ -88,19 +94,19 @@ def _packed(folder: Path) -> str:
     return f"; {packed[0]} seems not to be extracted completely" if packed else ""
 
 
-def _damage(dataset: Dataset, category: str, workers: int) -> Iterator[str]:
+def _read_all(check: Check, dataset: Dataset, workers: int) -> None:
     samples = dataset.train + dataset.test
-    found = read_ahead(_problem, samples, workers)
-    for problem in tqdm(found, f"checking {category}", len(samples), unit="image", leave=False):
-        if problem:
-            yield problem
+    found = read_ahead(_read, samples, workers)
+    for problem, black in tqdm(found, f"checking {check.category}", len(samples), unit="image", leave=False):
+        check.damaged += [problem] if problem else []
+        check.black += [black] if black else []
 
 
-def _problem(sample: Sample) -> str | None:
+def _read(sample: Sample) -> tuple[str | None, Path | None]:
+    """What is damaged about an image and its mask, and the mask if it is all black."""
     try:
         size = image_size(sample.image)
-        if sample.mask:
-            load_mask(sample.mask, size)
+        is_black = sample.mask is not None and not load_mask(sample.mask, size).any()
     except UserError as error:
-        return str(error)
-    return None
+        return str(error), None
+    return None, sample.mask if is_black else None

@@ -79,9 +79,8 @@ def locate_categories(key: str, root: Path, wanted: list[str] | None = None) -> 
     if not root.is_dir():
         raise UserError(f"--root must be the folder of the dataset, but {root} is not a folder: check the path.")
     if key == FOLDER:
-        folders = {
-            f.resolve().name: f for f in ([root] if is_category(root) else filter(is_category, subfolders(root)))
-        }
+        inside = {folder.name: folder for folder in subfolders(root) if is_category(folder)}
+        folders = {root.resolve().name: root} if is_category(root) else inside
         if not folders:
             raise UserError(f"{root} holds no category: expected subfolders with train/good or good. {_found(root)}")
         names = list(folders)

@@ -7,10 +7,11 @@ from collections import Counter
 from pathlib import Path
 
 from ..errors import UserError
+from ..images import FORMATS
 from .samples import GOOD, Dataset, Sample
 from .visa import is_visa, read_visa
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".ppm"})
+IMAGE_SUFFIXES = frozenset(ending for endings in FORMATS.values() for ending in endings)
 """File name endings, in lower case, that count as images."""
 
 GOOD_FOLDERS = (GOOD, "ok", "normal")  # MVTec AD and BMAD, BTAD, OCT-2017; in any case
@@ -31,6 +32,12 @@ def list_images(folder: str | Path, recursive: bool = False) -> list[Path]:
     images = [path for path in entries if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
     hidden = {path for path in images if any(part.startswith(".") for part in path.relative_to(folder).parts)}
     return sorted(set(images) - hidden, key=_natural_key)
+
+
+def other_files(folder: str | Path) -> list[Path]:
+    """Files in `folder` that `list_images` leaves out, naturally sorted; nothing hidden."""
+    others = {path for path in Path(folder).iterdir() if path.is_file() and not path.name.startswith(".")}
+    return sorted(others.difference(list_images(folder)), key=_natural_key)
 
 
 def read_dataset(root: str | Path, for_training: bool = True) -> Dataset:
