@@ -27,6 +27,8 @@ from ura_hf.demo.page import build_demo
 from ura_hf.demo.store import Detectors
 from ura_hf.hub import load_detector
 
+RING = "uranet-demo-ring"
+
 
 @pytest.fixture(scope="module")
 def temporary(tmp_path_factory):
@@ -115,7 +117,7 @@ def test_sixteen_bits_animation_and_one_pixel(client, ring, tmp_path):
 
 def test_the_answer_is_that_of_the_pipeline(client, ring, tmp_path):
     ring.save(tmp_path / "ring.png")
-    expected = load_detector("uranet-demo-ring")(str(tmp_path / "ring.png"))
+    expected = load_detector(RING)(str(tmp_path / "ring.png"))
     assert check(client, tmp_path / "ring.png")["score"] == pytest.approx(expected["score"], rel=1e-4)
 
 
@@ -142,15 +144,46 @@ def test_a_file_of_the_server_is_not_read(client, address, ring, tmp_path, uploa
     """The client would upload it, so the request is made by hand; a good photo, so that nothing else is wrong with it."""
     ring.save(tmp_path / "ring.png")
     path = upload(address, tmp_path / "ring.png") if uploaded else str(tmp_path / "ring.png")
-    data = [{"path": path, "meta": {"_type": "gradio.FileData"}}, "uranet-demo-ring", 0.5]
+    found = call(address, "detect", file_data(path), RING, 0.5)
+    assert ("anomalous" in found) == uploaded and ("event: error" in found) != uploaded
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "name", "arguments"),
+    [
+        ("detect", "photo.png", lambda file: (file, RING, 0.5)),
+        ("batch", "photo.png", lambda file: ([file], RING)),
+        ("batch", "photos.zip", lambda file: ([file], RING)),
+        ("teach", "photo.png", lambda file: ([file], "part", [])),
+        ("look", "photos.zip", lambda file: ([file],)),
+        ("evaluate", "photos.zip", lambda file: ("Your own, as a zip", file, RING, None)),
+    ],
+)
+def test_an_upload_that_has_been_deleted_is_one_sentence(address, tmp_path, endpoint, name, arguments):
+    """As Gradio does with what is an hour old, while the page goes on to show it."""
+    (tmp_path / name).write_bytes(b"old")
+    path = Path(upload(address, tmp_path / name))
+    path.unlink()
+    found = call(address, endpoint, *arguments(file_data(path)))
+    assert f"{name} was uploaded too long ago and has been deleted from the server: upload it again." in found
+
+
+def file_data(path: str | Path) -> dict[str, object]:
+    """What the page sends for a file that lies on the server."""
+    return {"path": str(path), "meta": {"_type": "gradio.FileData"}}
+
+
+def call(address: str, endpoint: str, *data: object) -> str:
+    """All that the server answers to a request."""
     request = urllib.request.Request(
-        f"{address}gradio_api/call/detect", json.dumps({"data": data}).encode(), {"Content-Type": "application/json"}
+        f"{address}gradio_api/call/{endpoint}",
+        json.dumps({"data": data}).encode(),
+        {"Content-Type": "application/json"},
     )
     with urllib.request.urlopen(request, timeout=60) as answer:
         event = json.load(answer)["event_id"]
-    with urllib.request.urlopen(f"{address}gradio_api/call/detect/{event}", timeout=60) as answer:
-        found = answer.read().decode()
-    assert ("anomalous" in found) == uploaded and ("event: error" in found) != uploaded
+    with urllib.request.urlopen(f"{address}gradio_api/call/{endpoint}/{event}", timeout=60) as answer:
+        return answer.read().decode()
 
 
 def upload(address: str, path: Path) -> str:

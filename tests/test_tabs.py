@@ -25,6 +25,7 @@ from ura_hf.demo import batch as batch_tab
 from ura_hf.demo import teach as teach_tab
 from ura_hf.demo.page import build_demo, launch_options
 from ura_hf.demo.store import Detectors
+from ura_hf.errors import UserError
 from ura_hf.evaluation import evaluate
 from ura_hf.hub import load_detector
 from ura_hf.progress import Cancelled
@@ -285,6 +286,47 @@ def test_teaching_can_be_cancelled(address, rings, monkeypatch):
         expect(page.get_by_role("option", name="never")).to_have_count(0)
 
 
+def test_the_download_outlives_a_teach_that_fails_or_is_cancelled(address, rings, tmp_path, monkeypatch):
+    """And both pickers of a page that is opened later offer what was taught."""
+
+    def slow(photos, folder, progress):
+        while True:
+            time.sleep(0.3)
+            progress("training", 0, 30)
+
+    with browse(address) as page:
+        open_tab(page, "Teach")
+        upload(page, "teach-files", *rings[:12])
+        says(page, "teach-status", "12 photos, all readable")
+        page.locator("#teach-name input, #teach-name textarea").fill("kept")
+        page.locator("#teach-start").click()
+        says(page, "teach-status", "kept is ready")
+        expect(page.locator("#teach-download")).to_have_text("Download kept (ZIP)", timeout=WAIT)
+        page.locator("#teach-name input, #teach-name textarea").fill("!")
+        page.locator("#teach-start").click()
+        expect(page.get_by_text("needs a name of letters and digits")).to_be_visible(timeout=WAIT)
+        says(page, "teach-status", "12 photos, all readable")
+        expect(page.locator("#teach-download")).to_be_visible()
+        monkeypatch.setattr(teach_tab, "teach_part", slow)
+        page.locator("#teach-name input, #teach-name textarea").fill("never")
+        page.locator("#teach-start").click()
+        says(page, "teach-status", "Learning to restore normal parts")
+        page.locator("#teach-cancel").click()
+        says(page, "teach-status", "Cancelled")
+        with page.expect_download() as waiting:
+            page.locator("#teach-download").click()
+        waiting.value.save_as(tmp_path / "kept.zip")
+        with zipfile.ZipFile(tmp_path / "kept.zip") as archive:
+            assert "kept/model.safetensors" in archive.namelist()
+        page.reload()
+        page.locator("#checkpoint input").click()
+        expect(page.get_by_role("option", name="kept")).to_be_visible()
+        page.keyboard.press("Escape")
+        open_tab(page, "Compare")
+        page.locator("#compare-second input").click()
+        expect(page.locator("#compare-second").get_by_role("option", name="kept")).to_be_visible()
+
+
 def test_too_few_photos_are_one_sentence(address, rings):
     with browse(address) as page:
         open_tab(page, "Teach")
@@ -293,6 +335,66 @@ def test_too_few_photos_are_one_sentence(address, rings):
         upload(page, "teach-files", *rings[:4])
         says(page, "teach-status", "At least 10 are needed")
         fits(page)
+
+
+def test_a_failed_teach_says_what_was_found_and_what_is_ticked(address, rings):
+    with browse(address) as page:
+        open_tab(page, "Teach")
+        upload(page, "teach-files", *rings[:10])  # of which one is a copy
+        says(page, "teach-status", "10 photos, all readable")
+        page.locator("#teach-start").click()
+        words = "10 photos came, 1 is ticked to be left out and 9 remain, but at least 10 are needed: untick it or add"
+        expect(page.get_by_text(words)).to_be_visible(timeout=WAIT)
+        says(page, "teach-status", "10 photos, all readable")
+        expect(page.locator("#teach-flagged")).to_be_visible()
+        fits(page)
+
+
+def test_ticks_go_with_the_photos_they_were_for(address, rings, monkeypatch):
+    """Also those of a look that was not over when its photos left."""
+    asked, look = [], teach_tab.check_photos
+
+    def slow(*arguments):
+        time.sleep(3)
+        return look(*arguments)
+
+    def stop(gathered, found, leave_out):
+        asked.append(leave_out)
+        raise UserError("enough of this test")
+
+    monkeypatch.setattr(teach_tab, "chosen", stop)
+    with browse(address) as page:
+        clear = page.locator("#teach-files").get_by_label("Clear")
+        open_tab(page, "Teach")
+        upload(page, "teach-files", *rings[:10])
+        says(page, "teach-flagged", "ring-03.png: shown twice")
+        clear.click()
+        says(page, "teach-status", "No photos yet")
+        monkeypatch.setattr(teach_tab, "check_photos", slow)
+        upload(page, "teach-files", *rings[:10])
+        says(page, "teach-status", "Looking through the photos")
+        clear.click()
+        page.wait_for_timeout(6000)
+        says(page, "teach-status", "No photos yet")
+        expect(page.locator("#teach-flagged")).to_be_hidden()
+        upload(page, "teach-files", *rings[1:11])
+        says(page, "teach-status", "Looking through the photos")
+        page.locator("#teach-start").click()
+        expect(page.get_by_text("enough of this test")).to_be_visible(timeout=WAIT)
+        says(page, "teach-status", "not looked through")
+        assert asked == [[]]
+
+
+def test_the_limit_of_photos_is_said_when_they_are_looked_through(address, rings, tmp_path):
+    archive = tmp_path / "many.zip"
+    with zipfile.ZipFile(archive, "w") as many:
+        for index in range(301):
+            many.write(rings[0], f"{index}.png")
+    with browse(address) as page:
+        open_tab(page, "Teach")
+        upload(page, "teach-files", archive)
+        expect(page.get_by_text("many.zip holds 301 files, but at most 300 are taken")).to_be_visible(timeout=WAIT)
+        says(page, "teach-status", "not looked through")
 
 
 @pytest.mark.parametrize("width", [DESKTOP, PHONE])

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from ura_hf import UserError, teaching
-from ura_hf.archives import Upload
+from ura_hf.archives import Gathered, Upload
 from ura_hf.data.demo_parts import demo_image
+from ura_hf.demo.looked import chosen
 from ura_hf.hub import load_detector
+from ura_hf.photo_checks import PhotoReport
 from ura_hf.progress import Cancelled
 from ura_hf.teaching import FalseAlarms, teach, write_checkpoint_zip
 
@@ -72,6 +75,13 @@ def test_nothing_is_left_of_a_cancelled_run(photos, tmp_path, stage):
     assert not (tmp_path / "ring").exists()
 
 
+def test_a_folder_that_is_there_is_left_as_it_is(photos, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="is there already, but a new folder is needed"):
+        teach(photos, tmp_path)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
 def test_wrong_photos_are_said(photos, tmp_path):
     with pytest.raises(UserError, match="10 to 300 photos of good parts are needed, but got 3: add more"):
         teach(photos[:3], tmp_path / "few")
@@ -79,6 +89,23 @@ def test_wrong_photos_are_said(photos, tmp_path):
     with pytest.raises(UserError, match="not an image"):
         teach([*photos, Upload("text.png", tmp_path / "text.png")], tmp_path / "bad")
     assert not (tmp_path / "bad").exists()
+
+
+@pytest.mark.parametrize(
+    ("count", "unreadable", "ticked", "words"),
+    [
+        (10, 0, 1, "10 photos came, 1 is ticked to be left out and 9 remain, but at least 10 .*: untick it or add"),
+        (12, 1, 2, "12 photos came, 1 can't be read, 2 are ticked to be left out and 9 remain, .*: untick some"),
+        (9, 0, 1, "9 photos came, 1 is ticked to be left out and 8 remain, but at least 10 are needed: add more"),
+    ],
+)
+def test_what_ticks_leave_is_counted(count, unreadable, ticked, words):
+    files = [Upload(f"{index}.png", Path(f"{index}.png")) for index in range(count)]
+    found = PhotoReport(count, list(range(unreadable, count)), [])
+    names = [file.name for file in files]
+    with pytest.raises(UserError, match=words):
+        chosen(Gathered(files), found, names[-ticked:])
+    assert chosen(Gathered(files), found, []) == files[unreadable:]
 
 
 def test_the_rate_is_told_in_a_sentence():

@@ -83,12 +83,12 @@ class Taught:
 
 
 def teach(photos: Sequence[Upload], folder: Path, progress: Progress = silent) -> Taught:
-    """Train a detector on photos of good parts and save it in `folder`.
+    """Train a detector on photos of good parts and save it in `folder`, which must not be there yet.
 
     `progress` hears of the stages of `training.train`. Nothing is left of a run that fails or is cancelled.
 
     Raises:
-        UserError: Too few or too many photos, or one that can't be read.
+        UserError: Too few or too many photos, one that can't be read, or `folder` is there.
         Cancelled: `progress` raised it.
     """
     if not MIN_PHOTOS <= len(photos) <= MAX_PHOTOS:
@@ -96,6 +96,8 @@ def teach(photos: Sequence[Upload], folder: Path, progress: Progress = silent) -
             f"{MIN_PHOTOS} to {MAX_PHOTOS} photos of good parts are needed, but got {len(photos)}: "
             f"{'add more' if len(photos) < MIN_PHOTOS else 'leave some out'}."
         )
+    if folder.exists():
+        raise UserError(f"{folder} is there already, but a new folder is needed: choose another name or remove it.")
     try:
         with tempfile.TemporaryDirectory(prefix="uranet-photos-") as staged:
             for index, photo in enumerate(photos):

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from ura_hf.demo.shared import still_there
 from ura_hf.demo.store import Detectors
 from ura_hf.errors import UserError
 from ura_hf.image_processing_uranet import URANetImageProcessor
@@ -141,10 +142,11 @@ class Shelf:
         """The key and the analysis of an uploaded file, computed unless it is here.
 
         Raises:
-            UserError: There is no such checkpoint, or the image can't be read.
+            UserError: There is no such checkpoint, or the image can't be read or is no longer there.
         """
-        digest = hashlib.sha256(f"{checkpoint}\n{self.store.folder(checkpoint)}\n{Path(image).name}\n".encode())
-        digest.update(Path(image).read_bytes())
+        (path,) = still_there([image])
+        digest = hashlib.sha256(f"{checkpoint}\n{self.store.folder(checkpoint)}\n{path.name}\n".encode())
+        digest.update(path.read_bytes())
         key = digest.hexdigest()[:32]
         if (known := self.find(key)) is not None:
             with suppress(FileNotFoundError):

@@ -14,7 +14,7 @@ from ura_hf.demo.cancelling import finish
 from ura_hf.demo.examples import example_images, has_examples
 from ura_hf.demo.jobs import Job, note_html, one_at_a_time, progress_html, waiting_html
 from ura_hf.demo.render import format_score
-from ura_hf.demo.shared import QUIET, on_gpu, to_gr_error
+from ura_hf.demo.shared import QUIET, on_gpu, still_there, to_gr_error
 from ura_hf.demo.store import Detectors
 from ura_hf.errors import UserError
 from ura_hf.progress import Progress
@@ -37,6 +37,7 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
             start = gr.Button("Check all", variant="primary", elem_id="batch-start")
             cancel = gr.Button("Cancel", visible=False, elem_id="batch-cancel")
             status = gr.HTML(note_html(*EMPTY), elem_id="batch-status", padding=False)
+    idle = gr.State(note_html(*EMPTY))
     report = gr.JSON(visible=False)
     with gr.Column(visible=False, elem_id="batch-results") as results:
         with gr.Row():
@@ -77,7 +78,7 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
         with to_gr_error():
             if not files:
                 raise UserError("There are no photos yet: drop some, or a zip of them.")
-            uploads = [Path(file) for file in files]
+            uploads = still_there(files)
 
             def work(progress: Progress, folder: Path) -> list[BatchRow]:
                 detector, rows = store.get(checkpoint), []
@@ -117,7 +118,7 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
         api_name="batch",
         **one_at_a_time("batch"),
     )
-    finish(start, cancel, running, status, results, EMPTY, "Nothing was kept. Press Check all to start again.")
+    finish(start, cancel, running, status, results, idle, "Nothing was kept. Press Check all to start again.")
     sample.click(lambda checkpoint: [str(path) for path in example_images(checkpoint)], picker, files, **QUIET)
     picker.change(lambda name: gr.Button(visible=has_examples(name)), picker, sample, **QUIET)
     files.clear(lambda: (note_html(*EMPTY), gr.Column(visible=False)), outputs=[status, results], **QUIET)

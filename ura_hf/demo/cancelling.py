@@ -9,29 +9,27 @@ import gradio as gr
 from ura_hf.demo.jobs import note_html
 from ura_hf.demo.shared import QUIET
 
-Note = tuple[str, str]
-
 
 def finish(
-    start: gr.Button, cancel: gr.Button, running: Any, status: gr.HTML, box: gr.Column, empty: Note, cancelled: str
+    start: gr.Button, cancel: gr.Button, running: Any, status: gr.HTML, box: gr.Column, idle: gr.State, cancelled: str
 ) -> None:
     """Wire what follows the event `running` that `start` began: `box`, where its results go, is hidden unless it succeeds.
 
     Gradio ends a cancelled event as a failed one, at any time around the click, so both ask whether Cancel was pressed. The
-    status then says `cancelled`, and after a failure, which shows its own message, `empty` again.
+    status then says `cancelled`, and after a failure, which shows its own message, what `idle` holds.
     """
     stopped = gr.State(False)
 
     def give_back() -> tuple[Any, ...]:
         return gr.Button(visible=True), gr.Button(visible=False)
 
-    def failed(was_stopped: bool) -> tuple[Any, ...]:
-        note = ("Cancelled", cancelled) if was_stopped else empty
-        return (*give_back(), note_html(*note), gr.Column(visible=False))
+    def failed(was_stopped: bool, note: str) -> tuple[Any, ...]:
+        said = note_html("Cancelled", cancelled) if was_stopped else note
+        return (*give_back(), said, gr.Column(visible=False))
 
     outputs = [start, cancel, status, box]
     start.click(lambda: False, outputs=stopped, **QUIET)
     running.success(give_back, outputs=[start, cancel], **QUIET)
     running.success(lambda: gr.Column(visible=True), outputs=box, **QUIET)
-    running.failure(failed, inputs=stopped, outputs=outputs, **QUIET)
-    cancel.click(lambda: (*failed(True), True), outputs=[*outputs, stopped], cancels=running, **QUIET)
+    running.failure(failed, inputs=[stopped, idle], outputs=outputs, **QUIET)
+    cancel.click(lambda: (*failed(True, ""), True), outputs=[*outputs, stopped], cancels=running, **QUIET)

@@ -14,7 +14,7 @@ from ura_hf.comparison import compare, draw_test_set, unpack_test_set
 from ura_hf.data.demo_parts import KINDS
 from ura_hf.demo.cancelling import finish
 from ura_hf.demo.jobs import Job, note_html, one_at_a_time, progress_html, swatch_html, waiting_html
-from ura_hf.demo.shared import QUIET, on_gpu, to_gr_error
+from ura_hf.demo.shared import QUIET, on_gpu, still_there, to_gr_error
 from ura_hf.demo.store import Detectors
 from ura_hf.errors import UserError
 from ura_hf.progress import Progress
@@ -53,8 +53,11 @@ LAYOUT = (
 )
 
 
-def build(store: Detectors, picker: gr.Dropdown) -> None:
-    """Test set, second checkpoint, table of metrics, curves and histograms, wired to the endpoint `evaluate`."""
+def build(store: Detectors, picker: gr.Dropdown) -> gr.Dropdown:
+    """Test set, second checkpoint, table of metrics, curves and histograms, wired to the endpoint `evaluate`.
+
+    Returns the picker of the second checkpoint.
+    """
     with gr.Row(equal_height=False):
         with gr.Column(min_width=320):
             drawn = [(f"Drawn: {kind}", kind) for kind in KINDS]
@@ -75,6 +78,7 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
             start = gr.Button("Measure", variant="primary", elem_id="compare-start")
             cancel = gr.Button("Cancel", visible=False, elem_id="compare-cancel")
             status = gr.HTML(note_html(*EMPTY), elem_id="compare-status", padding=False)
+    idle = gr.State(note_html(*EMPTY))
     report = gr.JSON(visible=False)
     with gr.Column(visible=False, elem_id="compare-results") as results:
         table = gr.HTML(elem_id="compare-table", padding=False)
@@ -105,8 +109,10 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
             def work(progress: Progress, folder: Path) -> dict[str, Any]:
                 detectors = {name: store.get(name) for name in names}
                 progress("drawing" if source in KINDS else "unpacking", 0, 1)
-                data = draw_test_set(source, folder) if source in KINDS else unpack_test_set(Path(str(archive)), folder)
-                return compare(detectors, data, progress)
+                if source in KINDS:
+                    return compare(detectors, draw_test_set(source, folder), progress)
+                (upload,) = still_there([str(archive)])
+                return compare(detectors, unpack_test_set(upload, folder), progress)
 
             with Job(work) as job:
                 for state in job.follow():
@@ -135,7 +141,8 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
         api_name="evaluate",
         **one_at_a_time("evaluate"),
     )
-    finish(start, cancel, running, status, results, EMPTY, "Press Measure to start again.")
+    finish(start, cancel, running, status, results, idle, "Press Measure to start again.")
+    return second
 
 
 def _curve_plot(name: str) -> gr.LinePlot:

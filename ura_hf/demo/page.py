@@ -56,9 +56,10 @@ def build_demo(store: Detectors, start: str | None = None) -> gr.Blocks:
         with gr.Tab("Teach"):
             teach.build(store, picker)
         with gr.Tab("Compare"):
-            compare.build(store, picker)
+            second = compare.build(store, picker)
         demo.temp_file_sets.append(shelf.files)
-        demo.load(lambda: gr.Dropdown(choices=store.names()), outputs=picker, **QUIET)  # others may have come meanwhile
+        for box in (picker, second):  # other checkpoints may have come meanwhile
+            demo.load(lambda: gr.Dropdown(choices=store.names()), outputs=box, **QUIET)
 
         def checkpoints() -> list[dict[str, Any]]:
             """The checkpoints that are known here by name, each with its backbone, its input size and what was measured on it."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from html import escape
+from pathlib import Path
 from typing import Any, TypeVar
 
 import gradio as gr
@@ -45,6 +46,21 @@ def clean_error(sentence: str) -> gr.Error:
     """A `gr.Error` that stays until it is closed, without markup, without server paths and without a traceback in the log."""
     text = escape(shorten_paths(sentence), quote=False)
     return gr.Error(text, duration=None, title="This did not work", print_exception=False)
+
+
+def still_there(files: Iterable[str]) -> list[Path]:
+    """Uploaded files as paths.
+
+    Raises:
+        UserError: Gradio has removed one, as it does with old ones, while the page still shows it.
+    """
+    paths = [Path(file) for file in files]
+    for path in paths:
+        if not path.exists():
+            raise UserError(
+                f"{path.name} was uploaded too long ago and has been deleted from the server: upload it again."
+            )
+    return paths
 
 
 def accept_any_file(image: gr.Image) -> gr.Image:

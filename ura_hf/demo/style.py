@@ -99,7 +99,7 @@ header p { font-size: 1rem; color: var(--body-text-color-subdued); margin: 0 0 .
 
 .picker .wrap { background: var(--input-background-fill); }
 #card h2 { font-size: 1.02rem; margin: 1rem 0 .2rem; }
-#file, #ask { display: none !important; }
+#file, #ask, #teach-ask { display: none !important; }
 #heatmap { border-radius: 10px; }
 #findings, #controls { gap: .8rem; }
 

@@ -8,43 +8,36 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import numpy as np
 import pandas as pd
-from PIL import Image
 
 from ura_hf.archives import MIB, Gathered, Upload, ZipLimits, gather
 from ura_hf.demo.cancelling import finish
 from ura_hf.demo.examples import good_images
 from ura_hf.demo.jobs import Job, State, duration, note_html, one_at_a_time, progress_html, swatch_html, waiting_html
-from ura_hf.demo.shared import QUIET, to_gr_error
+from ura_hf.demo.looked import chosen, looked_html, pictures
+from ura_hf.demo.shared import QUIET, still_there, to_gr_error
 from ura_hf.demo.store import Detectors
 from ura_hf.errors import UserError
-from ura_hf.images import load_image
 from ura_hf.photo_checks import PhotoReport, check_photos
 from ura_hf.progress import Progress
 from ura_hf.teaching import MAX_PHOTOS, MIN_PHOTOS, OPTIONS, Taught, write_checkpoint_zip
 from ura_hf.teaching import teach as teach_part
-from ura_hf.visualization import fit_within, overlay, to_pixels
 
-LIMITS = ZipLimits(files=MAX_PHOTOS + 50, total=1024 * MIB)
+LIMITS = ZipLimits(files=MAX_PHOTOS, total=1024 * MIB)
 SAMPLE = ("cloth", 30)  # drawn photos for visitors without any: kind, count
-THUMBNAIL = 320  # longest side of a flagged photo on the page [pixels]
 EMPTY = (
     "No photos yet",
     f"Drop {MIN_PHOTOS} to {MAX_PHOTOS} photos of good parts, taken as those to be checked will be. "
     "30 are a good start.",
 )
+UNLOOKED = ("These photos were not looked through", "Upload them again, or press Teach to do without.")
+ASK = "files => { if (files?.length) document.querySelector('#teach-ask')?.click() }"
 LOSSES = {"restoration": "#0d9488", "perception": "#d97706"}  # parts of the loss and their colours
-WORDS = {
-    "unreadable": "can't be read",
-    "duplicate": "shown twice",
-    "size": "of an unusual size",
-    "defect": "perhaps not good",
-}
 STAGES = {
     "checking": ("Looking through the photos", 0.0, 0.08),
     "training features": ("Reading the photos", 0.08, 0.12),
@@ -76,13 +69,13 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
             start = gr.Button("Teach", variant="primary", elem_id="teach-start")
             cancel = gr.Button("Cancel", visible=False, elem_id="teach-cancel")
             status = gr.HTML(note_html(*EMPTY), elem_id="teach-status", padding=False)
-            download = gr.DownloadButton("Download checkpoint (ZIP)", visible=False, elem_id="teach-download")
+            download = gr.DownloadButton(visible=False, elem_id="teach-download")
     with gr.Column(visible=False, elem_id="teach-flagged") as flagged:
         gr.HTML(
             '<div class="caption"><h3>Look at these first</h3><p>Ticked photos are left out of training.</p></div>',
             padding=False,
         )
-        pictures = gr.Gallery(
+        gallery = gr.Gallery(
             show_label=False,
             columns=4,
             fit_columns=False,
@@ -112,29 +105,37 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
             show_label=False,
             elem_id="teach-losses",
         )
+    asked = gr.Button(elem_id="teach-ask")  # clicked by a script, hidden by the style sheet
     report = gr.JSON(visible=False)
+    looked = gr.State(note_html(*EMPTY))  # what the status says while nothing is taught
+
+    def forget(files: list[str] | None) -> tuple[Any, ...]:
+        """What was found on earlier photos, and their ticks, are not of these."""
+        note = note_html(*(UNLOOKED if files else EMPTY))
+        status = waiting_html() if files else note
+        return status, note, gr.CheckboxGroup(choices=[], value=[]), gr.Column(visible=False)
 
     def look(files: list[str] | None) -> Iterator[tuple[Any, ...]]:
         """Look through the photos as soon as they are there."""
         with to_gr_error():
-            if not files:
-                yield note_html(*EMPTY), gr.skip(), gr.skip(), gr.Column(visible=False)
+            if not files:  # they have left meanwhile
                 return
-            uploads = [Path(file) for file in files]
+            uploads = still_there(files)
 
             def work(progress: Progress, folder: Path) -> tuple[Gathered, PhotoReport, list[tuple[str, str]]]:
                 gathered = gather(uploads, folder / "files", LIMITS)
                 found = check_photos(gathered.files, progress)
-                return gathered, found, _pictures(gathered.files, found, folder)
+                return gathered, found, pictures(gathered.files, found, folder)
 
             with Job(work) as job:
                 for state in job.follow():
-                    yield progress_html("Looking through the photos", state), gr.skip(), gr.skip(), gr.skip()
+                    yield progress_html("Looking through the photos", state), *[gr.skip()] * 4
                 gathered, found, shown = job.result()
                 photos = gathered.files
                 choices = [photos[row].name for row in found.flagged("duplicate", "size", "defect")]
                 group = gr.CheckboxGroup(choices=choices, value=choices, visible=bool(choices))
-                yield _looked_html(gathered, found), shown, group, gr.Column(visible=bool(shown or choices))
+                note = looked_html(gathered, found)
+                yield note, note, group, gr.Column(visible=bool(shown or choices)), shown
 
     def teach(files: list[str] | None, name: str, leave_out: list[str]) -> Iterator[tuple[Any, ...]]:
         """Teach a new checkpoint from photos of good parts, or zips of them; files named in `leave_out` are not used.
@@ -147,14 +148,13 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
             if not files:
                 raise UserError(f"There are no photos yet: drop {MIN_PHOTOS} to {MAX_PHOTOS} photos of good parts.")
             plain = _plain(name)
-            uploads = [Path(file) for file in files]
+            uploads = still_there(files)
             target = taught / f"{plain}-{secrets.token_hex(4)}"
 
             def work(progress: Progress, folder: Path) -> tuple[list[Upload], PhotoReport, Taught]:
                 gathered = gather(uploads, folder / "files", LIMITS)
                 found = check_photos(gathered.files, progress)
-                kept = [gathered.files[row] for row in found.readable if gathered.files[row].name not in leave_out]
-                return gathered.files, found, teach_part(kept, target, progress)
+                return gathered.files, found, teach_part(chosen(gathered, found, leave_out), target, progress)
 
             with Job(work) as job:
                 for state in job.follow():
@@ -175,38 +175,37 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
                 )
 
     def begin() -> tuple[Any, ...]:
-        return (
-            gr.Button(visible=False),
-            gr.Button(visible=True),
-            gr.DownloadButton(visible=False),
-            gr.Column(visible=True),
-            waiting_html(),
-        )
+        return gr.Button(visible=False), gr.Button(visible=True), gr.Column(visible=True), waiting_html()
 
     buttons = [start, cancel]
-    drawn = sample.click(lambda: [str(path) for path in good_images(*SAMPLE)], outputs=files, **QUIET)
-    look_event: dict[str, Any] = {
-        "fn": look,
-        "inputs": files,
-        "outputs": [status, pictures, leave_out, flagged],
-        "api_visibility": "private",
+    findings = [status, looked, leave_out, flagged]
+    looking = asked.click(
+        look,
+        inputs=files,
+        outputs=[*findings, gallery],
+        api_visibility="private",
+        trigger_mode="always_last",
         **one_at_a_time("look"),
-    }
-    looking = [
-        gr.on([files.upload, files.delete, files.clear], trigger_mode="always_last", **look_event),
-        drawn.then(**look_event),
-    ]
-    for event in looking:
-        event.failure(lambda: (note_html(*EMPTY), gr.Column(visible=False)), outputs=[status, flagged], **QUIET)
-    running = start.click(begin, outputs=[*buttons, download, curve_box, status], cancels=looking, **QUIET).then(
+    )
+    looking.failure(lambda note: note, inputs=looked, outputs=status, **QUIET)
+    drawn = sample.click(lambda: [str(path) for path in good_images(*SAMPLE)], outputs=files, **QUIET)
+    for trigger in (partial(gr.on, [files.upload, files.delete, files.clear]), drawn.then):
+        changed = trigger(forget, inputs=files, outputs=findings, cancels=looking, **QUIET)
+        changed.then(None, files, js=ASK, **QUIET)
+    running = start.click(begin, outputs=[*buttons, curve_box, status], cancels=looking, **QUIET).then(
         teach,
         inputs=[files, name, leave_out],
         outputs=[report, download, curve, status, picker],
         api_name="teach",
         **one_at_a_time("teach"),
     )
-    running.success(lambda: gr.DownloadButton(visible=True), outputs=download, **QUIET)
-    finish(start, cancel, running, status, curve_box, EMPTY, "Nothing was kept. Press Teach to start again.")
+    running.success(_download, inputs=picker, outputs=download, **QUIET)
+    finish(start, cancel, running, status, curve_box, looked, "Nothing was kept. Press Teach to start again.")
+
+
+def _download(name: str) -> gr.DownloadButton:
+    """The button of the checkpoint taught last; it stays while another one is taught, which may fail or be cancelled."""
+    return gr.DownloadButton(f"Download {name} (ZIP)", visible=True)
 
 
 def _any_names(group: gr.CheckboxGroup) -> gr.CheckboxGroup:
@@ -221,39 +220,6 @@ def _plain(name: str) -> str:
     if not plain:
         raise UserError("The new checkpoint needs a name of letters and digits, such as my-part.")
     return plain
-
-
-def _pictures(photos: Sequence[Upload], found: PhotoReport, folder: Path) -> list[tuple[str, str]]:
-    """Thumbnails of the flagged photos with what was found, likely defects glowing where they are; unreadable ones have none."""
-    folder.mkdir(parents=True, exist_ok=True)
-    shown: list[tuple[str, str]] = []
-    for finding in found.findings:
-        if finding.kind == "unreadable":
-            continue
-        picture = fit_within(load_image(photos[finding.photo].path), THUMBNAIL)
-        pixels = to_pixels(picture)
-        if finding.cells is not None:
-            size = (picture.shape[1], picture.shape[0])
-            place = np.asarray(Image.fromarray(finding.cells).resize(size, Image.Resampling.BICUBIC))
-            pixels = overlay(picture, place)
-        path = folder / f"flagged-{len(shown)}.png"
-        Image.fromarray(pixels).save(path)
-        shown.append((str(path), f"{photos[finding.photo].name}: {WORDS[finding.kind]}"))
-    return shown
-
-
-def _looked_html(gathered: Gathered, found: PhotoReport) -> str:
-    usable, count = len(found.readable), found.count + len(gathered.damaged)
-    notes = [f"{f.sentence}." for f in found.findings if f.kind == "unreadable"]
-    notes += [f"{name}: {reason}." for name, reason in gathered.damaged]
-    counts = [f"{len(rows)} {WORDS[kind]}" for kind in ("duplicate", "size", "defect") if (rows := found.flagged(kind))]
-    words = f"{usable} of {count} photos can be used" if usable < count else f"{count} photos, all readable"
-    detail = (
-        f"Worth a look below: {', '.join(counts)}." if counts else "No doubles, odd sizes or likely defects were found."
-    )
-    if usable < MIN_PHOTOS:
-        detail = f"At least {MIN_PHOTOS} are needed. {detail}"
-    return note_html(words, " ".join([detail, *notes[:5]]), "bad" if usable < MIN_PHOTOS else "")
 
 
 def _progress(state: State) -> str:
