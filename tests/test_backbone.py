@@ -107,7 +107,7 @@ def test_never_a_gradient(backbone):
     assert not any(module.training for module in backbone.modules())
 
 
-@pytest.mark.parametrize("name", ["resnet1800", "no_such_net.tv_in1k", ""])
+@pytest.mark.parametrize("name", ["resnet1800", "no_such_net.tv_in1k", "resnet18.no_such_tag", ""])
 def test_unknown_architecture(name):
     with pytest.raises(UserError, match="backbone must be"):
         create_cnn(name, (1, 2, 3))

@@ -362,7 +362,7 @@ def test_a_diverged_training_leaves_no_checkpoint(category, resnet18_weights, tm
 
 @pytest.mark.parametrize(
     ("backbone", "mean"),
-    [("resnet18", 0.485), ("uranet-small", 0.485), ("tf_efficientnetv2_s.in1k", 0.5), ("resnet18.a1_in1k", 0.485)],
+    [("resnet18", 0.485), ("uranet-small", 0.485), ("tf_efficientnetv2_s.in1k", 0.5), ("resnet18.no_such_tag", 0.485)],
 )
 def test_images_are_normalised_as_the_backbone_was_trained(tmp_path, backbone, mean):
     processor = make_processor(TrainingOptions(tmp_path, tmp_path / "o"), URANetConfig(backbone=backbone))

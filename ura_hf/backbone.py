@@ -42,8 +42,7 @@ def create_cnn(name: str, out_indices: Sequence[int]) -> nn.Module:
     Raises:
         UserError: timm has no such architecture, it lacks the asked levels, or it takes images of one size only.
     """
-    weights = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    if weights and weights.fixed_input_size:
+    if (weights := timms_weights(name)) and weights.fixed_input_size:
         raise UserError(
             f"backbone must be a CNN for images of any size, but {name!r} takes one size only: name another."
         )
@@ -59,6 +58,14 @@ def create_cnn(name: str, out_indices: Sequence[int]) -> nn.Module:
         ) from error
 
 
+def timms_weights(name: str) -> Any:
+    """What timm knows of a CNN's weights (`mean`, `std`, `hf_hub_id`, ...); None of our own and of names it doesn't know."""
+    try:
+        return timm.get_pretrained_cfg(name, allow_unregistered=True)
+    except RuntimeError:  # of an unknown tag after a known name
+        return None
+
+
 def own_weights(name: str) -> Path | None:
     """The package's weights of one of our own backbones, None of any other."""
     return WEIGHTS / f"{name}.safetensors" if name in OWN else None
@@ -66,8 +73,8 @@ def own_weights(name: str) -> Path | None:
 
 def weights_reachable(name: str) -> bool:
     """Whether timm's weights of a CNN are in the Hub client's cache or their repository answers; asked once, without retries."""
-    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    repository = config.hf_hub_id if config else None
+    weights = timms_weights(name)
+    repository = weights.hf_hub_id if weights else None
     if not repository:
         return False
     if any(isinstance(try_to_load_from_cache(repository, file), str) for file in HUB_FILES):

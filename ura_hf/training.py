@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import timm
 import torch
 import transformers
 from accelerate import PartialState
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 
-from .backbone import own_weights
+from .backbone import own_weights, timms_weights
 from .configuration_uranet import URANetConfig
 from .data.folder import list_images, read_dataset
 from .data.textures import generated_textures
@@ -210,7 +209,7 @@ def train(
 def make_processor(options: TrainingOptions, config: URANetConfig) -> URANetImageProcessor:
     """The image processor that a checkpoint of these options has; it normalises as the backbone's weights ask for."""
     size = {"height": config.image_size, "width": config.image_size}
-    weights = timm.get_pretrained_cfg(config.backbone, allow_unregistered=True)
+    weights = timms_weights(config.backbone)
     colours = {"image_mean": weights.mean, "image_std": weights.std} if weights else {}
     return URANetImageProcessor(size=size, max_value=options.max_value, resize_mode=options.resize_mode, **colours)
 
