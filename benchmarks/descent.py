@@ -75,6 +75,8 @@ def descend(
     kept = torch.load(budget.kept) if budget.kept.exists() else {}
     plan = {"images": len(images), "size": size, "epochs": epochs, "per_epoch": per_epoch}
     if kept.get("plan") != plan:
+        if kept:
+            print(f"{budget.kept} is of other images, batches or epochs, so training begins anew", flush=True)
         kept = {}
     most = max(budget.seconds, kept.get("budget", 0.0))
     commits = [*kept.get("commits", []), commit()]

@@ -98,12 +98,15 @@ def test_pgm_and_ppm_keep_their_levels(tmp_path, kind, largest):
     check(load_image(tmp_path / "a.pnm"), levels / largest, atol=1e-5)
     with Image.open(tmp_path / "a.pnm") as image:
         check(load_image(image, max_value=largest), levels / largest)
+    check(load_image(tmp_path / "a.pnm", max_value=65535), levels / 65535)
     assert len(np.unique(load_image(tmp_path / "a.pnm"))) == len(np.unique(levels))
     with pytest.raises(UserError, match=r"values in \[0, 100\], but got .*max_value"):
         load_image(tmp_path / "a.pnm", max_value=100)
 
 
-@pytest.mark.parametrize("body", [b"1 2 300", b"1 2 x 300", b"1 2 3e 4"])
+@pytest.mark.parametrize(
+    "body", [b"1 2 300", b"1 2 x 300", b"1 2 3e 4", b"1 2 3 4096", b"1 2 3 99999999999", b"1 2 3 -1"]
+)
 def test_pgm_that_is_no_whole_list_of_numbers(tmp_path, body):
     (tmp_path / "a.pgm").write_bytes(b"P2 2 2 4095\n" + body)
     with pytest.raises(UserError, match="truncated or damaged"):

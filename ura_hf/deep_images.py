@@ -16,10 +16,10 @@ FULL_SCALE_16_BIT = 65535.0
 _ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA = (1,), (2,)
 
 
-def deep_samples(image: Image.Image, white: float) -> np.ndarray | None:
+def deep_samples(image: Image.Image, white: float | None) -> np.ndarray | None:
     """Whole samples (H, W, C) of a PNG, PGM or PPM as integers; None for any other, of 8 bits, or a decoded image.
 
-    PNG: 16-bit colour or grey + alpha. PGM and PPM: a largest value above 255, which counts as 65535 unless `white` is another.
+    PNG: 16-bit colour or grey + alpha. PGM and PPM: a largest value above 255, which counts as 65535 unless `white` is given.
     """
     if not getattr(image, "tile", None):
         return None
@@ -28,10 +28,11 @@ def deep_samples(image: Image.Image, white: float) -> np.ndarray | None:
         return _png_samples(_stored(image), tile)
     scaled = tile.codec_name in ("ppm", "ppm_plain") and image.mode in ("I", "RGB")
     if image.format == "PPM" and scaled and tile.args[1] > 255:
-        levels = _pnm_levels(_stored(image)[tile.offset :], tile.codec_name == "ppm", image)
-        if white != FULL_SCALE_16_BIT:
-            return levels
-        return np.rint(levels * (white / tile.args[1])).clip(-1, white).astype(np.int32)
+        levels, largest = _pnm_levels(_stored(image)[tile.offset :], tile.codec_name == "ppm", image), tile.args[1]
+        if levels.min() < 0 or levels.max() > largest:
+            raise ValueError(f"its largest value is {largest}, but it holds [{levels.min()}, {levels.max()}]")
+        scale = FULL_SCALE_16_BIT / largest if white is None else 1
+        return np.rint(levels * scale).astype(np.int32)
     return None
 
 
@@ -69,7 +70,7 @@ def _pnm_levels(body: bytes, is_binary: bool, image: Image.Image) -> np.ndarray:
     count = image.height * image.width * shape[2]
     if is_binary:
         return np.frombuffer(body, ">u2", count).reshape(shape)
-    return np.fromstring(re.sub(rb"#[^\r\n]*", b"", body), np.int32, sep=" ")[:count].reshape(shape)
+    return np.fromstring(re.sub(rb"#[^\r\n]*", b"", body), np.int64, sep=" ")[:count].reshape(shape)
 
 
 def tiff_samples(page: Any, name: str, white: float) -> np.ndarray:

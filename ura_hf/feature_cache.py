@@ -22,6 +22,8 @@ from .pose import turned_copy
 from .prefetch import read_ahead
 from .progress import Progress, silent
 
+READING = 2  # raise it where an image is read or turned otherwise, so that older features are not taken for it
+
 
 def files_fingerprint(images: Sequence[Path]) -> str:
     """Changes with the names, sizes and times of the files and their order."""
@@ -31,7 +33,7 @@ def files_fingerprint(images: Sequence[Path]) -> str:
 
 def _fingerprint(images: Sequence[Path], backbone: Backbone, processor: URANetImageProcessor) -> str:
     levels = list(backbone.cnn.feature_info.out_indices)
-    parts = [files_fingerprint(images), backbone.name, levels, backbone.grid_size, processor.to_dict()]
+    parts = [READING, files_fingerprint(images), backbone.name, levels, backbone.grid_size, processor.to_dict()]
     key = hashlib.sha256(json.dumps(parts, default=str).encode())
     for name, tensor in backbone.cnn.state_dict().items():
         key.update(name.encode() + tensor.float().cpu().numpy().tobytes())

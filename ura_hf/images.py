@@ -67,7 +67,7 @@ def load_image(source: Any, *, max_value: float | None = None) -> np.ndarray:
     Raises:
         UserError: the file is missing, empty, not an image, truncated or too large, or its values leave their range.
     """
-    raw, name = _decode(source, max_value or FULL_SCALE_16_BIT)
+    raw, name = _decode(source, max_value)
     values = _to_unit_range(raw, max_value, name)
     if values.shape[2] in (2, 4):
         alpha = values[..., -1:]
@@ -111,10 +111,10 @@ def image_size(source: Any) -> tuple[int, int]:
     return height, width
 
 
-def _decode(source: Any, white: float = FULL_SCALE_16_BIT) -> tuple[np.ndarray, str]:
+def _decode(source: Any, white: float | None = None) -> tuple[np.ndarray, str]:
     """Return samples (H, W, C) of grey or RGB, with alpha or not, as stored, and the name that error messages use.
 
-    What is stored the other way round, 0 for `white` or inks in place of light, is turned round.
+    What is stored the other way round, 0 for `white` (None: 65535) or inks in place of light, is turned round.
     """
     if isinstance(source, np.ndarray):
         raw, name = source, "array"
@@ -157,7 +157,7 @@ def _read_bytes(source: Any) -> tuple[bytes, str]:
     return data, name
 
 
-def _decode_bytes(data: bytes, name: str, white: float) -> np.ndarray:
+def _decode_bytes(data: bytes, name: str, white: float | None) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -183,7 +183,7 @@ def _is_deep_multichannel_tiff(image: Image.Image) -> bool:
     return len(bits) > 1 and max(bits) > 8
 
 
-def _decode_pil(image: Image.Image, name: str, white: float) -> np.ndarray:
+def _decode_pil(image: Image.Image, name: str, white: float | None) -> np.ndarray:
     _check_pixels(*image.size, name)
     try:
         samples = deep_samples(image, white)
@@ -195,16 +195,16 @@ def _decode_pil(image: Image.Image, name: str, white: float) -> np.ndarray:
         raise _damaged(name, error) from error
 
 
-def _pil_samples(image: Image.Image, white: float) -> np.ndarray:
+def _pil_samples(image: Image.Image, white: float | None) -> np.ndarray:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         samples = np.asarray(image)
         if image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC_TAG) == 0:  # type: ignore[attr-defined]
-            return 1 - samples if image.mode == "F" else int(white) - samples.astype(np.int32)
+            return 1 - samples if image.mode == "F" else int(white or FULL_SCALE_16_BIT) - samples.astype(np.int32)
         return samples
     return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
 
 
-def _decode_tiff(data: bytes, name: str, white: float) -> np.ndarray:
+def _decode_tiff(data: bytes, name: str, white: float | None) -> np.ndarray:
     """Samples of the first page of a TIFF that Pillow cannot hold: 16-bit or float colour."""
     try:
         import tifffile
@@ -215,7 +215,9 @@ def _decode_tiff(data: bytes, name: str, white: float) -> np.ndarray:
             page = tiff.pages.first
             _check_pixels(page.imagewidth, page.imagelength, name)
             tag = page.tags.get(_ORIENTATION_TAG)
-            return _orient(tiff_samples(page, name, white), int(tag.value) if tag is not None else 1)
+            return _orient(
+                tiff_samples(page, name, white or FULL_SCALE_16_BIT), int(tag.value) if tag is not None else 1
+            )
     except UserError:
         raise
     except (*_DECODE_ERRORS, MemoryError, tifffile.TiffFileError) as error:

@@ -220,8 +220,8 @@ def _check_finite(model: URANetForAnomalyDetection, options: TrainingOptions) ->
     numbers = {**model.state_dict(), **{name: torch.tensor(values) for name, values in measured.items()}}
     if bad := [name for name, tensor in numbers.items() if not tensor.isfinite().all()]:
         raise UserError(
-            f"training diverged: {len(bad)} of the checkpoint's tensors are not finite numbers (first {bad[0]}). Remove "
-            f"{options.output} and choose a learning rate below {options.learning_rate:g}."
+            f"training diverged: {len(bad)} of the model's tensors are not finite numbers (first {bad[0]}), so there is no "
+            f"checkpoint. Choose a learning rate below {options.learning_rate:g}."
         )
 
 

@@ -13,7 +13,7 @@ from ura_hf.demo.jobs import note_html
 from ura_hf.errors import UserError
 from ura_hf.images import load_image
 from ura_hf.photo_checks import PhotoReport
-from ura_hf.teaching import MIN_PHOTOS
+from ura_hf.teaching import MAX_PHOTOS, MIN_PHOTOS
 from ura_hf.visualization import fit_within, overlay, to_pixels
 
 THUMBNAIL = 320  # longest side of a flagged photo on the page [pixels]
@@ -56,7 +56,10 @@ def looked_html(gathered: Gathered, found: PhotoReport) -> str:
     )
     if usable < MIN_PHOTOS:
         detail = f"At least {MIN_PHOTOS} are needed. {detail}"
-    return note_html(words, " ".join([detail, *notes[:5]]), "bad" if usable < MIN_PHOTOS else "")
+    if usable > MAX_PHOTOS:
+        detail = f"At most {MAX_PHOTOS} are taken: leave some out. {detail}"
+    fits = MIN_PHOTOS <= usable <= MAX_PHOTOS
+    return note_html(words, " ".join([detail, *notes[:5]]), "" if fits else "bad")
 
 
 def chosen(gathered: Gathered, found: PhotoReport, leave_out: Collection[str]) -> list[Upload]:

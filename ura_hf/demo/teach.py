@@ -28,7 +28,7 @@ from ura_hf.progress import Progress
 from ura_hf.teaching import MAX_PHOTOS, MIN_PHOTOS, OPTIONS, Taught, write_checkpoint_zip
 from ura_hf.teaching import teach as teach_part
 
-LIMITS = ZipLimits(files=MAX_PHOTOS, total=1024 * MIB)
+LIMITS = ZipLimits(files=2 * MAX_PHOTOS, total=1024 * MIB)  # some may be no photos, others ticked
 SAMPLE = ("cloth", 30)  # drawn photos for visitors without any: kind, count
 EMPTY = (
     "No photos yet",
