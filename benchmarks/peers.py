@@ -54,8 +54,8 @@ NOTES = [
     "classifier, the map's maximum elsewhere.",
     "FRE (220 epochs; one stored config of anomalib says 6), STFPM, ReverseDistillation and SuperSimpleNet stop at their "
     "documented epochs or at the budget of CPU time, last step; where the budget came first the column of epochs says after "
-    "how many (favours URA-Net). An older loop left the last, smaller batch of every epoch out, so that ReverseDistillation's 200 "
-    "count as 186 on bottle; magnetic tile's and some steps of STFPM on both are of that loop, too.",
+    "how many (favours URA-Net). An older loop left the last, smaller batch of every epoch out, so that ReverseDistillation's "
+    "200 count as 186 on bottle; magnetic tile's and some steps of STFPM on both are of that loop, too.",
     "Frozen extractors see each training image once and students compute channels-last: the same mathematics, faster.",
     "PatchCore and MH-PatchCore coresets are selected by ura_hf.memory.farthest_points, exact and faster; before every run it is "
     "compared with anomalib's own selection.",
