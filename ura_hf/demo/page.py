@@ -58,8 +58,8 @@ def build_demo(store: Detectors, start: str | None = None) -> gr.Blocks:
         with gr.Tab("Compare"):
             second = compare.build(store, picker)
         demo.temp_file_sets.append(shelf.files)
-        for box in (picker, second):  # other checkpoints may have come meanwhile
-            demo.load(lambda: gr.Dropdown(choices=store.names()), outputs=box, **QUIET)
+        # other checkpoints may have come meanwhile
+        demo.load(lambda: [gr.Dropdown(choices=store.names())] * 2, outputs=[picker, second], **QUIET)
 
         def checkpoints() -> list[dict[str, Any]]:
             """The checkpoints that are known here by name, each with its backbone, its input size and what was measured on it."""
