@@ -1,4 +1,4 @@
-"""Gradient descent for the rivals, which stops at a budget and goes on from there when it is given more."""
+"""Gradient descent for the rivals, which stops at a budget and goes on from there when it is given more, on CPUs or a GPU."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from runs import commit
 from torch import Tensor, nn
 
 BATCH = 16
+KEEP_EVERY = 60.0  # seconds of the budget, at ends of epochs
 
 
 @dataclass
 class Budget:
-    """CPU seconds a thread for all sittings together, and the file in which training waits for the next one."""
+    """CPU seconds a thread (on a GPU the clock's) for all sittings together, and the file that keeps training for the next."""
 
     seconds: float
     kept: Path
@@ -65,10 +66,11 @@ def descend(
 ) -> dict[str, Any]:
     """Descend over shuffled batches until the epochs or the seconds are used up; `on_share` gets the share of both.
 
-    Keeps weights, optimiser and random state after every epoch and at the end, and goes on from what an earlier sitting on
-    as many images in as many batches kept: the same steps as in one sitting, but for what `on_share` made of a smaller budget.
+    Keeps weights, optimiser and random state after an epoch once a minute and at the end, and goes on from what an earlier
+    sitting on as many images in as many batches kept: the same steps as in one sitting, but for what `on_share` made of a
+    smaller budget.
     """
-    size = min(size, len(images))
+    size, on_gpu = min(size, len(images)), images.is_cuda
     per_epoch = math.ceil(len(images) / size)  # the last batch of an epoch may be smaller, as in anomalib
     steps, sittings, earlier = 0, 1, 0.0
     order, error = torch.arange(0), torch.tensor(float("nan"))
@@ -84,12 +86,16 @@ def descend(
         learned.load_state_dict(kept["weights"])
         optimizer.load_state_dict(kept["optimizer"])
         torch.set_rng_state(kept["random"])
+        if on_gpu:
+            torch.cuda.set_rng_state(kept["gpu_random"])
         steps, order, error = kept["steps"], kept["order"], torch.tensor(kept["error"])
         sittings, earlier = kept["sittings"] + 1, kept["seconds"]
-    began = time.process_time()
+    clock = time.perf_counter if on_gpu else time.process_time  # runs beside it on the CPUs cost no steps
+    began, threads = clock(), 1 if on_gpu else torch.get_num_threads()
+    kept_at = earlier
 
     def seconds() -> float:
-        return earlier + (time.process_time() - began) / torch.get_num_threads()  # other runs beside it cost no steps
+        return earlier + (clock() - began) / threads
 
     def keep() -> None:
         state = {
@@ -98,6 +104,7 @@ def descend(
             "weights": learned.state_dict(),
             "optimizer": optimizer.state_dict(),
             "random": torch.get_rng_state(),
+            **({"gpu_random": torch.cuda.get_rng_state()} if on_gpu else {}),
             "steps": steps,
             "order": order,
             "error": float(error.detach()),
@@ -119,7 +126,8 @@ def descend(
         error.backward()
         optimizer.step()
         steps += 1
-        if steps % per_epoch == 0:
+        if steps % per_epoch == 0 and seconds() - kept_at >= KEEP_EVERY:
+            kept_at = seconds()
             keep()
     keep()
     done = steps / per_epoch
@@ -131,5 +139,5 @@ def descend(
         "budget_seconds": most,
         "sittings": sittings,
         "commits": commits,
-        "earlier_cpu_seconds": round(earlier * torch.get_num_threads(), 1),
+        "earlier_seconds": round(earlier * threads, 1),
     }

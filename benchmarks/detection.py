@@ -62,6 +62,7 @@ def run(name: str, seed: int, shared: Path, work: Path, extra: list[str]) -> dic
         "seconds",
         "cpu_seconds",
         "peak_memory_gib",
+        "peak_gpu_memory_gib",
         "hardware",
         "precision",
         "versions",

@@ -1,5 +1,7 @@
 """Milliseconds an image of URA-Net and anomalib's models, taking turns in one process: `python benchmarks/latency.py`.
 
+With `--device cuda` on a GPU, to docs/results/latency-gpu.json.
+
 How long a model was trained does not change its speed, so URA-Net trains one step and who learns by gradients one second;
 memories, coresets and statistics are whole. Each model takes turns in both memory formats, and the faster counts. Writes
 docs/results/latency.json; `python benchmarks/render.py` renders its table. Needs `pip install -e .[benchmarks]`.
@@ -30,8 +32,18 @@ from ura_hf import URANetForAnomalyDetection, URANetImageProcessor
 from ura_hf.data.folder import read_dataset
 
 OURS = ("uranet", "uranet, uranet-small")
-RIVALS = ("patchcore_0.01", "patchcore_0.1", "mh_patchcore", "padim", "dfm", "fre", "stfpm", "reverse_distillation")
-LONG = ("patchcore_0.1", "mh_patchcore")  # to fit
+RIVALS = (
+    "patchcore_0.01",
+    "patchcore_0.1",
+    "mh_patchcore",
+    "padim",
+    "dfm",
+    "fre",
+    "stfpm",
+    "reverse_distillation",
+    "supersimplenet",
+)
+LONG = ("patchcore_0.1", "mh_patchcore", "supersimplenet")  # to fit
 WARM_UP = 3  # rounds
 Entry = tuple[str, str]  # model and memory format
 Key = TypeVar("Key", bound=Hashable)
@@ -53,7 +65,7 @@ def make(name: str, data: Path, pixels: torch.Tensor, options: argparse.Namespac
         backbone = ["--backbone", "uranet-small" if small else "resnet18", *weights]
         command = [sys.executable, "-m", "ura_hf", "train", "--data", data, "--output", folder, "--steps=1", *backbone]
         subprocess.run([str(word) for word in command], check=True)
-    return URANetForAnomalyDetection.from_pretrained(folder).eval()
+    return URANetForAnomalyDetection.from_pretrained(folder).to(options.device).eval()
 
 
 def in_formats(models: dict[str, Any], image: torch.Tensor) -> dict[Entry, Callable[[torch.Tensor], Any]]:
@@ -73,7 +85,10 @@ def in_formats(models: dict[str, Any], image: torch.Tensor) -> dict[Entry, Calla
 
 def _call(model: Any, memory_format: torch.memory_format, image: torch.Tensor) -> Any:
     with torch.inference_mode():
-        return model(image.to(memory_format=memory_format))
+        found = model(image.to(memory_format=memory_format))
+        if image.is_cuda:
+            torch.cuda.synchronize()
+        return found
 
 
 def compare(times: dict[Entry, list[float]]) -> list[dict[str, Any]]:
@@ -106,17 +121,17 @@ def take_turns(
 
 
 def measure(dataset: str, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """One row a model and number of threads."""
+    """One row a model and number of threads (on a GPU one number of them)."""
     data = options.shared / DATASETS[dataset]
     processor, parts = URANetImageProcessor(size={"height": 256, "width": 256}), read_dataset(data)
 
     def read(samples: list[Any]) -> list[torch.Tensor]:
-        return [processor([sample.image], return_tensors="pt")["pixel_values"] for sample in samples]
+        return [processor([sample.image], return_tensors="pt")["pixel_values"].to(options.device) for sample in samples]
 
     pixels, images = torch.cat(read(parts.train)), read(parts.test[:: max(1, len(parts.test) // options.rounds)])
     models = {name: make(name, data, pixels, options) for name in dict.fromkeys([OURS[0], *options.models])}
     calls, found = in_formats(models, images[0]), []
-    for threads in sorted({1, os.cpu_count() or 1}):
+    for threads in sorted({1, os.cpu_count() or 1}) if options.device == "cpu" else [torch.get_num_threads()]:
         torch.set_num_threads(threads)
         rows = compare(take_turns(calls, images, options.rounds))
         found += [{"dataset": dataset, "threads": threads, **row} for row in rows]
@@ -129,7 +144,8 @@ def main() -> None:
     shared = Path(os.environ.get("URA_HF_SHARED", ROOT.parent / "shared"))
     parser.add_argument("--shared", type=Path, default=shared, help="folder with data/ and backbones/")
     parser.add_argument("--work", type=Path, default=ROOT / "runs/latency", help="checkpoints go there")
-    parser.add_argument("--output", type=Path, default=ROOT / "docs/results/latency.json")
+    parser.add_argument("--output", type=Path, help="default: docs/results/latency.json, or latency-gpu.json there")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=list(DATASETS))
     few = [name for name in RIVALS if name not in LONG]
     parser.add_argument("--models", nargs="+", choices=[*OURS, *RIVALS], default=[*OURS, *few])
@@ -137,7 +153,10 @@ def main() -> None:
     options = parser.parse_args()
     runs = [run for dataset in options.datasets for run in measure(dataset, options)]
     facts = {"rounds": options.rounds, "commit": commit(), "versions": versions("torch", "transformers", "anomalib")}
-    write_report(options.output, {**facts, "runs": runs})
+    if options.device == "cuda":
+        facts["gpu"] = torch.cuda.get_device_name()
+    name = "latency.json" if options.device == "cpu" else "latency-gpu.json"
+    write_report(options.output or ROOT / "docs/results" / name, {**facts, "runs": runs})
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ FITTED = ("patchcore_0.01", "patchcore_0.1", FOR_FEW, "mh_patchcore", "padim", "
 DESCENDED = ("fre", "stfpm", "reverse_distillation", "supersimplenet")
 NAMES = (OURS, *FITTED, *DESCENDED)
 ALL = (*DATASETS, *TURNED)
+COSTS = ("train_cpu_seconds", "train_gpu_seconds", "ms_per_image", "peak_memory_gib", "peak_gpu_memory_gib")
 FEW = "Trained on {} good images, the same ones for every model, drawn by the seed."
 NOTES = [
     "Same ResNet-18 ImageNet weights, 256x256 bilinear input without crop, ImageNet normalisation, one evaluator for all.",
@@ -69,6 +70,19 @@ NOTES = [
 ]
 
 
+def cost(began: tuple[float, float], earlier: float, device: str) -> dict[str, Any]:
+    """Seconds since `began` (CPU, clock) and in earlier sittings, and peak memory; on a GPU it is the GPU's, and the clock's."""
+    if device != "cpu":
+        seconds, memory = time.perf_counter() - began[1], torch.cuda.max_memory_allocated() / 2**30
+        figures = {"train_gpu_seconds": round(seconds + earlier, 1), "peak_gpu_memory_gib": round(memory, 2)}
+        return {"gpu": torch.cuda.get_device_name(), **figures}
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "linux" else 2**30)
+    return {
+        "train_cpu_seconds": round(cpu_seconds() - began[0] + earlier, 1),
+        "peak_memory_gib": round(memory, 2),
+    }
+
+
 def latency(model: Any, pixels: torch.Tensor) -> float:
     """Median ms of one thread's CPU time for the model alone on one image (1, 3, 256, 256), 20 calls after 5."""
     times, threads = [], torch.get_num_threads()
@@ -87,7 +101,7 @@ def run_one(name: str, dataset: str, seed: int, options: argparse.Namespace) -> 
     if name != OURS:
         from rivals import train_rival  # not in its time
     facts = {"model": name, "threads": torch.get_num_threads(), "commit": commit()}
-    began = cpu_seconds()
+    began = cpu_seconds(), time.perf_counter()
     if name == OURS:
         limit = [f"--limit={options.limit}"] if options.limit else []
         found = run_uranet(dataset, seed, options.shared, options.work, limit)
@@ -96,33 +110,35 @@ def run_one(name: str, dataset: str, seed: int, options: argparse.Namespace) -> 
         photo = read_dataset(data_folder(dataset, options.shared)).test[0]
         model = URANetForAnomalyDetection.from_pretrained(checkpoint).eval()
         pixels = URANetImageProcessor.from_pretrained(checkpoint)([photo.image], return_tensors="pt")["pixel_values"]
-        facts |= {"train_cpu_seconds": training["cpu_seconds"], "peak_memory_gib": training["peak_memory_gib"]}
-        facts |= {"spread_ratio": model.config.spread_ratio, "ms_per_image": latency(model, pixels)}
+        facts["spread_ratio"] = model.config.spread_ratio
+        if training["peak_gpu_memory_gib"] is None:
+            facts |= {"train_cpu_seconds": training["cpu_seconds"], "peak_memory_gib": training["peak_memory_gib"]}
+            facts["ms_per_image"] = latency(model, pixels)
+        else:
+            facts |= {"gpu": training["hardware"], "train_gpu_seconds": training["seconds"]}
+            facts["peak_gpu_memory_gib"] = training["peak_gpu_memory_gib"]
         return {**found, **facts, "training": training}
     data = data_folder(dataset, options.shared)
     processor = URANetImageProcessor(size={"height": 256, "width": 256})
     paths = draw_images([sample.image for sample in read_dataset(data).train], options.limit, seed)
-    images = torch.cat([processor([path], return_tensors="pt")["pixel_values"] for path in paths])
+    images = torch.cat([processor([path], return_tensors="pt")["pixel_values"] for path in paths]).to(options.device)
     budget = Budget(options.budget, kept(options.work, (name, dataset, seed)))
     model, training = train_rival(name, options.shared / WEIGHTS, images, budget, seed)
-    seconds = cpu_seconds() - began + training.get("earlier_cpu_seconds", 0)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "linux" else 2**30)
+    facts |= cost(began, training.get("earlier_seconds", 0), options.device)
     report = evaluate(model, processor, data)  # type: ignore[arg-type]
+    if options.device == "cpu":
+        facts["ms_per_image"] = latency(model, images[:1])
     return {
         **report,
         **facts,
         "dataset": dataset,
         "seed": seed,
-        "train_cpu_seconds": round(seconds, 1),
-        "peak_memory_gib": round(memory, 2),
-        "ms_per_image": latency(model, images[:1]),
         "training": {"budget_seconds": options.budget, **training, "images": len(images)},
     }
 
 
 def summarise(runs: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
     """Model -> data set, or `mean` over DATASETS where all are there -> metric -> mean and spread over seeds."""
-    keys = (*METRIC_KEYS, "train_cpu_seconds", "ms_per_image", "peak_memory_gib")
     table: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
     for name in dict.fromkeys(run["model"] for run in runs):
         own = [run for run in runs if run["model"] == name]
@@ -130,15 +146,21 @@ def summarise(runs: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, dict[
             rows = [run for run in own if run["dataset"] == dataset]
             if rows:
                 table.setdefault(name, {})[dataset] = {
-                    key: _mean_and_spread([row[key] for row in rows]) for key in keys
+                    key: _mean_and_spread([row[key] for row in rows]) for key in _figures(rows)
                 }
         seeds = sorted({run["seed"] for run in own})
         full = [[r for r in own if r["seed"] == seed and r["dataset"] in DATASETS] for seed in seeds]
         full = [rows for rows in full if len(rows) == len(DATASETS)]
         if full:
+            keys = _figures([row for rows in full for row in rows])
             means = {key: [statistics.mean(row[key] for row in rows) for rows in full] for key in keys}
             table[name]["mean"] = {key: _mean_and_spread(values) for key, values in means.items()}
     return table
+
+
+def _figures(rows: list[dict[str, Any]]) -> list[str]:
+    """Names of the metrics, and of those costs that all rows know."""
+    return [*METRIC_KEYS, *(key for key in COSTS if all(key in row for row in rows))]
 
 
 def _mean_and_spread(values: list[float]) -> dict[str, float]:
@@ -161,8 +183,10 @@ def main(**defaults: Any) -> None:
         "--budget",
         type=float,
         default=600,
-        help="CPU seconds a thread of a gradient-trained rival; more than before goes on where it ended (default: 600)",
+        help="seconds of a gradient-trained rival, of CPU time a thread or of the clock on a GPU; more than before goes on "
+        "where it ended (default: 600)",
     )
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of the rivals (default: cpu)")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, which share the cores (default: 1)")
     parser.add_argument(
         "--redo", nargs="+", choices=NAMES, default=[], help="run these models anew, e.g. after a change"
@@ -185,7 +209,16 @@ def main(**defaults: Any) -> None:
     missing = [key for key in wanted if key not in found or key in longer]
     for dataset in options.datasets:
         data_folder(dataset, options.shared)  # written once, and not in a run's time
-    passed = ["--shared", options.shared, "--work", options.work, "--budget", options.budget]
+    passed = [
+        "--shared",
+        options.shared,
+        "--work",
+        options.work,
+        "--budget",
+        options.budget,
+        "--device",
+        options.device,
+    ]
     passed += ["--limit", options.limit] if options.limit else []
 
     def add(key: tuple[Any, ...], run: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from unittest import mock
 import numpy as np
 import timm
 import torch
+from anomalib.data.utils.generators.perlin import generate_perlin_noise
 from anomalib.models.components.sampling import KCenterGreedy
 from anomalib.models.image.dfm.torch_model import DFMModel
 from anomalib.models.image.fre.torch_model import FREModel
@@ -28,6 +29,7 @@ from anomalib.models.image.reverse_distillation.loss import ReverseDistillationL
 from anomalib.models.image.reverse_distillation.torch_model import ReverseDistillationModel
 from anomalib.models.image.stfpm.loss import STFPMLoss
 from anomalib.models.image.stfpm.torch_model import STFPMModel
+from anomalib.models.image.supersimplenet import anomaly_generator
 from anomalib.models.image.supersimplenet.loss import SSNLoss
 from anomalib.models.image.supersimplenet.torch_model import SupersimplenetModel
 from descent import BATCH, Budget, cached, descend
@@ -46,10 +48,10 @@ SIDE = 256
 class Rival(nn.Module):
     """One of anomalib's torch models, with what `ura_hf.evaluation.evaluate` asks of a model."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, device: torch.device) -> None:
         super().__init__()
         self.model = model
-        self.device = torch.device("cpu")
+        self.device = device
         self.config = SimpleNamespace(image_threshold=None, image_size=SIDE, image_score="the model's own")
 
     def forward(self, pixel_values: Tensor) -> SimpleNamespace:
@@ -108,7 +110,7 @@ def check_selections() -> None:
 
 
 def _patchcore(ratio: float, weights: Path, images: Tensor, budget: Budget) -> tuple[nn.Module, dict[str, Any]]:
-    model = PatchcoreModel(layers=DEEP, backbone=BACKBONE, pre_trained=False, num_neighbors=9)
+    model = PatchcoreModel(layers=DEEP, backbone=BACKBONE, pre_trained=False, num_neighbors=9).to(images.device)
     _given_weights([model.feature_extractor.feature_extractor], weights)
     _feed(model, images)
     if ratio < 1:
@@ -120,7 +122,7 @@ def _patchcore(ratio: float, weights: Path, images: Tensor, budget: Budget) -> t
 
 
 def _mh_patchcore(weights: Path, images: Tensor, budget: Budget) -> tuple[nn.Module, dict[str, Any]]:
-    model = MHPatchcoreModel(layers=DEEP, backbone=BACKBONE, pre_trained=False)
+    model = MHPatchcoreModel(layers=DEEP, backbone=BACKBONE, pre_trained=False).to(images.device)
     _given_weights([model.feature_extractor.feature_extractor], weights)
     model.train()
     with (
@@ -142,7 +144,7 @@ def _mh_patchcore(weights: Path, images: Tensor, budget: Budget) -> tuple[nn.Mod
 
 
 def _padim(weights: Path, images: Tensor, budget: Budget) -> tuple[nn.Module, dict[str, Any]]:
-    model = PadimModel(backbone=BACKBONE, layers=ALL, pre_trained=False)
+    model = PadimModel(backbone=BACKBONE, layers=ALL, pre_trained=False).to(images.device)
     _given_weights([model.feature_extractor.feature_extractor], weights)
     _feed(model, images)
     model.fit()
@@ -150,7 +152,7 @@ def _padim(weights: Path, images: Tensor, budget: Budget) -> tuple[nn.Module, di
 
 
 def _dfm(weights: Path, images: Tensor, budget: Budget) -> tuple[nn.Module, dict[str, Any]]:
-    model = DFMModel(backbone=BACKBONE, layer="layer3", pre_trained=False)
+    model = DFMModel(backbone=BACKBONE, layer="layer3", pre_trained=False).to(images.device)
     _given_weights([model.feature_extractor.feature_extractor], weights)
     _feed(model, images)
     model.fit()
@@ -158,7 +160,9 @@ def _dfm(weights: Path, images: Tensor, budget: Budget) -> tuple[nn.Module, dict
 
 
 def _fre(weights: Path, images: Tensor, budget: Budget) -> tuple[nn.Module, dict[str, Any]]:
-    model = FREModel(BACKBONE, "layer3", input_dim=256 * 8 * 8, pre_trained=False, pooling_kernel_size=2)
+    model = FREModel(BACKBONE, "layer3", input_dim=256 * 8 * 8, pre_trained=False, pooling_kernel_size=2).to(
+        images.device
+    )
     _given_weights([model.feature_extractor.feature_extractor], weights)
     optimizer = torch.optim.Adam(model.fre_model.parameters(), lr=1e-3)
 
@@ -171,7 +175,7 @@ def _fre(weights: Path, images: Tensor, budget: Budget) -> tuple[nn.Module, dict
 
 
 def _stfpm(weights: Path, images: Tensor, budget: Budget) -> tuple[nn.Module, dict[str, Any]]:
-    model = STFPMModel(layers=ALL, backbone=BACKBONE)
+    model = STFPMModel(layers=ALL, backbone=BACKBONE).to(images.device)
     _given_weights([model.teacher_model.feature_extractor], weights)
     model.student_model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(model.student_model.parameters(), lr=0.4, momentum=0.9, weight_decay=0.001)
@@ -184,7 +188,9 @@ def _stfpm(weights: Path, images: Tensor, budget: Budget) -> tuple[nn.Module, di
 
 
 def _reverse_distillation(weights: Path, images: Tensor, budget: Budget) -> tuple[nn.Module, dict[str, Any]]:
-    model = ReverseDistillationModel(BACKBONE, (SIDE, SIDE), ALL, AnomalyMapGenerationMode.ADD, pre_trained=False)
+    model = ReverseDistillationModel(BACKBONE, (SIDE, SIDE), ALL, AnomalyMapGenerationMode.ADD, pre_trained=False).to(
+        images.device
+    )
     _given_weights([model.encoder.feature_extractor], weights)
     learned = nn.ModuleList([model.decoder, model.bottleneck]).to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(learned.parameters(), lr=0.005, betas=(0.5, 0.99))
@@ -200,13 +206,13 @@ def _reverse_distillation(weights: Path, images: Tensor, budget: Budget) -> tupl
 
 
 def _supersimplenet(weights: Path, images: Tensor, budget: Budget) -> tuple[nn.Module, dict[str, Any]]:
-    model = SupersimplenetModel(backbone=BACKBONE, layers=DEEP)
+    model = SupersimplenetModel(backbone=BACKBONE, layers=DEEP).to(images.device)
     _given_weights([model.feature_extractor.feature_extractor.feature_extractor], weights)
     groups = [
         {"params": model.adaptor.parameters(), "lr": 1e-4},
         {"params": model.segdec.parameters(), "lr": 2e-4, "weight_decay": 1e-5},
     ]
-    learned = nn.ModuleList([model.adaptor, model.segdec])
+    learned = nn.ModuleList([model.adaptor, model.segdec]).to(memory_format=torch.channels_last)
     optimizer, loss = torch.optim.AdamW(groups), SSNLoss()
     first = [group["lr"] for group in optimizer.param_groups]
 
@@ -215,11 +221,15 @@ def _supersimplenet(weights: Path, images: Tensor, budget: Budget) -> tuple[nn.M
             group["lr"] = rate * 0.4 ** ((share >= 0.8) + (share >= 0.9))
 
     def error_of(batch: Tensor) -> Tensor:
-        maps, scores, masks, labels = model(batch, None, torch.zeros(len(batch)))
+        maps, scores, masks, labels = model(batch, None, batch.new_zeros(len(batch)))
         return loss(pred_map=maps, pred_score=scores, target_mask=masks, target_label=labels)
 
     model.train()
-    with cached(model.feature_extractor, "feature_extractor", images) as cache:
+    on_cpu = functools.partial(generate_perlin_noise, device=torch.device("cpu"))  # dozens of tiny steps an image
+    with (
+        cached(model.feature_extractor, "feature_extractor", images) as cache,
+        mock.patch.object(anomaly_generator, "generate_perlin_noise", on_cpu),
+    ):
         return model, descend(learned, images, cache, optimizer, error_of, 300, 32, budget, set_rates)
 
 
@@ -238,14 +248,14 @@ RIVALS: dict[str, Callable[..., tuple[nn.Module, dict[str, Any]]]] = {
 
 
 def train_rival(name: str, weights: Path, images: Tensor, budget: Budget, seed: int) -> tuple[Rival, dict[str, Any]]:
-    """Fit a rival on normalised images (N, 3, S, S); gradient-trained ones stop at their epochs or at the budget."""
+    """Fit a rival on normalised images (N, 3, S, S), where they are; gradient-trained ones stop at epochs or the budget."""
     check_selections()
     torch.manual_seed(seed)
     np.random.seed(seed)  # anomalib's sparse projection draws from it
     unweighted = functools.partial(_create_without_weights, timm.create_model)
     with mock.patch.object(timm, "create_model", unweighted):  # some ask for pretrained weights whatever one passes
         model, facts = RIVALS[name](weights, images, budget)
-    return Rival(model).eval(), facts
+    return Rival(model, images.device).eval(), facts
 
 
 def _create_without_weights(create: Any, *args: Any, **kwargs: Any) -> Any:

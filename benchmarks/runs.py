@@ -91,13 +91,13 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """The commit of the checkout, marked where the code differs from it; None outside of one."""
+    """The commit of the checkout, marked where the code differs from it; outside of one what URA_HF_COMMIT says, if anything."""
 
     def git(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
 
     if not (found := git("rev-parse", "--short", "HEAD").stdout.strip()):
-        return None
+        return os.environ.get("URA_HF_COMMIT")
     return found + "-dirty" * git("diff", "--quiet", "HEAD", "--", "ura_hf", "benchmarks").returncode
 
 

@@ -53,7 +53,6 @@ def peers(report: dict) -> str:
 def models(report: dict) -> str:
     """Markdown tables of the models: the mean over the data sets, each of them, and URA-Net's verdicts."""
     head = [*COLUMNS.values(), "epochs", "train CPU s", "ms/image", "GiB"]
-    keys = ("train_cpu_seconds", "ms_per_image", "peak_memory_gib")
     lines = []
     datasets = list(dict.fromkeys(run["dataset"] for run in report["runs"]))
     for place in ["mean", *datasets]:
@@ -65,7 +64,11 @@ def models(report: dict) -> str:
         for model, row in rows.items():
             cells = [_with_spread(row[k]) for k in COLUMNS]
             cells.append(_epochs(report, model, places))
-            cells += [f"{row[k]['mean']:.{1 if k == 'peak_memory_gib' else 0}f}" for k in keys]
+            cells += [
+                _cost(row, "train_{}seconds", 0),
+                _cost(row, "ms_per_image", 0),
+                _cost(row, "peak_{}memory_gib", 1),
+            ]
             lines.append(f"| {model} | {row['image_auroc']['seeds']} | " + " | ".join(cells) + " |")
         lines.append("")
     lines += _verdicts(report)
@@ -73,6 +76,14 @@ def models(report: dict) -> str:
     lines += [f"± is half of largest minus smallest over seeds. {report['hardware']}, {versions}, {report['date']}."]
     lines[-1] += f" {FEWEST} Commits of the runs of uranet: {_commits(report, datasets)}."
     return "\n".join(lines)
+
+
+def _cost(row: dict, key: str, digits: int) -> str:
+    """A cost on the CPUs, else on a GPU and named so, else nothing: not all runs know it."""
+    on_cpu, on_gpu = key.format("cpu_" * ("seconds" in key)), key.format("gpu_")
+    if on_cpu in row:
+        return f"{row[on_cpu]['mean']:.{digits}f}"
+    return f"GPU {row[on_gpu]['mean']:.{digits}f}" if on_gpu in row else ""
 
 
 def _verdicts(report: dict) -> list[str]:

@@ -11,12 +11,13 @@ import pytest
 import torch
 from conftest import tiny_config
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ura_hf import URANetForAnomalyDetection, URANetImageProcessor
 from ura_hf.fitting import calibrate
+from ura_hf.memory import farthest_points
 from ura_hf.pose import turned_copy
 from ura_hf.trainer import FeatureBatches
 
@@ -90,3 +91,11 @@ def test_turned_copies():
         "original_sizes": torch.tensor([[32, 64], [64, 64]]),
     }
     assert turned_copy(inputs, range(2), 1, URANetImageProcessor(size=64)).device.type == "cuda"
+
+
+def test_farthest_points():
+    if isinstance(torch.rand(1, device="cuda"), FakeTensor):
+        pytest.skip("no GPU: which points are farthest depends on their content")
+    points = torch.randn(3000, 16, generator=torch.Generator().manual_seed(0))
+    found = farthest_points(points.cuda(), 300, 5)
+    assert found.device.type == "cuda" and torch.equal(found.cpu(), farthest_points(points, 300, 5))

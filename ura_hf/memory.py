@@ -83,24 +83,24 @@ def farthest_points(points: Tensor, count: int, first: int, pool: int = 0) -> Te
     points = points - points.mean(0)  # distances stay, and little is lost to cancellation
     norms = points.square().sum(1)
     bound = points.new_full((total,), float("inf"))
-    age = torch.zeros(total, dtype=torch.long)  # how many centres a bound has seen
+    age = torch.zeros(total, dtype=torch.long, device=points.device)  # how many centres a bound has seen
     chosen = [first]
     while len(chosen) < count:
         members = bound.topk(pool).indices
         outside = bound.clone()
         outside[members] = -1
         limit = float(outside.max())
-        _refresh(points, norms, bound, age, members, torch.tensor(chosen))
-        inside, square, nearest = points[members], norms[members], bound[members]
+        _refresh(points, norms, bound, age, members, torch.tensor(chosen, device=points.device))
+        inside, square, nearest, places = points[members], norms[members], bound[members], members.tolist()
         while len(chosen) < count:
             value, place = nearest.max(0)
             if value < limit:
                 break
-            chosen.append(int(members[place]))
+            chosen.append(places[int(place)])
             nearest = torch.minimum(nearest, square - 2 * (inside @ inside[place]) + square[place])
             nearest[place] = 0
         bound[members], age[members] = nearest, len(chosen)
-    return torch.tensor(chosen)
+    return torch.tensor(chosen, device=points.device)
 
 
 def _refresh(points: Tensor, norms: Tensor, bound: Tensor, age: Tensor, members: Tensor, chosen: Tensor) -> None:
