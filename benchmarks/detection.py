@@ -63,6 +63,7 @@ def run(name: str, seed: int, shared: Path, work: Path, extra: list[str]) -> dic
         "cpu_seconds",
         "peak_memory_gib",
         "peak_gpu_memory_gib",
+        "data_wait_share",
         "hardware",
         "precision",
         "versions",

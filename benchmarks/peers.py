@@ -51,12 +51,13 @@ NOTES = [
     "URA-Net uses texture photos (../shared/data/textures) as a source of artificial anomalies; the others take none "
     "(favours URA-Net).",
     "Image scores are each method's own: PatchCore's and MH-PatchCore's re-weighted patch maximum, URA-Net's geometric mean of "
-    "the map's maximum and the mean residual of its subspace, DFM's and FRE's error summed over the image, SuperSimpleNet's "
-    "classifier, the map's maximum elsewhere.",
-    "FRE (220 epochs; one stored config of anomalib says 6), STFPM, ReverseDistillation and SuperSimpleNet stop at their "
-    "documented epochs or at the budget of CPU time, last step; where the budget came first the column of epochs says after "
-    "how many (favours URA-Net). An older loop left the last, smaller batch of every epoch out, so that ReverseDistillation's "
-    "200 count as 186 on bottle; magnetic tile's and some steps of STFPM on both are of that loop, too.",
+    "the map's maximum and the mean residual of its subspace, DFM's and FRE's error summed over the image, the map's "
+    "maximum elsewhere.",
+    "FRE (220 epochs; one stored config of anomalib says 6), STFPM and ReverseDistillation stop at their documented epochs or "
+    "at the budget of time, last step; where the budget came first the column of epochs says after how many (favours URA-Net). "
+    "So did ReverseDistillation on magnetic tile, in an older loop that left the last, smaller batch of every epoch out.",
+    "Runs that are said to be of a GPU compute convolutions in TF32, torch's default there. Up to 15 shared it, so that their "
+    "seconds, which are the clock's, say little of what a training takes.",
     "Frozen extractors see each training image once and students compute channels-last: the same mathematics, faster.",
     "PatchCore and MH-PatchCore coresets are selected by ura_hf.memory.farthest_points, exact and faster; before every run it is "
     "compared with anomalib's own selection.",

@@ -11,9 +11,7 @@ SHORT = ("image_auroc", "pixel_auroc", "pixel_ap", "aupro")
 ROW_COMMAND = (
     "`python benchmarks/ablation.py --steps STEPS --datasets DATA --rows NAME`, its name as in the result file"
 )
-FEWEST = (
-    "Epochs: the fewest of any run, of those documented; fewer where CPU time ran out or last batches were left out."
-)
+FEWEST = "Epochs: the fewest of any run, of those documented; fewer where the time ran out."
 
 
 def figures(report: dict) -> str:
@@ -37,7 +35,8 @@ def figures(report: dict) -> str:
             lines.append(f"| {model} | {seeds} | {_epochs(report, model, datasets)} | " + " | ".join(cells) + " |")
     note = (
         f"Mean over {', '.join(datasets)}; ± is half of largest minus smallest over seeds. {FEWEST} ResNet-18, 256x256, "
-        f"last step, {report['hardware']}, {report['date']}; commits of the runs of uranet: {_commits(report, datasets)}. "
+        f"last step, {report['hardware']}, {report['date']}; commits of the runs of uranet: "
+        f"{_commits(report, datasets)}.{_on_gpu(report)} "
         "Command: `python benchmarks/peers.py`; more metrics, defect types and "
         "settings: `docs/comparison.md` and `docs/results/peers.json`."
     )
@@ -74,8 +73,24 @@ def models(report: dict) -> str:
     lines += _verdicts(report)
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     lines += [f"± is half of largest minus smallest over seeds. {report['hardware']}, {versions}, {report['date']}."]
-    lines[-1] += f" {FEWEST} Commits of the runs of uranet: {_commits(report, datasets)}."
+    lines[-1] += f" {FEWEST} Commits of the runs of uranet: {_commits(report, datasets)}.{_on_gpu(report)}"
     return "\n".join(lines)
+
+
+def _on_gpu(report: dict) -> str:
+    """Sentence on the runs that a GPU made, each model with its data sets and seeds; empty where there are none."""
+    runs = [run for run in report["runs"] if "gpu" in run]
+    if not runs:
+        return ""
+    named: dict[str, dict[str, list[str]]] = {}
+    for run in runs:
+        named.setdefault(run["model"], {}).setdefault(run["dataset"], []).append(str(run["seed"]))
+    which = []
+    for model, sets in named.items():
+        places = ", ".join(f"{dataset} {' '.join(seeds)}" for dataset, seeds in sets.items())
+        which.append(f"{model} ({places})")
+    used = sorted({f"{run['gpu']}, torch {run['versions']['torch']}" for run in runs})
+    return f" On a GPU ({'; '.join(used)}) by data set and seeds: {'; '.join(which)}."
 
 
 def _cost(row: dict, key: str, digits: int) -> str:
@@ -101,14 +116,17 @@ def _verdicts(report: dict) -> list[str]:
 
 
 def latency(report: dict) -> str:
-    """Markdown table of `benchmarks/latency.py`: ms an image and that over URA-Net's, a data set and number of threads."""
+    """Markdown table of `benchmarks/latency.py`: ms an image and that over URA-Net's, a data set and number of threads or GPU."""
     runs = {(run["dataset"], run["threads"], run["model"]): run for run in report["runs"]}
     places = list(dict.fromkeys(key[:2] for key in runs))
-    heads = [f"{dataset}, {threads} thread{'s' * (threads > 1)}" for dataset, threads in places]
+    heads = [
+        f"{dataset}, {report.get('gpu') or f'{threads} thread' + 's' * (threads > 1)}" for dataset, threads in places
+    ]
     lines = ["| model | " + " | ".join(heads) + " |", "|---" * (len(places) + 1) + "|"]
     for model in dict.fromkeys(key[2] for key in runs):
         found = [runs.get((*place, model)) for place in places]
-        cells = [f"{run['median_ms']:.0f} ({run['times_of_uranet']:.1f})" if run else "" for run in found]
+        digits = 1 if "gpu" in report else 0
+        cells = [f"{run['median_ms']:.{digits}f} ({run['times_of_uranet']:.1f})" if run else "" for run in found]
         lines.append(f"| {model} | " + " | ".join(cells) + " |")
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     note = (

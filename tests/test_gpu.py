@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ura_hf import URANetForAnomalyDetection, URANetImageProcessor
 from ura_hf.fitting import calibrate
 from ura_hf.memory import farthest_points
+from ura_hf.nearest import NearestCells
 from ura_hf.pose import turned_copy
 from ura_hf.trainer import FeatureBatches
 
@@ -99,3 +100,21 @@ def test_farthest_points():
     points = torch.randn(3000, 16, generator=torch.Generator().manual_seed(0))
     found = farthest_points(points.cuda(), 300, 5)
     assert found.device.type == "cuda" and torch.equal(found.cpu(), farthest_points(points, 300, 5))
+
+
+class Products(TorchDispatchMode):
+    """Counts matrix products."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func is torch.ops.aten.mm.default
+        return func(*args, **(kwargs or {}))
+
+
+def test_all_cells_of_an_image_are_looked_up_in_one_step():
+    """Blocks of the size that suits a processor's cache are too small for a GPU."""
+    nearest = NearestCells(torch.rand(300, 16, device="cuda"))
+    with Products() as products:
+        assert nearest.distance(torch.rand(32 * 32, 16, device="cuda")).shape == (32 * 32,)
+    assert products.count == 1

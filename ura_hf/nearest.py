@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 QUERIES_AT_ONCE = 128  # their distances to all cells stay in the processor's cache
+ON_GPU = 2048  # a GPU waits for many small steps; distances of these to 8192 cells take 64 MB
 SHARE = 4  # one component for so many channels
 PAYS = (4096, 256)  # cells and channels from which on the components save time
 MANY = 32  # groups, and cells, a query that may be left before comparing with all cells is faster
@@ -50,7 +51,8 @@ class NearestCells:
     def distance(self, queries: Tensor) -> Tensor:
         """min_m |q - m|^2 of every query, (Q, D) -> (Q,), float32."""
         measure = self._all if self.directions is None else self._bounded
-        return torch.cat([measure(block) for block in queries.split(QUERIES_AT_ONCE)])
+        at_once = QUERIES_AT_ONCE if queries.device.type == "cpu" else ON_GPU
+        return torch.cat([measure(block) for block in queries.split(at_once)])
 
     def _all(self, queries: Tensor) -> Tensor:
         closeness = _closeness(queries - self.centre, self.table)
