@@ -74,11 +74,12 @@ def descend(
     per_epoch = math.ceil(len(images) / size)  # the last batch of an epoch may be smaller, as in anomalib
     steps, sittings, earlier = 0, 1, 0.0
     order, error = torch.arange(0), torch.tensor(float("nan"))
-    kept = torch.load(budget.kept) if budget.kept.exists() else {}
-    plan = {"images": len(images), "size": size, "epochs": epochs, "per_epoch": per_epoch}
+    kept = torch.load(budget.kept, map_location="cpu") if budget.kept.exists() else {}
+    plan: dict[str, Any] = {"images": len(images), "size": size, "epochs": epochs, "per_epoch": per_epoch}
+    plan["device"] = images.device.type
     if kept.get("plan") != plan:
         if kept:
-            print(f"{budget.kept} is of other images, batches or epochs, so training begins anew", flush=True)
+            print(f"{budget.kept} is of other images, batches, epochs or device, so training begins anew", flush=True)
         kept = {}
     most = max(budget.seconds, kept.get("budget", 0.0))
     commits = [*kept.get("commits", []), commit()]

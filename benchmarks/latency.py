@@ -1,6 +1,6 @@
 """Milliseconds an image of URA-Net and anomalib's models, taking turns in one process: `python benchmarks/latency.py`.
 
-With `--device cuda` on a GPU, to docs/results/latency-gpu.json.
+With `--device cuda` on a GPU, to docs/results/gpu/latency.json.
 
 How long a model was trained does not change its speed, so URA-Net trains one step and who learns by gradients one second;
 memories, coresets and statistics are whole. Each model takes turns in both memory formats, and the faster counts. Writes
@@ -144,7 +144,7 @@ def main() -> None:
     shared = Path(os.environ.get("URA_HF_SHARED", ROOT.parent / "shared"))
     parser.add_argument("--shared", type=Path, default=shared, help="folder with data/ and backbones/")
     parser.add_argument("--work", type=Path, default=ROOT / "runs/latency", help="checkpoints go there")
-    parser.add_argument("--output", type=Path, help="default: docs/results/latency.json, or latency-gpu.json there")
+    parser.add_argument("--output", type=Path, help="default: docs/results/latency.json, or gpu/latency.json there")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=list(DATASETS))
     few = [name for name in RIVALS if name not in LONG]
@@ -155,7 +155,7 @@ def main() -> None:
     facts = {"rounds": options.rounds, "commit": commit(), "versions": versions("torch", "transformers", "anomalib")}
     if options.device == "cuda":
         facts["gpu"] = torch.cuda.get_device_name()
-    name = "latency.json" if options.device == "cpu" else "latency-gpu.json"
+    name = "latency.json" if options.device == "cpu" else "gpu/latency.json"
     write_report(options.output or ROOT / "docs/results" / name, {**facts, "runs": runs})
 
 

@@ -37,6 +37,7 @@ FITTED = ("patchcore_0.01", "patchcore_0.1", FOR_FEW, "mh_patchcore", "padim", "
 DESCENDED = ("fre", "stfpm", "reverse_distillation", "supersimplenet")
 NAMES = (OURS, *FITTED, *DESCENDED)
 ALL = (*DATASETS, *TURNED)
+PACKAGES = ("torch", "transformers", "anomalib")
 COSTS = ("train_cpu_seconds", "train_gpu_seconds", "ms_per_image", "peak_memory_gib", "peak_gpu_memory_gib")
 FEW = "Trained on {} good images, the same ones for every model, drawn by the seed."
 NOTES = [
@@ -51,20 +52,21 @@ NOTES = [
     "URA-Net uses texture photos (../shared/data/textures) as a source of artificial anomalies; the others take none "
     "(favours URA-Net).",
     "Image scores are each method's own: PatchCore's and MH-PatchCore's re-weighted patch maximum, URA-Net's geometric mean of "
-    "the map's maximum and the mean residual of its subspace, DFM's and FRE's error summed over the image, the map's "
-    "maximum elsewhere.",
-    "FRE (220 epochs; one stored config of anomalib says 6), STFPM and ReverseDistillation stop at their documented epochs or "
-    "at the budget of time, last step; where the budget came first the column of epochs says after how many (favours URA-Net). "
-    "So did ReverseDistillation on magnetic tile, in an older loop that left the last, smaller batch of every epoch out.",
-    "Runs that are said to be of a GPU compute convolutions in TF32, torch's default there. Up to 15 shared it, so that their "
-    "seconds, which are the clock's, say little of what a training takes.",
+    "the map's maximum and the mean residual of its subspace, DFM's and FRE's error summed over the image, SuperSimpleNet's "
+    "classifier, the map's maximum elsewhere.",
+    "FRE (220 epochs; one stored config of anomalib says 6), STFPM, ReverseDistillation and SuperSimpleNet stop at their "
+    "documented epochs or at the budget of time, last step; where the budget came first the column of epochs says after how "
+    "many (favours URA-Net).",
+    "Runs that are said to be of a GPU compute convolutions in TF32, torch's default there; their seconds are the clock's, also "
+    "where several runs share it.",
     "Frozen extractors see each training image once and students compute channels-last: the same mathematics, faster.",
     "PatchCore and MH-PatchCore coresets are selected by ura_hf.memory.farthest_points, exact and faster; before every run it is "
-    "compared with anomalib's own selection.",
+    "compared with anomalib's own selection, on a CPU.",
     "MH-PatchCore's centre crop to 224 is left out, as every model sees the whole image.",
     "Left out of anomalib's list: CFA (compares every cell with 4096 centres at every step, hours on CPUs), DFKDE (wants the "
     "fourth stage and gives no map), and models with other networks or weights than a ResNet-18's first three stages.",
-    "URA-Net trains in bf16 where the processor has it; everything else, and every inference, is float32.",
+    "URA-Net trains in bf16 where the processor has it; everything else, and every inference, is float32, on a "
+    "GPU with TF32.",
     "Training is the CPU time of all threads from reading the images on, so that runs beside each other count alike; ms are one "
     "thread's CPU time for the model alone. Memory is the peak of the whole process: the others' holds anomalib and all training "
     "images as tensors (favours URA-Net); up to commit 8eae9d5 their time holds the import of anomalib, some seconds.",
@@ -74,6 +76,7 @@ NOTES = [
 def cost(began: tuple[float, float], earlier: float, device: str) -> dict[str, Any]:
     """Seconds since `began` (CPU, clock) and in earlier sittings, and peak memory; on a GPU it is the GPU's, and the clock's."""
     if device != "cpu":
+        torch.cuda.synchronize()
         seconds, memory = time.perf_counter() - began[1], torch.cuda.max_memory_allocated() / 2**30
         figures = {"train_gpu_seconds": round(seconds + earlier, 1), "peak_gpu_memory_gib": round(memory, 2)}
         return {"gpu": torch.cuda.get_device_name(), **figures}
@@ -101,20 +104,21 @@ def run_one(name: str, dataset: str, seed: int, options: argparse.Namespace) -> 
     """Train and evaluate in this process."""
     if name != OURS:
         from rivals import train_rival  # not in its time
-    facts = {"model": name, "threads": torch.get_num_threads(), "commit": commit()}
+    facts: dict[str, Any] = {"model": name, "threads": torch.get_num_threads(), "commit": commit()}
+    facts["versions"] = versions(*PACKAGES)
     began = cpu_seconds(), time.perf_counter()
     if name == OURS:
         limit = [f"--limit={options.limit}"] if options.limit else []
         found = run_uranet(dataset, seed, options.shared, options.work, limit)
         training = found.pop("training")
         checkpoint = options.work / f"{dataset}-{seed}"
-        photo = read_dataset(data_folder(dataset, options.shared)).test[0]
         model = URANetForAnomalyDetection.from_pretrained(checkpoint).eval()
-        pixels = URANetImageProcessor.from_pretrained(checkpoint)([photo.image], return_tensors="pt")["pixel_values"]
         facts["spread_ratio"] = model.config.spread_ratio
         if training["peak_gpu_memory_gib"] is None:
             facts |= {"train_cpu_seconds": training["cpu_seconds"], "peak_memory_gib": training["peak_memory_gib"]}
-            facts["ms_per_image"] = latency(model, pixels)
+            photo = read_dataset(data_folder(dataset, options.shared)).test[0]
+            processor = URANetImageProcessor.from_pretrained(checkpoint)
+            facts["ms_per_image"] = latency(model, processor([photo.image], return_tensors="pt")["pixel_values"])
         else:
             facts |= {"gpu": training["hardware"], "train_gpu_seconds": training["seconds"]}
             facts["peak_gpu_memory_gib"] = training["peak_gpu_memory_gib"]
@@ -187,7 +191,14 @@ def main(**defaults: Any) -> None:
         help="seconds of a gradient-trained rival, of CPU time a thread or of the clock on a GPU; more than before goes on "
         "where it ended (default: 600)",
     )
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of the rivals (default: cpu)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of all models (default: cpu)")
+    parser.add_argument(
+        "--add",
+        nargs="+",
+        type=Path,
+        default=[],
+        help="result files of this command, e.g. of a GPU machine, whose runs stand in for those that are missing here",
+    )
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, which share the cores (default: 1)")
     parser.add_argument(
         "--redo", nargs="+", choices=NAMES, default=[], help="run these models anew, e.g. after a change"
@@ -196,6 +207,8 @@ def main(**defaults: Any) -> None:
     parser.add_argument("--only", nargs=3, metavar=("MODEL", "DATASET", "SEED"), help=argparse.SUPPRESS)
     parser.set_defaults(**defaults)
     options = parser.parse_args()
+    if options.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # URA-Net would use a GPU
     if options.only:
         name, dataset, seed = options.only[0], options.only[1], int(options.only[2])
         result = run_one(name, dataset, seed, options)
@@ -204,6 +217,9 @@ def main(**defaults: Any) -> None:
     wanted = [(m, d, s) for s in options.seeds for d in options.datasets for m in options.models]
     forget(options, [key for key in wanted if key[0] in options.redo])
     found = read_runs(options.output, KEY)
+    if new := {key: run for file in options.add for key, run in made_elsewhere(file).items() if key in wanted}:
+        found = new | found
+        write(options, found)
     longer = [key for key in wanted if key in found and can_go_on(found[key], key, options)]
     for key in longer:
         part(options.work, key).unlink(missing_ok=True)
@@ -226,6 +242,14 @@ def main(**defaults: Any) -> None:
         write(options, read_runs(options.output, KEY) | {key: run})
 
     run_missing(__file__, missing, options.work, options.jobs, passed, add)
+
+
+def made_elsewhere(file: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """Runs of another machine's result file, which take its versions and hardware along."""
+    report = json.loads(file.read_text())
+    return {
+        key: {**{k: report[k] for k in ("versions", "hardware")}, **run} for key, run in read_runs(file, KEY).items()
+    }
 
 
 def kept(work: Path, key: tuple[str, str, int]) -> Path:
@@ -259,7 +283,7 @@ def write(options: argparse.Namespace, found: dict[tuple[Any, ...], dict[str, An
     order = sorted(found, key=lambda key: (names.index(key[0]), datasets.index(key[1]), key[2]))
     runs = [found[key] for key in order]
     notes = [FEW.format(options.limit)] * bool(options.limit) + NOTES
-    facts = {"jobs": options.jobs, "limit": options.limit, "versions": versions("torch", "transformers", "anomalib")}
+    facts = {"jobs": options.jobs, "limit": options.limit, "versions": versions(*PACKAGES)}
     write_report(options.output, {"notes": notes, **facts, "summary": summarise(runs), "runs": runs})
 
 

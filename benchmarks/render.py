@@ -20,7 +20,7 @@ TABLES = {
     "peers": (f"{RESULTS}/peers.json", peers, "docs/comparison.md"),
     "small-types": (f"{RESULTS}/peers.json", small_types, "docs/comparison.md"),
     "latency": (f"{RESULTS}/latency.json", latency, "docs/comparison.md"),
-    "latency-gpu": (f"{RESULTS}/latency-gpu.json", latency, "docs/comparison.md"),
+    "latency-gpu": (f"{RESULTS}/gpu/latency.json", latency, "docs/comparison.md"),
     "few-shot": (f"{RESULTS}/few_shot.json", models, "docs/comparison.md"),
     "any-rotation": (f"{RESULTS}/any_rotation.json", models, "docs/comparison.md"),
     "backbone": (f"{RESULTS}/backbone.json", backbone, "docs/backbone.md"),
