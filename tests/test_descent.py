@@ -105,6 +105,15 @@ def test_other_images_start_anew(images, tmp_path):
     assert all(torch.equal(found[key], fewer[key]) for key in fewer)
 
 
+def test_training_of_another_device_is_not_gone_on_with(images, tmp_path, capsys):
+    train(1e9, tmp_path / "kept.pt", images)
+    state = torch.load(tmp_path / "kept.pt")
+    state["plan"]["device"] = "cuda"
+    torch.save(state, tmp_path / "kept.pt")
+    assert train(1e9, tmp_path / "kept.pt", images)[1]["sittings"] == 1
+    assert "device" in capsys.readouterr().out
+
+
 def test_a_run_goes_on_only_with_more_budget(tmp_path):
     key = ("stfpm", "pill", 0)
     options = SimpleNamespace(work=tmp_path, budget=1200)

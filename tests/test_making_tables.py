@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import subprocess
@@ -134,6 +135,35 @@ def test_comparison_names_the_commits_of_our_runs():
     ours = {run["commit"] for run in report["runs"] if run["model"] == "uranet"}
     for table in (tables_methods.figures(report), tables_methods.peers(report)):
         assert ours and all(commit in table for commit in ours)
+
+
+def a_run(model: str, seed: int, **facts: object) -> dict:
+    return {**dict.fromkeys(METRIC_KEYS, 0.9), "model": model, "dataset": "pill", "seed": seed, "training": {}, **facts}
+
+
+def test_runs_of_another_machine_stand_in_for_missing_ones(tmp_path, monkeypatch):
+    """They take versions and hardware along, the table names them, and costs that not all runs know are left empty."""
+    here, there = tmp_path / "here.json", tmp_path / "there.json"
+    options = argparse.Namespace(output=there, jobs=1, limit=None)
+    on_gpu = {"gpu": "a GPU", "train_gpu_seconds": 30.0, "peak_gpu_memory_gib": 1.0, "versions": {"torch": "2.11"}}
+    made = [a_run("stfpm", seed, **on_gpu) for seed in (0, 1)] + [a_run("padim", seed, **on_gpu) for seed in (0, 1)]
+    peers.write(options, {(run["model"], "pill", run["seed"]): run for run in made})
+    on_cpu = {"train_cpu_seconds": 500.0, "ms_per_image": 80.0, "peak_memory_gib": 2.0}
+    options.output = here
+    peers.write(options, {("stfpm", "pill", 0): a_run("stfpm", 0, **on_cpu)})
+    wanted = ["--models", "stfpm", "padim", "--datasets", "pill", "--seeds", "0", "1"]
+    monkeypatch.setattr(peers, "data_folder", lambda *place: tmp_path)
+    arguments = ["--output", str(here), "--work", str(tmp_path / "work"), "--add", str(there), *wanted]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(sys, "argv", ["peers.py", *arguments])
+    peers.main()
+    report = json.loads(here.read_text())
+    found = {(run["model"], run["seed"]): run for run in report["runs"]}
+    assert "gpu" not in found["stfpm", 0] and found["stfpm", 1]["hardware"] == json.loads(there.read_text())["hardware"]
+    table = tables_methods.models(report)
+    rows = {line.split(" | ")[0][2:]: line for line in table.splitlines() if line.startswith(("| stfpm", "| padim"))}
+    assert rows["padim"].endswith("|  | GPU 30 |  | GPU 1.0 |") and rows["stfpm"].endswith("|  |  |  |  |")
+    assert "On a GPU (a GPU, torch 2.11) by data set and seeds: padim (pill 0 1); stfpm (pill 1)." in table
 
 
 def test_verdicts_are_of_every_run_of_ours():
