@@ -46,13 +46,13 @@ class FeatureBatches(torch.utils.data.Dataset[int]):
         return {"features": torch.from_numpy(self.features[np.asarray(rows)])}
 
     def draw_textures(self, count: int) -> Tensor | None:
-        """Standardised features of randomly drawn texture photos, (count, C, G, G); None without any.
+        """Raw features of randomly drawn texture photos, float16 (count, C, G, G); None without any.
 
         Not part of `collate`, which runs ahead of the step it is for: a resumed run would draw others.
         """
         if self.textures is None:
             return None
-        return self.standardize(torch.from_numpy(self.textures[torch.randint(len(self.textures), (count,)).numpy()]))
+        return torch.from_numpy(self.textures[torch.randint(len(self.textures), (count,)).numpy()])
 
 
 class RestorationTrainer(Trainer):
@@ -60,7 +60,7 @@ class RestorationTrainer(Trainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.parts: dict[str, list[float]] = {}
+        self.parts: dict[str, list[Tensor]] = {}
         self.waited = 0.0
         self.num_images = self.args.max_steps * self.args.train_batch_size * self.args.world_size
         self.remove_callback(ProgressCallback)
@@ -84,18 +84,19 @@ class RestorationTrainer(Trainer):
         return round(self.waited / self.trained, 4)
 
     def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
-        features = self.train_dataset.standardize(inputs["features"])  # type: ignore[union-attr]
+        dataset: Any = self.train_dataset
+        features = dataset.standardize(inputs["features"])
         began = time.monotonic()
-        textures = self.train_dataset.draw_textures(len(features))  # type: ignore[union-attr]
+        textures = dataset.draw_textures(len(features))
         self.waited += time.monotonic() - began
-        textures = None if textures is None else textures.to(features.device)
+        textures = None if textures is None else dataset.standardize(textures.to(features.device))
         output = model(features=features, textures=textures, num_images=self.num_images)
-        for name in LOSS_PARTS:
-            self.parts.setdefault(name, []).append(output[name].mean().item())
+        for name in LOSS_PARTS:  # numbers when they are logged: a GPU need not wait for every step's
+            self.parts.setdefault(name, []).append(output[name].detach().mean())
         return (output.loss, output) if return_outputs else output.loss
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        means = {name: round(float(np.mean(values)), 5) for name, values in self.parts.items() if values}
+        means = {name: round(float(np.mean([v.item() for v in values])), 5) for name, values in self.parts.items()}
         self.parts = {}
         super().log({**logs, **means}, *args, **kwargs)
 
