@@ -9,6 +9,7 @@ from pathlib import Path
 from tables_datasets import datasets, presets, scaling
 from tables_methods import ablation, backbone, claim, demo, figures, latency, models, peers, small_types
 from tables_page import load, teach
+from tables_seeds import seeds
 
 from ura_hf.benchmark.table import as_markdown
 from ura_hf.data.demo_parts import KINDS
@@ -27,6 +28,7 @@ TABLES = {
     **{f"demo-{kind}": (f"{RESULTS}/demo-{kind}.json", demo, "docs/demo.md") for kind in KINDS},
     "ablation": (f"{RESULTS}/ablation.json", ablation, "docs/ablation.md"),
     "ablation-score": (f"{RESULTS}/ablation-score.json", ablation, "docs/ablation.md"),
+    "ablation-seeds": (f"{RESULTS}/ablation-seeds.json", seeds, "docs/ablation.md"),
     "claim": (f"{RESULTS}/claim.json", claim, "docs/method.md"),
     "benchmark-mvtec": (f"{RESULTS}/benchmark-mvtec.json", as_markdown, "docs/benchmark.md"),
     "benchmark-btad": (f"{RESULTS}/benchmark-btad.json", as_markdown, "docs/benchmark.md"),

@@ -21,6 +21,7 @@ import detection
 import render
 import runs
 import tables_methods
+import tables_seeds
 import turned
 
 from ura_hf import URANetConfig
@@ -179,6 +180,24 @@ def test_ablation_table():
     assert mean[0] == "Mean over pill, bottle, 300 steps"
     assert "| defaults | 10 CPU s | 0.600 | 0.600 | 0.600 | 0.300 | 0.300 | 0.300 |" in text.split("**pill")[0]
     assert "grid 16" not in text.split("**pill")[0] and "| grid: grid 16 |" in pill and "grid 16" not in bottle
+
+
+def test_changes_are_those_of_the_same_seed():
+    """A seed without its defaults says nothing of a change."""
+    runs_found = []
+    for row, seed, value in (
+        ("defaults", 0, 0.5),
+        ("defaults", 1, 0.7),
+        ("grid 16", 0, 0.4),
+        ("grid 16", 1, 0.8),
+        ("grid 16", 2, 0),
+    ):
+        run = {"row": row, "dataset": "pill", "seed": seed, "steps": 300, "commit": "abc"}
+        runs_found.append({**run, "held_out": _metrics(value), "test": _metrics(value / 2)})
+    facts = {"versions": {"torch": "2"}, "hardware": "2 cores", "date": "2026-01-01", "command": "python x"}
+    text = tables_seeds.seeds({**facts, "groups": {"defaults": "defaults", "grid 16": "grid"}, "runs": runs_found})
+    assert "| defaults | 2 | 0.600 ± 0.100 |" in text
+    assert "| grid 16 | 2 | +0.000 (-0.100 to +0.100) |" in text and "| +0.000 (-0.050 to +0.050) |" in text
 
 
 def test_small_types_and_claim_tables():
