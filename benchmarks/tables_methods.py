@@ -64,15 +64,14 @@ def models(report: dict) -> str:
             cells = [_with_spread(row[k]) for k in COLUMNS]
             cells.append(_epochs(report, model, places))
             cells += [
-                _cost(row, "train_{}seconds", 0),
-                _cost(row, "ms_per_image", 0),
-                _cost(row, "peak_{}memory_gib", 1),
+                _cost(row, "train_cpu_seconds", "train_gpu_seconds", 0),
+                f"{row['ms_per_image']['mean']:.0f}" if "ms_per_image" in row else "",
+                _cost(row, "peak_memory_gib", "peak_gpu_memory_gib", 1),
             ]
             lines.append(f"| {model} | {row['image_auroc']['seeds']} | " + " | ".join(cells) + " |")
         lines.append("")
     lines += _verdicts(report)
-    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
-    lines += [f"± is half of largest minus smallest over seeds. {report['hardware']}, {versions}, {report['date']}."]
+    lines += [f"± is half of largest minus smallest over seeds. {made_on(report)}."]
     lines[-1] += f" {FEWEST} Commits of the runs of uranet: {_commits(report, datasets)}.{_on_gpu(report)}"
     return "\n".join(lines)
 
@@ -90,12 +89,11 @@ def _on_gpu(report: dict) -> str:
         places = ", ".join(f"{dataset} {' '.join(seeds)}" for dataset, seeds in sets.items())
         which.append(f"{model} ({places})")
     used = sorted({f"{run['gpu']}, torch {run['versions']['torch']}" for run in runs})
-    return f" On a GPU ({'; '.join(used)}) by data set and seeds: {'; '.join(which)}."
+    return f" On a GPU ({'; '.join(used)}; `--device cuda`) by data set and seeds: {'; '.join(which)}."
 
 
-def _cost(row: dict, key: str, digits: int) -> str:
+def _cost(row: dict, on_cpu: str, on_gpu: str, digits: int) -> str:
     """A cost on the CPUs, else on a GPU and named so, else nothing: not all runs know it."""
-    on_cpu, on_gpu = key.format("cpu_" * ("seconds" in key)), key.format("gpu_")
     if on_cpu in row:
         return f"{row[on_cpu]['mean']:.{digits}f}"
     return f"GPU {row[on_gpu]['mean']:.{digits}f}" if on_gpu in row else ""
@@ -128,14 +126,19 @@ def latency(report: dict) -> str:
         digits = 1 if "gpu" in report else 0
         cells = [f"{run['median_ms']:.{digits}f} ({run['times_of_uranet']:.1f})" if run else "" for run in found]
         lines.append(f"| {model} | " + " | ".join(cells) + " |")
-    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     note = (
         f"ms of one 256x256 image, the model alone: median of {report['rounds']} rounds in which all take turns, each in its "
         "faster memory format; in brackets: times URA-Net's in the same round, median. "
-        f"{report['hardware']}, {versions}, {report['date']}, commit {report['commit']}. "
+        f"{made_on(report)}, commit {report['commit']}. "
         f"Command: `{report['command']}`."
     )
     return "\n".join([*lines, "", note])
+
+
+def made_on(report: dict) -> str:
+    """Hardware, versions and date of a report."""
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    return f"{report['hardware']}, {versions}, {report['date']}"
 
 
 def _places(place: str, real: list[str]) -> tuple[str, list[str]]:
@@ -253,8 +256,7 @@ def ablation(report: dict) -> str:
                 lines += [f"**{title}, {steps} steps**", "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
                 lines += [*table, ""]
     seeds = ", ".join(map(str, sorted({run["seed"] for run in runs})))
-    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
-    lines.append(f"Seeds {seeds}. {report['hardware']}, {versions}, {report['date']}. Command of a row: {ROW_COMMAND}.")
+    lines.append(f"Seeds {seeds}. {made_on(report)}. Command of a row: {ROW_COMMAND}.")
     return "\n".join(lines)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from statistics import mean
 
+from tables_methods import made_on
+
 from ura_hf.benchmark.table import HEADS
 
 DEFAULTS = "defaults"
@@ -31,9 +33,7 @@ def seeds(report: dict) -> str:
         lines.append("")
     commits = ", ".join(dict.fromkeys(run["commit"] for run in report["runs"]))
     numbers = ", ".join(map(str, sorted({run["seed"] for run in report["runs"]})))
-    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
-    facts = f"{report['hardware']}, {versions}, {report['date']}"
-    return "\n".join([*lines, f"Seeds {numbers}, commit {commits}. {facts}. Command: `{report['command']}`."])
+    return "\n".join([*lines, f"Seeds {numbers}, commit {commits}. {made_on(report)}. Command: `{report['command']}`."])
 
 
 def _cell(row: str, pairs: list[tuple[float, float]]) -> str:

@@ -163,7 +163,10 @@ def test_runs_of_another_machine_stand_in_for_missing_ones(tmp_path, monkeypatch
     table = tables_methods.models(report)
     rows = {line.split(" | ")[0][2:]: line for line in table.splitlines() if line.startswith(("| stfpm", "| padim"))}
     assert rows["padim"].endswith("|  | GPU 30 |  | GPU 1.0 |") and rows["stfpm"].endswith("|  |  |  |  |")
-    assert "On a GPU (a GPU, torch 2.11) by data set and seeds: padim (pill 0 1); stfpm (pill 1)." in table
+    assert (
+        "On a GPU (a GPU, torch 2.11; `--device cuda`) by data set and seeds: padim (pill 0 1); stfpm (pill 1)."
+        in table
+    )
 
 
 def test_verdicts_are_of_every_run_of_ours():
