@@ -16,17 +16,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from artificial import write_held_out
 from detection import DATASETS, ROOT, TURNED, WEIGHTS, data_folder, written_once
 from runs import commit, part, read_runs, run_missing, slug, write_report
 
-from ura_hf import URANetConfig, URANetForAnomalyDetection, URANetImageProcessor
+from ura_hf import URANetConfig, URANetForAnomalyDetection, URANetImageProcessor, calibration
 from ura_hf.configuration_uranet import RESIDUAL_WEIGHTS, RESIDUALS
 from ura_hf.data.demo_parts import write_demo_data
 from ura_hf.data.folder import read_dataset
 from ura_hf.evaluation import evaluate
 from ura_hf.metrics import METRIC_KEYS
-from ura_hf.training import TrainingOptions, train
+from ura_hf.training import TrainingOptions, split_rows, train
 
 RING = "drawn_ring"
 ALL = (RING, *DATASETS)
@@ -55,8 +56,7 @@ def _residuals(*names: str, of: str = DEFAULTS) -> Row:
 
 def _without(*names: str, rescore: bool = True, **added: float) -> Row:
     weights = {name: weight for name, weight in RESIDUAL_WEIGHTS.items() if name not in names}
-    measured = {"spread_ratio": None} if rescore else {}  # that of the defaults' map, which this is not
-    return Row("residuals, weighed", {"residuals": weights | added, **measured}, rescore=rescore)
+    return Row("residuals, weighed", {"residuals": weights | added}, rescore=rescore)
 
 
 OFF: dict[str, Any] = {"weigh_keys": False, "take_out_queries": False, "memory_tokens": 0}
@@ -99,10 +99,8 @@ ROWS: dict[str, Row] = {
     "levels 2, 3": Row("levels", {"out_indices": [2, 3]}),
     "levels 1, 2": Row("levels", {"out_indices": [1, 2]}),
     **{f"level {n}": Row("levels", {"out_indices": [n]}) for n in (1, 2, 3)},
-    "image score: standard deviation": Row("image score", {"image_score": "std", "spread_ratio": None}, rescore=True),
-    "image score: mean of the largest 1 %": Row(
-        "image score", {"image_score": "topk", "spread_ratio": None}, rescore=True
-    ),
+    "image score: standard deviation": Row("image score", {"image_score": "std"}, rescore=True),
+    "image score: mean of the largest 1 %": Row("image score", {"image_score": "topk"}, rescore=True),
     **{f"{n} good images": Row("good images", training={"limit": n}) for n in (5, 10, 50)},
 }
 
@@ -138,6 +136,26 @@ def trained(name: str, dataset: str, seed: int, options: argparse.Namespace) -> 
     return output
 
 
+def held_out_images(checkpoint: Path) -> list[Path]:
+    """Good images that the checkpoint's training held out, which no row limits."""
+    asked = json.loads((checkpoint / "training.json").read_text())["options"]
+    images = [sample.image for sample in read_dataset(Path(asked["data"])).train]
+    fields = {key: asked[key] for key in ("held_out", "seed")}
+    rows, _ = split_rows(len(images), TrainingOptions(Path(asked["data"]), checkpoint, **fields))
+    return [images[row] for row in rows]
+
+
+@torch.inference_mode()
+def measured_spread(
+    model: URANetForAnomalyDetection, processor: URANetImageProcessor, images: list[Path]
+) -> float | None:
+    """`spread_ratio` as a training with the model's config measures it; None where the map has no subspace residual."""
+    outputs = [model.uranet(processor([image], return_tensors="pt")["pixel_values"]) for image in images]
+    wholes = [output.whole_image_residual for output in outputs if output.whole_image_residual is not None]
+    of_maps = torch.cat([model.score_maps(output.anomaly_map) for output in outputs])
+    return calibration.spread_ratio(of_maps, torch.cat(wholes)) if wholes else None
+
+
 def run_one(name: str, dataset: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """Train where the row asks for it, and score held-out and test images."""
     row = ROWS[name]
@@ -147,6 +165,8 @@ def run_one(name: str, dataset: str, seed: int, options: argparse.Namespace) -> 
     for key, value in (row.fields if row.rescore else {}).items():
         setattr(model.config, key, value)
     processor = URANetImageProcessor.from_pretrained(checkpoint)
+    if row.rescore and model.config.adapt_residuals and "spread_ratio" not in row.fields:
+        model.config.spread_ratio = measured_spread(model, processor, held_out_images(checkpoint))
     result = {"row": name, "dataset": dataset, "seed": seed, "steps": options.steps, "commit": commit()}
     for place, data in (("held_out", split), ("test", source)):
         report = evaluate(model, processor, data, BATCHES)

@@ -6,15 +6,12 @@ floating-point operations are extrapolated to the batch. Writes docs/results/pre
 
 from __future__ import annotations
 
-import datetime
-import json
-import os
-import platform
-import sys
+import argparse
 from pathlib import Path
 from typing import Any
 
 import torch
+from runs import ROOT, commit, write_report
 from torch.utils.flop_counter import FlopCounterMode
 
 from ura_hf import URANetForAnomalyDetection
@@ -22,7 +19,6 @@ from ura_hf.benchmark.settings import PRESETS, Settings
 from ura_hf.data.datasets import facts, published_counts
 from ura_hf.training import MAX_IMAGES
 
-ROOT = Path(__file__).resolve().parent.parent
 PLACES = {
     "toothbrush, the smallest": [("mvtec", "toothbrush")],
     "hazelnut, the largest": [("mvtec", "hazelnut")],
@@ -85,18 +81,19 @@ def measure(preset: str) -> dict[str, Any]:
 
 def main() -> None:
     """Compute both and write them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=ROOT / "docs/results/presets.json")
+    options = parser.parse_args()
     report = {
-        "command": " ".join(["python", *sys.argv]),
-        "hardware": f"{os.cpu_count()} CPU cores ({platform.machine()})",
         "torch": torch.__version__,
         "seed": 0,
-        "date": datetime.date.today().isoformat(),
+        "commit": commit(),
         "note": "computed, not measured on a GPU. Memory: float32 weights, their gradients and AdamW's moments, and everything a "
         "float32 step keeps, without the CUDA context. Minutes: the operations alone at 4 TFLOP/s, half of what a T4 reaches at "
         "best in float32, so a lower bound; features of the largest category, on disk while it trains.",
         "presets": {preset: measure(preset) for preset in PRESETS},
     }
-    (ROOT / "docs/results/presets.json").write_text(json.dumps(report, indent=1) + "\n")
+    write_report(options.output, report)
 
 
 if __name__ == "__main__":

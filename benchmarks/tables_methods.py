@@ -35,7 +35,7 @@ def figures(report: dict) -> str:
             lines.append(f"| {model} | {seeds} | {_epochs(report, model, datasets)} | " + " | ".join(cells) + " |")
     note = (
         f"Mean over {', '.join(datasets)}; ± is half of largest minus smallest over seeds. {FEWEST} ResNet-18, 256x256, "
-        f"last step, {report['hardware']}, {report['date']}; commits of the runs of uranet: "
+        f"last step, {report['hardware']}, {_dates(report)}; commits of the runs of uranet: "
         f"{_commits(report, datasets)}.{_on_gpu(report)} "
         "Command: `python benchmarks/peers.py`; more metrics, defect types and "
         "settings: `docs/comparison.md` and `docs/results/peers.json`."
@@ -138,7 +138,13 @@ def latency(report: dict) -> str:
 def made_on(report: dict) -> str:
     """Hardware, versions and date of a report."""
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
-    return f"{report['hardware']}, {versions}, {report['date']}"
+    return f"{report['hardware']}, {versions}, {_dates(report)}"
+
+
+def _dates(report: dict) -> str:
+    """First and last day of the runs, where these know theirs, else that of the report."""
+    days = sorted({run["date"] for run in report.get("runs", []) if "date" in run}) or [report["date"]]
+    return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
 
 
 def _places(place: str, real: list[str]) -> tuple[str, list[str]]:
@@ -225,8 +231,9 @@ def demo(report: dict) -> str:
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
     at, training = report["at_threshold"], report["training"]
     note = (
-        f"{report['n_normal']} good and {report['n_anomalous']} defective drawings not seen in training; at the calibrated "
-        f"threshold {at['false_alarm_rate']:.1%} false alarms and {at['miss_rate']:.1%} misses. Checkpoint of "
+        f"{report['n_normal']} good and {report['n_anomalous']} defective drawings not seen in training; at the threshold "
+        f"calibrated on {training['images']['held_out']} more good ones {at['false_alarm_rate']:.1%} false alarms and "
+        f"{at['miss_rate']:.1%} misses. Checkpoint of "
         f"{report['checkpoint_bytes'] / 1e6:.1f} MB, seed {training['seed']}, trained in {training['seconds'] / 60:.0f} min on "
         f"{training['hardware']}, {report['date']}. Command: `{report['command']}`."
     )
@@ -270,7 +277,9 @@ def claim(report: dict) -> str:
             lines.append(f"| {run['dataset']} | {title} | " + " | ".join(f"{value:.3f}" for value in values) + " |")
     steps = report["runs"][0]["steps"]
     command = f"python benchmarks/claim.py --steps {steps}"
-    lines += ["", f"{steps} steps, {report['hardware']}, {report['date']}. Command: `{command}`."]
+    made = ", ".join(f"{run['dataset']} {run['commit']}" for run in report["runs"])
+    seeds = ", ".join(map(str, sorted({run["seed"] for run in report["runs"]})))
+    lines += ["", f"{steps} steps, seed {seeds}, {made_on(report)}; commits: {made}. Command: `{command}`."]
     return "\n".join(lines)
 
 

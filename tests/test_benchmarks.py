@@ -24,7 +24,7 @@ import tables_methods
 import tables_seeds
 import turned
 
-from ura_hf import URANetConfig
+from ura_hf import URANetConfig, URANetForAnomalyDetection, URANetImageProcessor
 from ura_hf.data.folder import list_images, read_dataset
 
 
@@ -85,6 +85,18 @@ def test_every_row_is_a_config():
     for name, row in ablation.ROWS.items():
         changed = URANetConfig(**calibrated | row.fields).to_dict() != plain
         assert changed or name == ablation.DEFAULTS or row.training, name
+
+
+def test_a_row_that_is_scored_again_measures_spreads_as_training_does(checkpoint):
+    model, processor = (
+        URANetForAnomalyDetection.from_pretrained(checkpoint),
+        URANetImageProcessor.from_pretrained(checkpoint),
+    )
+    images = ablation.held_out_images(checkpoint)
+    found = ablation.measured_spread(model.eval(), processor, images)
+    assert found == pytest.approx(model.config.spread_ratio, rel=2e-3) and found != pytest.approx(1, rel=0.01)
+    model.config.residuals = {"memory_all_l2": 1.0}
+    assert ablation.measured_spread(model, processor, images) is None
 
 
 SCRIPT = """
@@ -208,9 +220,23 @@ def test_small_types_and_claim_tables():
     text = tables_methods.small_types({"runs": runs_found})
     assert "| uranet | 0.700 / 0.700 / 0.700 |" in text and "| padim | 0.500" in text and "blowhole" not in text
     errors = {"uranet": {"inside": 0.2, "outside": 0.1}, "plain": {"inside": 0.9, "outside": 0.05}}
-    run = {"dataset": "pill", "steps": 300, "synthesis": errors, "drawn": errors}
-    facts = {"hardware": "2 cores", "date": "2026-01-01", "command": "python x"}
-    assert "| 0.200 | 0.900 | 0.100 | 0.050 |" in tables_methods.claim({**facts, "runs": [run]})
+    run = {"dataset": "pill", "seed": 4, "commit": "abc", "steps": 300, "synthesis": errors, "drawn": errors}
+    facts = {"hardware": "2 cores", "date": "2026-01-01", "versions": {"torch": "2"}, "command": "python x"}
+    table = tables_methods.claim({**facts, "runs": [run]})
+    assert (
+        "| 0.200 | 0.900 | 0.100 | 0.050 |" in table
+        and "seed 4, 2 cores, torch 2, 2026-01-01; commits: pill abc" in table
+    )
+
+
+def test_tables_say_the_days_of_their_runs():
+    facts = {"hardware": "2 cores", "versions": {"torch": "2"}, "date": "2026-01-09"}
+    days = ("2026-01-05", "2026-01-02", "2026-01-05")
+    assert tables_methods.made_on(facts) == "2 cores, torch 2, 2026-01-09"
+    assert tables_methods.made_on({**facts, "runs": [{"seed": 0}]}).endswith(", 2026-01-09")
+    assert tables_methods.made_on({**facts, "runs": [{"date": day} for day in days]}).endswith(
+        "2026-01-02 to 2026-01-05"
+    )
 
 
 def test_tables_say_which_markers_are_missing(tmp_path, monkeypatch, capsys):

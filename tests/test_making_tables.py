@@ -71,13 +71,13 @@ def test_demo_table_names_logical_types():
         "n_normal": 40,
         "n_anomalous": 30,
         "checkpoint_bytes": 3_100_000,
-        "training": {"seed": 0, "seconds": 300, "hardware": "2 CPU cores"},
+        "training": {"seed": 0, "seconds": 300, "hardware": "2 CPU cores", "images": {"fitted": 192, "held_out": 128}},
         "date": "today",
         "command": "python benchmarks/demo.py board",
     }
     table = render.demo(report)
     assert "| missing_part (logical) | 0.500 | 0.700 | 0.100 | 0.200 |" in table and "| hair | 0.500" in table
-    assert "2.5% false alarms" in table and "3.1 MB" in table
+    assert "on 128 more good ones 2.5% false alarms" in table and "3.1 MB" in table
 
 
 def test_models_take_turns_and_the_faster_format_counts():

@@ -230,7 +230,7 @@ def test_backbone_runs_once_an_image(category, resnet18_weights, tmp_path, monke
 
 def test_thresholds_come_from_held_out_images_only(trained):
     options, output, record = trained
-    held_out, fitted = training_module._split(12, options)
+    held_out, fitted = training_module.split_rows(12, options)
     assert sorted(held_out + fitted) == list(range(12)) and len(held_out) == 3
     model, processor = load_checkpoint(output)
     paths = sorted((options.data / "train/good").iterdir())
@@ -408,7 +408,7 @@ def test_thresholds_are_those_of_the_checkpoint(category, resnet18_weights, tmp_
     record = train(options, tiny_config())
     model, processor = load_checkpoint(options.output)
     paths = sorted((category / "train/good").iterdir())
-    held_out, _ = training_module._split(12, options)
+    held_out, _ = training_module.split_rows(12, options)
     outputs = []
     with torch.no_grad():
         for row in held_out:

@@ -151,7 +151,7 @@ def train(
             if photos
             else None
         )
-    held_out, fitted = _split(len(images), options)
+    held_out, fitted = split_rows(len(images), options)
     different = len(fitted)
     fitted = [copy * len(images) + row for copy in range(copies + 1) for row in fitted]
     model.backbone.set_statistics(*channel_statistics(features, fitted), config.std_floor)
@@ -242,7 +242,7 @@ def draw_images(images: list[Path], count: int | None, seed: int) -> list[Path]:
     return [images[i] for i in sorted(order)]
 
 
-def _split(count: int, options: TrainingOptions) -> tuple[list[int], list[int]]:
+def split_rows(count: int, options: TrainingOptions) -> tuple[list[int], list[int]]:
     """Rows held out for calibration and rows to fit, both sorted."""
     order = np.random.default_rng(options.seed).permutation(count).tolist()
     held_out, _ = split_sizes(count, options.held_out)
