@@ -152,6 +152,21 @@ def test_weights_from_a_file(backbone, tmp_path):
     assert not any(parameter.requires_grad for parameter in other.parameters())
 
 
+def test_constants_that_timm_leaves_out_of_files_are_kept(tmp_path):
+    """Blur filters: not in weights for timm, in a checkpoint of ours, where transformers would not restore them."""
+    backbone, other = (Backbone("resnetblur18", (1, 2, 3), grid_size=8) for _ in range(2))
+    assert any(name.endswith("aa.filt") for name in backbone.constants) and backbone.constants < set(
+        backbone.cnn.state_dict()
+    )
+
+    def change(tensors):
+        return {key: value for key, value in tensors.items() if key not in backbone.constants}
+
+    other.load_imagenet(saved(backbone, tmp_path / "weights.safetensors", change))
+    for key, value in other.cnn.state_dict().items():
+        assert torch.equal(value, backbone.cnn.state_dict()[key]), key
+
+
 def test_batch_counters_may_be_absent(backbone, tmp_path):
     def change(tensors):
         return {key: value for key, value in tensors.items() if not key.endswith("num_batches_tracked")}

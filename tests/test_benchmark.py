@@ -19,8 +19,8 @@ from trees import MVTEC, btad_tree, mvtec_tree, oct_tree, visa_tree, write
 
 from ura_hf.benchmark import job as job_module
 from ura_hf.benchmark.job import Place, take_place
-from ura_hf.benchmark.settings import PRESETS, Settings
-from ura_hf.benchmark.table import as_csv, as_markdown
+from ura_hf.benchmark.settings import PRESETS, Run, Settings
+from ura_hf.benchmark.table import as_csv, as_markdown, collect
 from ura_hf.cli import main
 from ura_hf.hub import load_checkpoint
 from ura_hf.metrics import METRIC_KEYS
@@ -273,3 +273,21 @@ def test_table_of_several_seeds():
     assert "| **mean of these 2** |  | - |" in table
     assert "- 03, seed 0: broken" in table and "Not done yet: 03-seed1." in table
     assert "with textures photos; a machine" in table and "secret" not in table and "published" not in table
+
+
+def test_a_failure_that_vanishes_while_it_is_read_is_none(tmp_path, monkeypatch):
+    """Another process removes it when it tries that run again."""
+    run = Run("folder", "a", 0, tmp_path, tmp_path)
+    run.failure.parent.mkdir(parents=True)
+    run.failure.write_text(json.dumps({"reason": "no memory"}))
+    settings = Settings("folder", str(tmp_path))
+    assert [found["reason"] for found in collect([run], settings, "c")["failed"]] == ["no memory"]
+    read = Path.read_text
+
+    def removed_first(path: Path) -> str:
+        path.unlink(missing_ok=True)
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_text", removed_first)
+    report = collect([run], settings, "c")
+    assert not report["failed"] and report["missing"] == [run.name]

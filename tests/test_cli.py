@@ -13,6 +13,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
+from ura_hf import cli
 from ura_hf.cli import main
 from ura_hf.metrics import METRIC_KEYS
 
@@ -93,6 +94,8 @@ def test_predict_keeps_images_of_one_name_apart(checkpoint, category, tmp_path, 
         main(["predict", str(checkpoint), str(tmp_path / "a.png"), str(tmp_path / "a.bmp"), "--output", str(out)]) == 0
     )
     assert (out / "a.png_map.npy").exists() and (out / "a.bmp_map.npy").exists()
+    names = cli._output_names([tmp_path / name for name in ("a.png", "a.bmp", "a.png.png", "b.png")])
+    assert list(names.values()) == ["a.png", "a.bmp", "a.png (2)", "b"]
 
 
 def test_evaluate_needs_no_training_images(checkpoint, category, tmp_path):

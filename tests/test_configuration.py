@@ -133,6 +133,12 @@ def test_the_ends_of_the_ranges_are_allowed(fields):
         assert getattr(config, field) == (list(value) if isinstance(value, tuple) else value)
 
 
+def test_attention_fits_the_memory():
+    with pytest.raises(UserError, match="grid_size must be such that attention compares at most 268435456 pairs"):
+        URANetConfig(image_size=256, grid_size=128, patch_size=1)
+    URANetConfig(image_size=256, grid_size=64, patch_size=1, num_attention_heads=8)
+
+
 def test_grid_must_fit_the_image():
     with pytest.raises(UserError, match="grid_size must be at most image_size"):
         URANetConfig(image_size=32, grid_size=64)

@@ -186,6 +186,16 @@ def test_a_fourth_sample_of_unsaid_meaning_is_no_alpha(tmp_path):
     check(load_image(tmp_path / "b.tif"), over_white(samples[..., :3] / 65535, samples[..., 3] / 65535))
 
 
+def test_a_tiff_of_many_samples_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    """Empty strips cost nothing in the file and all of the memory when they are read."""
+    monkeypatch.setattr("ura_hf.images.tiff_samples", lambda *arguments: pytest.fail("read"))
+    tifffile.imwrite(
+        tmp_path / "a.tif", np.zeros((40, 30, 100), np.uint16), photometric="minisblack", planarconfig="contig"
+    )
+    with pytest.raises(UserError, match=r"TIFF of 100 samples a pixel, but at most 5 are read: .*a\.tif"):
+        load_image(tmp_path / "a.tif")
+
+
 def test_other_deep_colours_are_refused(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", noise(3, high=65536, dtype=np.uint16), photometric="cielab")
     with pytest.raises(UserError, match=r"not read at this depth \(CIELAB\): .*a\.tif; save it as RGB"):

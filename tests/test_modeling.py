@@ -73,7 +73,7 @@ def test_bit_identical_in_a_fresh_process_without_network(checkpoint, category, 
     )
     fresh = np.load(tmp_path / "fresh.npz")
     here = load_detector(checkpoint)(str(image), return_features=True)
-    assert fresh["type"] == "URANetModel"
+    assert fresh["type"] == "URANetForAnomalyDetection"
     assert fresh["score"] == here["image_score"]
     np.testing.assert_array_equal(fresh["anomaly_map"], here["anomaly_map"])
     np.testing.assert_array_equal(fresh["uncertainty"], here["total_uncertainty"])
@@ -187,7 +187,7 @@ def test_config_of_another_model(tmp_path):
 
 def test_auto_classes_and_pipeline(checkpoint, category):
     assert AutoConfig.from_pretrained(checkpoint).model_type == "uranet"
-    assert isinstance(AutoModel.from_pretrained(checkpoint), URANetModel)
+    assert type(AutoModel.from_pretrained(checkpoint)) is URANetForAnomalyDetection
     assert isinstance(AutoImageProcessor.from_pretrained(checkpoint), ura_hf.URANetImageProcessor)
     detector = pipeline("image-anomaly-detection", model=str(checkpoint))
     one, two = detector([str(category / "test/good/000.png"), str(category / "test/spot/000.png")])
@@ -220,6 +220,25 @@ def test_an_error_names_its_file(checkpoint, tmp_path):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"resize_mode": "crop"}))
     with pytest.raises(UserError, match=r"preprocessor_config\.json: resize_mode must be one of stretch, pad"):
         load_detector(tmp_path / "copy")
+
+
+def test_a_processor_of_another_size_is_refused(checkpoint, tmp_path):
+    """Before an image is prepared for it: its size has no limit, and the model would refuse the image."""
+    shutil.copytree(checkpoint, tmp_path / "copy")
+    path = tmp_path / "copy/preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"size": {"height": 12000, "width": 64}}))
+    with pytest.raises(UserError, match=r"preprocessor_config\.json: size is 12000x64, but the model takes 64x64"):
+        load_detector(tmp_path / "copy")
+
+
+@pytest.mark.parametrize("name", ["resnetblur18", "test_resnet"])
+def test_every_buffer_of_a_cnn_comes_back(name, tmp_path):
+    """Also those that timm leaves out of files; left to transformers they would be whatever lay in memory."""
+    detector = URANetForAnomalyDetection(tiny_config(backbone=name)).eval()
+    detector.save_pretrained(tmp_path)
+    loaded = URANetForAnomalyDetection.from_pretrained(tmp_path)
+    for (key, value), (_, other) in zip(detector.named_buffers(), loaded.named_buffers(), strict=True):
+        assert torch.equal(value, other), key
 
 
 def test_the_pipeline_refuses_what_it_can_not_use(checkpoint, category):

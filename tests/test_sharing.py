@@ -18,7 +18,7 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoImageProcessor, AutoModel
 
-from ura_hf import URANetConfig, URANetForAnomalyDetection, URANetImageProcessor, URANetModel, UserError
+from ura_hf import URANetConfig, URANetForAnomalyDetection, URANetImageProcessor, UserError
 from ura_hf.card import read_record
 from ura_hf.cli import main
 from ura_hf.download import checkpoint_folder
@@ -238,7 +238,7 @@ def test_auto_classes_take_a_full_id(hub, evaluated, tmp_path):
     """With this package imported, its own classes load a pushed checkpoint, not the code that came with it."""
     push(evaluated, REPO)
     assert type(AutoConfig.from_pretrained(REPO, cache_dir=tmp_path)) is URANetConfig
-    assert type(AutoModel.from_pretrained(REPO, cache_dir=tmp_path)) is URANetModel
+    assert type(AutoModel.from_pretrained(REPO, cache_dir=tmp_path)) is URANetForAnomalyDetection
     assert type(AutoImageProcessor.from_pretrained(REPO, cache_dir=tmp_path)) is URANetImageProcessor
 
 

@@ -17,7 +17,7 @@ from .pipeline import TASK, URANetPipeline
 __version__ = "0.1.0"
 
 AutoConfig.register(URANetConfig.model_type, URANetConfig, exist_ok=True)
-AutoModel.register(URANetConfig, URANetModel, exist_ok=True)
+AutoModel.register(URANetConfig, URANetForAnomalyDetection, exist_ok=True)  # as pushed checkpoints say
 AutoImageProcessor.register(URANetConfig, image_processor_classes={"torchvision": URANetImageProcessor}, exist_ok=True)
 PIPELINE_REGISTRY.register_pipeline(
     TASK,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import lzma
 import shutil
 import stat
 import zipfile
@@ -18,7 +17,7 @@ _JUNK = frozenset(
     {"thumbs.db", "desktop.ini"}
 )  # beside hidden files and __MACOSX, what systems put into zips by themselves
 _MAX_DEPTH, _MAX_NAME = 12, 200  # folders in one another, bytes of one part of a name
-DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,8 @@ def _with_unique_names(files: list[Upload]) -> list[Upload]:
 def unpack(archive: Path, folder: Path, limits: ZipLimits | None = None) -> Gathered:
     """Unpack a zip into `folder` in its own subfolders; hidden files and those that systems add are left out.
 
-    Every name and the declared sizes are checked before the first byte is written; no entry can give more than it declares.
+    Every name and the declared sizes are checked before the first byte is written; no entry can give more than it declares,
+    as the methods are left out by which Python unpacks more than was asked for.
 
     Raises:
         UserError: It is no zip, encrypted, beyond the limits, or a name is absolute, leads outside or is a link.
@@ -131,6 +131,10 @@ def _target(entry: zipfile.ZipInfo, archive: str) -> tuple[str, ...]:
     """The parts of an entry's name, after the checks that keep it inside of the folder."""
     if entry.flag_bits & 1:
         raise UserError(f"{archive} is encrypted: pack the files without a password.")
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise UserError(
+            f"{archive} is packed by a method that is not taken: pack the files with deflate, as most programs do."
+        )
     raw = entry.orig_filename.replace("\\", "/")  # some Windows tools write backslashes
     parts = tuple(part for part in raw.split("/") if part not in ("", "."))
     outside = raw.startswith("/") or ".." in parts or any(":" in part or not part.isprintable() for part in parts)

@@ -106,6 +106,7 @@ class Backbone(nn.Module):
         self.name, self.grid_size = name, grid_size
         self.cnn = create_cnn(name, out_indices)
         self.level_channels: list[int] = list(self.cnn.feature_info.channels())
+        self.constants = _keep_constants(self.cnn)
         channels = sum(self.level_channels)
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("std", torch.ones(channels))
@@ -175,7 +176,9 @@ class Backbone(nn.Module):
             UserError: The file is missing, unreadable or of another architecture, or the Hub can't be reached.
         """
         weights = weights or own_weights(self.name)
-        self.cnn.load_state_dict(read_weights(weights, self.cnn.state_dict()) if weights else self._fetch())
+        own = self.cnn.state_dict()
+        learned = {key: value for key, value in own.items() if key not in self.constants}
+        self.cnn.load_state_dict(own | dict(read_weights(weights, learned) if weights else self._fetch()))
         self.freeze()
 
     def _fetch(self) -> Mapping[str, Tensor]:
@@ -189,6 +192,17 @@ class Backbone(nn.Module):
                 f"the ImageNet weights of {self.name} could not be fetched from the Hugging Face Hub "
                 f"({type(error).__name__}): check the network, or pass a file with --backbone-weights."
             ) from error
+
+
+def _keep_constants(cnn: nn.Module) -> set[str]:
+    """Put the buffers that timm computes and leaves out of files, such as blur filters, into ours; their names.
+
+    transformers would give them back as whatever lay in memory.
+    """
+    left_out = {f"{place}.{name}" for place, part in cnn.named_modules() for name in part._non_persistent_buffers_set}
+    for part in cnn.modules():
+        part._non_persistent_buffers_set.clear()
+    return left_out
 
 
 def read_weights(path: Path, expected: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

@@ -306,7 +306,15 @@ def _output_names(images: Sequence[Path]) -> dict[Path, str]:
     shared = os.path.commonpath([path.parent for path in full.values()])
     plain = {path: str(place.relative_to(shared).with_suffix("")) for path, place in full.items()}
     taken = Counter(plain.values())
-    return {path: name if taken[name] == 1 else name + path.suffix for path, name in plain.items()}
+    names: dict[Path, str] = {}
+    for path, name in plain.items():
+        wanted = different = name if taken[name] == 1 else name + path.suffix
+        number = 1
+        while different in names.values():
+            number += 1
+            different = f"{wanted} ({number})"
+        names[path] = different
+    return names
 
 
 def _save_png(pixels: np.ndarray, path: Path) -> None:

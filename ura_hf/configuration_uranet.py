@@ -29,6 +29,8 @@ RESIDUAL_WEIGHTS = {
     "probability": 1.0,
 }
 
+MAX_ATTENTION = 2**28  # pairs of tokens in all heads together: their scores take 1 GiB
+
 BACKBONE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,96}")  # no `hf-hub:`, which would make timm fetch another repository
 
 
@@ -255,6 +257,11 @@ class URANetConfig(PreTrainedConfig):
             require(isinstance(getattr(self, field), bool), field, "True or False")
         require(self.grid_size % self.patch_size == 0, "patch_size", f"a divisor of grid_size ({self.grid_size})")
         require(self.hidden_size % self.num_attention_heads == 0, "num_attention_heads", "a divisor of hidden_size")
+        tokens = (self.grid_size // self.patch_size) ** 2
+        pairs = self.num_attention_heads * tokens * (tokens + self.memory_tokens)
+        require(
+            pairs <= MAX_ATTENTION, "grid_size", f"such that attention compares at most {MAX_ATTENTION} pairs of tokens"
+        )
         require(self.grid_size <= self.image_size, "grid_size", f"at most image_size ({self.image_size})")
         for field, low_f, high_f in (
             ("std_floor", 0.0, 1.0),

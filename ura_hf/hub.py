@@ -25,6 +25,11 @@ def load_checkpoint(name: str | Path, **hub: Any) -> tuple[URANetForAnomalyDetec
     require_files(folder)
     config = _read(URANetConfig, folder, "config.json")
     processor = _read(URANetImageProcessor, folder, "preprocessor_config.json")
+    if (size := (processor.size.height, processor.size.width)) != (config.image_size, config.image_size):
+        raise UserError(
+            f"{folder / 'preprocessor_config.json'}: size is {size[0]}x{size[1]}, but the model takes "
+            f"{config.image_size}x{config.image_size}: fetch or train the checkpoint again."
+        )
     model = URANetForAnomalyDetection.from_pretrained(folder, config=config).eval()
     return model.to("cuda" if torch.cuda.is_available() else "cpu"), processor
 

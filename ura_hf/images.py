@@ -30,6 +30,7 @@ FORMATS = {
 if "avif" in features.modules:  # from Pillow 11.3 on
     FORMATS["AVIF"] = (".avif", ".avifs")
 
+MAX_SAMPLES = 5  # of a pixel: four colours and alpha
 MAX_PIXELS = 200_000_000
 """Largest image [pixels] that is decoded; files stop earlier, at Pillow's own limit of about 179 megapixels."""
 
@@ -214,6 +215,11 @@ def _decode_tiff(data: bytes, name: str, white: float | None) -> np.ndarray:
         with tifffile.TiffFile(io.BytesIO(data)) as tiff:
             page = tiff.pages.first
             _check_pixels(page.imagewidth, page.imagelength, name)
+            samples = page.size // max(page.imagewidth * page.imagelength, 1)  # type: ignore[union-attr]
+            if samples > MAX_SAMPLES:
+                raise UserError(
+                    f"TIFF of {samples} samples a pixel, but at most {MAX_SAMPLES} are read: {name}; save it as grey or RGB"
+                )
             tag = page.tags.get(_ORIENTATION_TAG)
             return _orient(
                 tiff_samples(page, name, white or FULL_SCALE_16_BIT), int(tag.value) if tag is not None else 1

@@ -132,9 +132,9 @@ class SeedEveryProcess(TrainerCallback):
 
 
 def use_bf16(precision: str) -> bool:
-    """Whether to compute in bfloat16: as asked, or where `precision` is ``auto`` if the processor or GPU has it."""
+    """Whether to compute in bfloat16: as asked, or where `precision` is ``auto`` if the processor or GPU has it, not emulated."""
     if precision != "auto":
         return precision == "bf16"
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
-    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported()

@@ -40,20 +40,28 @@ def write_tables(runs: Sequence[Run], settings: Settings, command: str) -> None:
 
 def collect(runs: Sequence[Run], settings: Settings, command: str) -> dict[str, Any]:
     """Everything that is known of a benchmark: results in the order of the runs, what failed and why, what is missing."""
+    results = {run.name: found for run in runs if (found := _read(run.result))}
+    reasons = {run.name: found["reason"] for run in runs if run.name not in results and (found := _read(run.failure))}
     failed = [
-        {"category": run.category, "seed": run.seed, "reason": json.loads(run.failure.read_text())["reason"]}
-        for run in runs
-        if run.failure.exists()
+        {"category": run.category, "seed": run.seed, "reason": reasons[run.name]} for run in runs if run.name in reasons
     ]
     return {
         "command": command,
         "dataset": settings.dataset,
         "settings": {k: v for k, v in settings.as_json().items() if k != "root"},
         "date": datetime.date.today().isoformat(),
-        "runs": [json.loads(run.result.read_text()) for run in runs if run.result.exists()],
+        "runs": list(results.values()),
         "failed": failed,
-        "missing": [run.name for run in runs if not run.result.exists() and not run.failure.exists()],
+        "missing": [run.name for run in runs if run.name not in {**results, **reasons}],
     }
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """What a run left there; None without the file, which another process may remove at any moment."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
 
 
 def as_csv(report: dict[str, Any]) -> str:
