@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,17 @@ class FeatureBatches(torch.utils.data.Dataset[int]):
     ):
         self.features, self.rows, self.textures = features, rows, textures
         self.mean, self.std = model.backbone.mean.cpu(), model.backbone.std.cpu()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A loading process opens the files itself, where a memory map would be sent with all that it holds."""
+        kept = self.__dict__.items()
+        return {name: Path(str(value.filename)) if isinstance(value, np.memmap) else value for name, value in kept}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        kept = state.items()
+        self.__dict__ = {
+            name: np.load(value, mmap_mode="r") if isinstance(value, Path) else value for name, value in kept
+        }
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -137,4 +149,5 @@ def use_bf16(precision: str) -> bool:
         return precision == "bf16"
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported()
+    computes = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # torch's private name, which may go
+    return torch.backends.mkldnn.is_available() and computes is not None and computes()

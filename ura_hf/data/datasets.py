@@ -25,11 +25,6 @@ def facts() -> dict[str, dict[str, Any]]:
     return found
 
 
-def benchmarks() -> list[str]:
-    """Keys of the datasets whose categories are known, and `folder`."""
-    return [*(key for key, entry in facts().items() if entry.get("categories")), FOLDER]
-
-
 @dataclass(frozen=True)
 class Counts:
     """Images of a category: good ones to train on, good ones to test on, anomalous ones by type; `edition` if there are many."""
