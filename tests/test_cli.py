@@ -13,8 +13,8 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from ura_hf import cli
 from ura_hf.cli import main
+from ura_hf.cli_predict import output_names
 from ura_hf.metrics import METRIC_KEYS
 
 
@@ -33,9 +33,14 @@ def test_train_command_end_to_end(category, resnet18_weights, tmp_path, capsys):
     arguments += ["--backbone-weights", resnet18_weights, "--image-size", 64, "--grid-size", 8, "--steps", 2]
     fields = ("hidden_size=32", "num_hidden_layers=1", "memory_tokens=16", "memory_cells=32")
     arguments += [f"--set={field}" for field in fields]
+    shutil.copytree(category, data := tmp_path / "disc")
+    arguments[2] = data
+    shutil.copy(data / "train/good/000.png", data / "train/good/copy.png")
+    shutil.copytree(data / "test/good", data / "train/good/more")
     assert main([str(a) for a in arguments]) == 0
     assert "trained on 9 good images, calibrated on 3 others" in (out := capsys.readouterr().out)
-    assert "few to calibrate" in out
+    assert "few to calibrate" in out and "left out 1 image(s): each is a copy" in out
+    assert f"left out {len(list((data / 'test/good').iterdir()))} image(s): they lie in subfolders" in out
     config = json.loads((tmp_path / "o" / "config.json").read_text())
     assert (config["image_size"], config["grid_size"], config["hidden_size"]) == (64, 8, 32)
     assert config["image_threshold"] > 0
@@ -94,7 +99,7 @@ def test_predict_keeps_images_of_one_name_apart(checkpoint, category, tmp_path, 
         main(["predict", str(checkpoint), str(tmp_path / "a.png"), str(tmp_path / "a.bmp"), "--output", str(out)]) == 0
     )
     assert (out / "a.png_map.npy").exists() and (out / "a.bmp_map.npy").exists()
-    names = cli._output_names([tmp_path / name for name in ("a.png", "a.bmp", "a.png.png", "b.png")])
+    names = output_names([tmp_path / name for name in ("a.png", "a.bmp", "a.png.png", "b.png")])
     assert list(names.values()) == ["a.png", "a.bmp", "a.png (2)", "b"]
 
 
@@ -174,6 +179,47 @@ def test_predict_names_the_files_of_a_folder_that_it_leaves_out(checkpoint, cate
     assert "left out" not in capsys.readouterr().err
 
 
+def test_predict_says_what_lies_in_subfolders(checkpoint, category, capsys):
+    tests = category / "test"
+    assert main(["predict", str(checkpoint), str(tests / "good"), str(tests)]) == 0
+    captured = capsys.readouterr()
+    below = sorted({str(path.parent) for path in tests.rglob("*.png")} - {str(tests / "good")})
+    assert f"in subfolders; name these, too: {' '.join(below)}" in captured.err
+    assert main(["predict", str(checkpoint), str(tests), *map(str, tests.iterdir())]) == 0
+    assert "left out" not in capsys.readouterr().err
+
+
+def test_copies_teach_nothing(category, tmp_path, capsys):
+    for index in range(6):
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        shutil.copy(category / "train/good/000.png", tmp_path / f"photos/{index}.png")
+    message = fails(capsys, "train", "--data", tmp_path / "photos", "--output", tmp_path / "o")
+    assert "the 6 good images in" in message and "are copies of one" in message
+
+
+def test_a_folder_that_may_not_be_read(monkeypatch, tmp_path, capsys):
+    def refuse(folder, recursive=False):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr("ura_hf.data.folder.list_images", refuse)
+    message = fails(capsys, "train", "--data", tmp_path, "--output", tmp_path / "o")
+    assert f"{tmp_path} may not be read or written by you" in message
+
+
+def test_every_unreadable_image_is_named_at_once(category, resnet18_weights, tmp_path, capsys):
+    shutil.copytree(category / "train/good", tmp_path / "photos")
+    for number in (3, 7):
+        (tmp_path / f"photos/00{number}.png").write_bytes(b"\x89PNG" + bytes([number]))
+    for pose in ("auto", "fixed"):
+        arguments = ["--backbone", "resnet18", "--backbone-weights", resnet18_weights, "--pose", pose]
+        assert (
+            main([str(a) for a in ("train", "--data", tmp_path / "photos", "--output", tmp_path / "o", *arguments)])
+            == 2
+        )
+        error = capsys.readouterr().err
+        assert "2 of 12 images can't be read:" in error and "003.png" in error and "007.png" in error
+
+
 def test_folder_without_images(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert str(tmp_path / "empty") in fails(capsys, "train", "--data", tmp_path / "empty", "--output", tmp_path / "o")
@@ -220,6 +266,9 @@ def test_weights_of_another_architecture(category, shared_dir, tmp_path, capsys)
 def test_unknown_config_field(category, tmp_path, capsys):
     message = fails(capsys, "train", "--data", category, "--output", tmp_path / "o", "--set", "hiden_size=3")
     assert "hiden_size" in message
+    assert "--set hidden_size=VALUE" in fails(
+        capsys, "train", "--data", category, "--output", tmp_path / "o", "--set", "hidden_size"
+    )
     message = fails(capsys, "train", "--data", category, "--output", tmp_path / "o", "--set", "is_calibrated=1")
     assert "is_calibrated" in message
 

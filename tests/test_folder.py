@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ura_hf.data.folder import list_images, other_files, read_dataset
+from ura_hf.data.folder import distinct, images_below, list_images, other_files, read_dataset
 from ura_hf.errors import UserError
 
 
@@ -152,6 +152,26 @@ def test_masks_outside_a_type_folder_match_no_image(mvtec):
     images(mvtec / "ground_truth", "0_mask.png")
     with pytest.raises(UserError, match=r"1 mask\(s\).*e\.g\. 0_mask\.png"):
         read_dataset(mvtec)
+
+
+def test_a_mask_of_two_images_is_nobodys(mvtec):
+    images(mvtec / "test" / "crack", "0.bmp")
+    with pytest.raises(
+        UserError, match=r"crack holds 2 images named 0, so it is not known whose mask .*0_mask\.png is"
+    ):
+        read_dataset(mvtec)
+    images(mvtec / "test" / "scratch", "0.bmp")  # without masks names need not differ
+    (mvtec / "test/crack/0.bmp").unlink()
+    assert sum(sample.defect_type == "scratch" for sample in read_dataset(mvtec).test) == 2
+
+
+def test_copies_and_images_below(tmp_path):
+    images(tmp_path, "a.png", "b.png")
+    Image.new("L", (5, 5)).save(tmp_path / "c.png")
+    images(tmp_path / "sub/deeper", "d.png")
+    images(tmp_path / ".hidden", "e.png")
+    assert [path.name for path in distinct(list_images(tmp_path))] == ["a.png", "c.png"]
+    assert [path.name for path in images_below(tmp_path)] == ["d.png"]
 
 
 def test_masks_of_good_images_are_passed_over(mvtec):

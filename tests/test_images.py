@@ -389,6 +389,16 @@ def test_mask_takes_any_nonzero_pixel(tmp_path):
     assert mask.dtype == bool and np.array_equal(mask, grey > 0)
 
 
+@pytest.mark.parametrize("quality", [30, 75])
+def test_mask_that_jpeg_blurred(tmp_path, quality):
+    """Its black is nearly black and its edges ring; what is meant is told at half of white."""
+    grey = np.zeros((HEIGHT, WIDTH), np.uint8)
+    grey[9:27, 43:70] = 255
+    Image.fromarray(grey).save(tmp_path / "m.jpg", quality=quality)
+    assert (np.asarray(Image.open(tmp_path / "m.jpg")) != 0).sum() > 1.2 * (grey > 0).sum()
+    assert (load_mask(tmp_path / "m.jpg", None) != (grey > 0)).sum() <= 0.05 * (grey > 0).sum()
+
+
 def test_mask_ignores_transparent_pixels(tmp_path):
     rgba = np.zeros((HEIGHT, WIDTH, 4), np.uint8)
     rgba[:10] = (255, 0, 0, 255)

@@ -8,16 +8,14 @@ import json
 import os
 import shlex
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from .cli_benchmark import add_benchmark
 from .cli_fields import read_fields
 from .cli_making import add_making
+from .cli_predict import add_predict, write
 from .cli_sharing import add_sharing
 from .errors import UserError
 from .files import write_json
@@ -25,6 +23,10 @@ from .files import write_json
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
+WHY_LEFT_OUT = {
+    "copies": "each is a copy of another one, byte by byte.",
+    "in_subfolders": "they lie in subfolders, and only the folder itself is read; move them up where they are good.",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return options.run(options) or 0
     except UserError as error:
         print(f"uranet: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except PermissionError as error:
+        print(f"uranet: {error.filename} may not be read or written by you: change its permissions.", file=sys.stderr)
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
         hint = "; repeat the same command to go on where it was last saved" if options.resumes else ""
@@ -57,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_train(commands)
     _add_evaluate(commands)
-    _add_predict(commands)
+    add_predict(commands, _add_command)
     add_benchmark(commands, _add_command)
     add_making(commands, _add_command)
     add_sharing(commands, _add_command)
@@ -174,26 +179,6 @@ and per defect type, and how the calibrated threshold did. Maps are compared wit
     parser.add_argument("--batch-size", type=int, default=8, help="images at once (default: %(default)s)")
 
 
-def _add_predict(commands: Any) -> None:
-    parser = _add_command(
-        commands,
-        "predict",
-        _predict,
-        "check images",
-        """Check images: print verdict and score of each, and write its heatmap and raw map.
-
-With --output, IMAGE gives STEM_heatmap.png (the image with its anomalies glowing) and STEM_map.npy (raw anomaly map,
-float32, at the image's size); images of several folders keep their subfolders. Scores run from 0 to 1; 0.5 is the
-calibrated threshold. An unreadable image is reported and the others go on; the exit code is then 2.""",
-        "uranet predict runs/ring new/*.png --output results",
-    )
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder that `uranet train` wrote, or a bundled name")
-    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="files, or folders of images")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="write heatmaps and raw maps there")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a line instead of words")
-    parser.add_argument("--threshold", type=float, metavar="T", help="raw image score in place of the calibrated one")
-
-
 def _train(options: argparse.Namespace) -> None:
     from .calibration import enough_to_calibrate
     from .configuration_uranet import URANetConfig
@@ -218,6 +203,9 @@ def _train(options: argparse.Namespace) -> None:
         )
         if count + held < record["good_images"]:
             print(f"used {count + held} of {record['good_images']} good images, drawn by the seed.")
+        for what, number in record["left_out"].items():
+            if number:
+                print(f"left out {number} image(s): {WHY_LEFT_OUT[what]}")
         if not enough_to_calibrate(held, rate := record["thresholds"]["false_positive_rate"]):
             print(
                 f"{held} images are few to calibrate a false-positive rate of {rate:g} on, so the real one may differ: "
@@ -236,9 +224,9 @@ def _evaluate(options: argparse.Namespace) -> None:
         _print_figures(result)
     finally:
         if options.json:
-            _write(options.json, lambda path: path.write_text(json.dumps(result, indent=2) + "\n"))
+            write(options.json, lambda path: path.write_text(json.dumps(result, indent=2) + "\n"))
         if options.save:  # in place of a link into the Hub's cache, whose file must stay as it came
-            _write(folder / EVALUATION, lambda path: write_json(path, result))
+            write(folder / EVALUATION, lambda path: write_json(path, result))
 
 
 def _print_figures(result: dict[str, Any]) -> None:
@@ -253,79 +241,3 @@ def _print_figures(result: dict[str, Any]) -> None:
     at = result["at_threshold"]
     if at["false_alarm_rate"] is not None and at["miss_rate"] is not None:
         print(f"at the calibrated threshold: {at['false_alarm_rate']:.1%} false alarms, {at['miss_rate']:.1%} misses")
-
-
-def _predict(options: argparse.Namespace) -> None:
-    from .data.folder import list_images, other_files
-    from .hub import load_detector
-    from .images import load_image
-    from .pipeline import check_threshold
-    from .visualization import overlay
-
-    if options.threshold is not None:
-        check_threshold(options.threshold)
-    detector = load_detector(options.checkpoint)
-    images: list[Path] = []
-    for path in options.images:
-        images += list_images(path) if path.is_dir() else [path]
-        if path.is_dir() and (others := [file.name for file in other_files(path)]):
-            first = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
-            print(f"uranet: {path}: left out {len(others)} file(s), no images by name: {first}", file=sys.stderr)
-    if not images:
-        raise UserError(
-            f"{options.images[0]} holds no images itself: pass image files or folders that directly hold them, as DIR/*/."
-        )
-    images = list(dict.fromkeys(images))
-    names = _output_names(images)
-    failures = []
-    for path in images:
-        try:
-            result = detector(str(path), threshold=options.threshold)
-            image = load_image(path, max_value=detector.image_processor.max_value)
-        except UserError as error:
-            failures.append(str(error))
-            print(f"uranet: {error}", file=sys.stderr)
-            continue
-        shown = {"image": str(path), **{k: v for k, v in result.items() if not isinstance(v, np.ndarray)}}
-        if options.output:
-            heatmap, raw = (options.output / f"{names[path]}{end}" for end in ("_heatmap.png", "_map.npy"))
-            _write(heatmap, lambda target, i=image, r=result: _save_png(overlay(i, r["score_map"]), target))
-            _write(raw, lambda target, r=result: np.save(target, r["anomaly_map"]))
-            shown |= {"heatmap": str(heatmap), "map": str(raw)}
-        line = f"{path}: {result['label']}, score {result['score']:.3f} (threshold 0.5)"
-        print(json.dumps(shown) if options.json else line, flush=True)
-    if failures:
-        raise UserError(
-            f"{len(failures)} of {len(images)} images could not be checked, see above: replace or leave them out."
-        )
-
-
-def _output_names(images: Sequence[Path]) -> dict[Path, str]:
-    """A different name for each image: its path below the folder that all share, without suffix where that is unique."""
-    full = {path: Path(os.path.abspath(path)) for path in images}
-    shared = os.path.commonpath([path.parent for path in full.values()])
-    plain = {path: str(place.relative_to(shared).with_suffix("")) for path, place in full.items()}
-    taken = Counter(plain.values())
-    names: dict[Path, str] = {}
-    for path, name in plain.items():
-        wanted = different = name if taken[name] == 1 else name + path.suffix
-        number = 1
-        while different in names.values():
-            number += 1
-            different = f"{wanted} ({number})"
-        names[path] = different
-    return names
-
-
-def _save_png(pixels: np.ndarray, path: Path) -> None:
-    from PIL import Image
-
-    Image.fromarray(pixels).save(path)
-
-
-def _write(path: Path, write: Any) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(path)
-    except OSError as error:
-        raise UserError(f"{path} can't be written ({error.strerror}): choose another place.") from error

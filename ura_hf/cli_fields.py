@@ -21,11 +21,13 @@ def read_fields(entries: Sequence[str]) -> dict[str, Any]:
     known = inspect.signature(URANetConfig).parameters
     fields: dict[str, Any] = {}
     for entry in entries:
-        name, _, value = entry.partition("=")
+        name, sign, value = entry.partition("=")
         if name not in known or name == "kwargs":
             raise UserError(
                 f"--set must name a field of URANetConfig, but got {name!r}: see help(ura_hf.URANetConfig)."
             )
+        if not sign:
+            raise UserError(f"--set takes FIELD=JSON, but got {entry!r}: write --set {name}=VALUE.")
         try:
             fields[name] = json.loads(value)
         except json.JSONDecodeError:

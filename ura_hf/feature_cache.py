@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,12 @@ from tqdm import tqdm
 from .backbone import Backbone
 from .errors import UserError
 from .image_processing_uranet import URANetImageProcessor
+from .images import load_image
 from .pose import turned_copy
 from .prefetch import read_ahead
 from .progress import Progress, silent
 
+SHOWN_PROBLEMS = 20  # images that one message names
 READING = 2  # raise it where an image is read or turned otherwise, so that older features are not taken for it
 
 
@@ -65,7 +68,7 @@ def cached_features(
         raise UserError(f"{folder} can't be a folder of features ({error.strerror}): choose another.") from error
     path = folder / f"{name}-{_fingerprint(images, backbone, processor)}-{copies}.npy"
     if not path.exists():
-        with WeakFileLock(path.with_suffix(".lock")):  # a second run waits for the first, and then has the features
+        with WeakFileLock(path.with_suffix(".lock")), all_problems_at_once(images, processor):  # a second run waits
             _compute_missing(path, images, backbone, processor, copies, progress, batch_size)
     return np.load(path, mmap_mode="r")
 
@@ -101,6 +104,25 @@ def _compute_missing(
     store.flush()
     del store
     partial.replace(path)
+
+
+@contextlib.contextmanager
+def all_problems_at_once(images: Sequence[Path], processor: URANetImageProcessor) -> Iterator[None]:
+    """Where an image can't be read, the error names every one that can't."""
+    try:
+        yield
+    except UserError as error:
+        problems = []
+        for image in images:
+            try:
+                load_image(image, max_value=processor.max_value)
+            except UserError as problem:
+                problems.append(str(problem))
+        if len(problems) < 2:
+            raise
+        shown = "".join(f"\n  {problem}" for problem in problems[:SHOWN_PROBLEMS])
+        more = f"\n  and {len(problems) - SHOWN_PROBLEMS} more" * (len(problems) > SHOWN_PROBLEMS)
+        raise UserError(f"{len(problems)} of {len(images)} images can't be read:{shown}{more}") from error
 
 
 def _check_space(folder: Path, needed: int, images: int) -> None:

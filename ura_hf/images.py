@@ -79,6 +79,8 @@ def load_image(source: Any, *, max_value: float | None = None) -> np.ndarray:
 def load_mask(path: Any, size: tuple[int, int] | None) -> np.ndarray:
     """Read a ground-truth mask: every pixel that is neither black nor fully transparent is defect.
 
+    JPEG stores black as nearly black, so of such a mask it is every pixel of at least half of white.
+
     Args:
         path: anything `load_image` takes.
         size: (H, W) that the mask must have, the size of its image; None accepts any.
@@ -91,7 +93,9 @@ def load_mask(path: Any, size: tuple[int, int] | None) -> np.ndarray:
     """
     raw, name = _decode(path)
     has_alpha = raw.shape[2] in (2, 4)
-    mask = (raw[..., : raw.shape[2] - has_alpha] != 0).any(axis=2)
+    levels = raw[..., : raw.shape[2] - has_alpha]
+    lossy = Path(name).suffix.lower() in FORMATS["JPEG"]
+    mask = np.any(levels >= 128 if lossy else levels != 0, axis=2)
     if has_alpha:
         mask &= raw[..., -1] != 0
     if size is not None and mask.shape != tuple(size):

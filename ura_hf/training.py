@@ -23,10 +23,10 @@ from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from .backbone import own_weights, timms_weights
 from .configuration_uranet import URANetConfig
-from .data.folder import list_images, read_dataset
+from .data.folder import MIN_TRAIN_IMAGES, distinct, images_below, list_images, read_dataset
 from .data.textures import generated_textures
 from .errors import UserError
-from .feature_cache import cached_features, channel_statistics, files_fingerprint
+from .feature_cache import all_problems_at_once, cached_features, channel_statistics, files_fingerprint
 from .files import write_json
 from .fitting import calibrate, fill_memories
 from .image_processing_uranet import URANetImageProcessor
@@ -122,7 +122,13 @@ def train(
     """
     began = time.monotonic(), sum(os.times()[:4])
     state = PartialState(cpu=not torch.cuda.is_available())
-    good = [sample.image for sample in read_dataset(options.data).train]
+    found = [sample.image for sample in read_dataset(options.data).train]
+    good = distinct(found)
+    if len(good) < MIN_TRAIN_IMAGES:
+        raise UserError(
+            f"the {len(found)} good images in {found[0].parent} are copies of one: add images of other good parts."
+        )
+    left_out = {"copies": len(found) - len(good), "in_subfolders": len(images_below(found[0].parent))}
     images = draw_images(good, min(options.limit or MAX_IMAGES, MAX_IMAGES), options.seed)
     photos = _texture_photos(options, config)
     choices = {k: v for k, v in dataclasses.asdict(options).items() if k not in ("output", "cache")}
@@ -138,7 +144,8 @@ def train(
     processor = make_processor(options, config)
     if options.half:
         model.backbone.half().float()
-    ratio = rotation_ratio(images, model.backbone, processor) if options.pose == "auto" else None
+    with all_problems_at_once(images, processor):
+        ratio = rotation_ratio(images, model.backbone, processor) if options.pose == "auto" else None
     copies = TURNED_COPIES if options.pose == "any" or (ratio is not None and ratio <= ANY_ROTATION) else 0
     with state.main_process_first():
         features = cached_features(
@@ -200,7 +207,7 @@ def train(
         pose = {"rotation_ratio": ratio, "turned_copies": copies}
         counts = {"fitted": different, "held_out": len(held_out)}
         record = _record(options, trainer, began, counts, pose, last is not None, command)
-        record |= {"good_images": len(good), "data_wait_share": trainer.wait_share()}
+        record |= {"good_images": len(good), "left_out": left_out, "data_wait_share": trainer.wait_share()}
         _save(model.half() if options.half else model, processor, record, options.output)
     state.wait_for_everyone()
     return json.loads((options.output / RECORD).read_text())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import UserError
@@ -38,6 +40,21 @@ def other_files(folder: str | Path) -> list[Path]:
     """Files in `folder` that `list_images` leaves out, naturally sorted; nothing hidden."""
     others = {path for path in Path(folder).iterdir() if path.is_file() and not path.name.startswith(".")}
     return sorted(others.difference(list_images(folder)), key=_natural_key)
+
+
+def images_below(folder: str | Path) -> list[Path]:
+    """Images in subfolders of `folder`, which `list_images` leaves out, naturally sorted; nothing hidden."""
+    own = set(list_images(folder))
+    return [path for path in list_images(folder, recursive=True) if path not in own]
+
+
+def distinct(images: Sequence[Path]) -> list[Path]:
+    """The images without those that are, byte by byte, a copy of an earlier one."""
+    first: dict[bytes, Path] = {}
+    for image in images:
+        with image.open("rb") as file:
+            first.setdefault(hashlib.file_digest(file, "sha256").digest(), image)
+    return list(first.values())
 
 
 def read_dataset(root: str | Path, for_training: bool = True) -> Dataset:
@@ -128,12 +145,19 @@ def _read_test(type_folders: list[Path], ground_truth: Path) -> list[Sample]:
     unmatched = set(masks)
     samples = []
     for folder in type_folders:
-        for image in list_images(folder):
+        images = list_images(folder)
+        named = Counter(image.stem for image in images)
+        for image in images:
             if _is_good(folder):
                 samples.append(Sample(image, 0, GOOD))
                 continue
             stems = (f"{image.stem}_mask", image.stem)
             own = [by_name[folder.name, stem] for stem in stems if (folder.name, stem) in by_name]
+            if own and named[image.stem] > 1:
+                raise UserError(
+                    f"{folder} holds {named[image.stem]} images named {image.stem}, so it is not known whose mask {own[0]} is; "
+                    "rename images and masks"
+                )
             unmatched.difference_update(own)
             samples.append(Sample(image, 1, folder.name, own[0] if own else None))
     if unmatched:
