@@ -177,13 +177,13 @@ def test_unfinished_run_with_other_options_is_not_continued(trained, tmp_path):
 
 def test_unfinished_run_on_other_images_is_not_continued(trained, tmp_path, monkeypatch):
     options, _, _ = trained
-    data = tmp_path / "data"
+    data, another = tmp_path / "data", options.data / "test/good/000.png"
     shutil.copytree(options.data / "train/good", data)
     options = TrainingOptions(**{**vars(options), "data": data, "output": tmp_path / "out"})
     monkeypatch.setattr(training_module, "calibrate", lambda *_: 1 / 0)  # the run dies after a save
     with pytest.raises(ZeroDivisionError):
         train(options, tiny_config())
-    shutil.copy(data / "000.png", data / "new.png")
+    shutil.copy(another, data / "new.png")
     with pytest.raises(UserError, match="other options, images or backbone weights"):
         train(options, tiny_config())
 
