@@ -103,6 +103,26 @@ def test_predict_keeps_images_of_one_name_apart(checkpoint, category, tmp_path, 
     assert list(names.values()) == ["a.png", "a.bmp", "a.png (2)", "b"]
 
 
+def test_train_says_what_12_bit_images_need(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("ura_hf.training.train", lambda *arguments: pytest.fail("trained"))
+    for folder, high in (("twelve", 4000), ("sixteen", 60000)):
+        (tmp_path / folder).mkdir()
+        for index in range(3):
+            Image.fromarray(np.full((40, 40), high - index, np.uint16)).save(tmp_path / folder / f"{index}.png")
+        arguments = ["train", "--data", tmp_path / folder, "--output", tmp_path / "o", "--backbone", "uranet-small"]
+        with pytest.raises(pytest.fail.Exception):
+            main([str(a) for a in arguments])
+        assert ("train with --max-value 4095" in capsys.readouterr().err) == (folder == "twelve")
+
+
+def test_evaluate_without_good_images_says_what_is_missing(checkpoint, category, tmp_path, capsys):
+    shutil.copytree(category, tmp_path / "disc")
+    shutil.rmtree(tmp_path / "disc/test/good")
+    assert main(["evaluate", str(checkpoint), "--data", str(tmp_path / "disc")]) == 0
+    out = capsys.readouterr().out
+    assert "% misses" in out and "false alarms" not in out and "put some into test/good" in out
+
+
 def test_evaluate_needs_no_training_images(checkpoint, category, tmp_path):
     shutil.copytree(category, tmp_path / "disc")
     shutil.rmtree(tmp_path / "disc/train")

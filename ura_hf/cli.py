@@ -23,6 +23,7 @@ from .files import write_json
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
+LOOKED_AT = 8  # images whose largest value is looked at
 WHY_LEFT_OUT = {
     "copies": "each is a copy of another one, byte by byte.",
     "in_subfolders": "they lie in subfolders, and only the folder itself is read; move them up where they are good.",
@@ -195,8 +196,11 @@ def _train(options: argparse.Namespace) -> None:
     if "backbone" not in fields and options.backbone_weights is None and options.data.is_dir():
         fields["backbone"] = default_backbone(options.output)
     command = shlex.join(["uranet", *sys.argv[1:]])
+    is_main = int(os.environ.get("RANK", "0")) == 0
+    if is_main and options.max_value is None:
+        _hint_at_white(options.data)
     record = train(chosen, URANetConfig(**fields), command)
-    if int(os.environ.get("RANK", "0")) == 0:
+    if is_main:
         count, held = record["images"]["fitted"], record["images"]["held_out"]
         print(
             f"{options.output}: trained on {count} good images, calibrated on {held} others, {record['seconds']:.0f} s."
@@ -211,6 +215,24 @@ def _train(options: argparse.Namespace) -> None:
                 f"{held} images are few to calibrate a false-positive rate of {rate:g} on, so the real one may differ: "
                 "give more good images, or a larger --held-out or --false-positive-rate."
             )
+
+
+def _hint_at_white(data: Path) -> None:
+    """Say so where the first images look like those of a camera of 10 to 14 bits, stored in 16."""
+    from .data.folder import read_dataset
+    from .images import largest_level
+
+    try:
+        levels = [largest_level(sample.image) or 2**16 for sample in read_dataset(data).train[:LOOKED_AT]]
+    except UserError:
+        return  # training says it, and of all images
+    if (largest := max(levels)) < 2**14:
+        white = 2 ** max(10, largest.bit_length()) - 1
+        print(
+            f"uranet: the first images are 16-bit, but none of their values is above {largest}: if the camera's white is "
+            f"{white}, train with --max-value {white}.",
+            file=sys.stderr,
+        )
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -239,5 +261,8 @@ def _print_figures(result: dict[str, Any]) -> None:
         cells = ["-" if row[key] is None else f"{row[key]:.4f}" for key in METRIC_KEYS]
         print(name.ljust(width) + "  ".join(cell.rjust(11) for cell in cells))
     at = result["at_threshold"]
-    if at["false_alarm_rate"] is not None and at["miss_rate"] is not None:
-        print(f"at the calibrated threshold: {at['false_alarm_rate']:.1%} false alarms, {at['miss_rate']:.1%} misses")
+    rates = {"false alarms": at["false_alarm_rate"], "misses": at["miss_rate"]}
+    if said := [f"{rate:.1%} {name}" for name, rate in rates.items() if rate is not None]:
+        print(f"at the calibrated threshold: {', '.join(said)}")
+    if not result["n_normal"]:
+        print("there are no good test images, so most figures can't be had: put some into test/good.")

@@ -116,6 +116,16 @@ def image_size(source: Any) -> tuple[int, int]:
     return height, width
 
 
+def largest_level(source: Any) -> int | None:
+    """Largest value stored in an image of whole numbers of more than 8 bits; None of any other.
+
+    Raises:
+        UserError: as `load_image`, but for values out of their range.
+    """
+    samples = _decode(source)[0]
+    return int(samples.max()) if samples.dtype.kind in "iu" and samples.dtype.itemsize > 1 else None
+
+
 def _decode(source: Any, white: float | None = None) -> tuple[np.ndarray, str]:
     """Return samples (H, W, C) of grey or RGB, with alpha or not, as stored, and the name that error messages use.
 
