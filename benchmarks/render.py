@@ -23,6 +23,7 @@ TABLES = {
     "latency": (f"{RESULTS}/latency.json", latency, "docs/comparison.md"),
     "latency-gpu": (f"{RESULTS}/gpu/latency.json", latency, "docs/comparison.md"),
     "few-shot": (f"{RESULTS}/few_shot.json", models, "docs/comparison.md"),
+    "fifty": (f"{RESULTS}/fifty.json", models, "docs/comparison.md"),
     "any-rotation": (f"{RESULTS}/any_rotation.json", models, "docs/comparison.md"),
     "backbone": (f"{RESULTS}/backbone.json", backbone, "docs/backbone.md"),
     **{f"demo-{kind}": (f"{RESULTS}/demo-{kind}.json", demo, "docs/demo.md") for kind in KINDS},
