@@ -134,9 +134,9 @@ def test_the_ends_of_the_ranges_are_allowed(fields):
 
 
 def test_attention_fits_the_memory():
-    with pytest.raises(UserError, match="grid_size must be such that attention compares at most 268435456 pairs"):
-        URANetConfig(image_size=256, grid_size=128, patch_size=1)
-    URANetConfig(image_size=256, grid_size=64, patch_size=1, num_attention_heads=8)
+    with pytest.raises(UserError, match="grid_size must be such that attention compares at most 201326592 pairs"):
+        URANetConfig(grid_size=128, patch_size=1, num_attention_heads=1, memory_tokens=0)
+    URANetConfig(grid_size=64, patch_size=1, num_attention_heads=8)
 
 
 def test_grid_must_fit_the_image():

@@ -29,7 +29,9 @@ RESIDUAL_WEIGHTS = {
     "probability": 1.0,
 }
 
-MAX_ATTENTION = 2**28  # pairs of tokens in all heads together: their scores take 1 GiB
+MAX_ATTENTION = (
+    3 * 2**26
+)  # pairs of tokens in all heads together: their scores take 0.75 GiB, and twice that on the way
 
 BACKBONE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,96}")  # no `hf-hub:`, which would make timm fetch another repository
 
