@@ -24,7 +24,7 @@ from runs import commit, part, read_runs, run_missing, slug, write_report
 from ura_hf import URANetConfig, URANetForAnomalyDetection, URANetImageProcessor, calibration
 from ura_hf.configuration_uranet import RESIDUAL_WEIGHTS, RESIDUALS
 from ura_hf.data.demo_parts import write_demo_data
-from ura_hf.data.folder import read_dataset
+from ura_hf.data.folder import distinct, read_dataset
 from ura_hf.evaluation import evaluate
 from ura_hf.metrics import METRIC_KEYS
 from ura_hf.training import TrainingOptions, split_rows, train
@@ -139,7 +139,7 @@ def trained(name: str, dataset: str, seed: int, options: argparse.Namespace) -> 
 def held_out_images(checkpoint: Path) -> list[Path]:
     """Good images that the checkpoint's training held out, which no row limits."""
     asked = json.loads((checkpoint / "training.json").read_text())["options"]
-    images = [sample.image for sample in read_dataset(Path(asked["data"])).train]
+    images = distinct([sample.image for sample in read_dataset(Path(asked["data"])).train])
     fields = {key: asked[key] for key in ("held_out", "seed")}
     rows, _ = split_rows(len(images), TrainingOptions(Path(asked["data"]), checkpoint, **fields))
     return [images[row] for row in rows]

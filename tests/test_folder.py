@@ -167,10 +167,12 @@ def test_a_mask_of_two_images_is_nobodys(mvtec):
 
 def test_copies_and_images_below(tmp_path):
     images(tmp_path, "a.png", "b.png")
+    Image.new("L", (4, 4)).save(tmp_path / "a.bmp")
+    Image.new("L", (4, 4), 9).save(tmp_path / "c.bmp")  # as many bytes, and others
     Image.new("L", (5, 5)).save(tmp_path / "c.png")
     images(tmp_path / "sub/deeper", "d.png")
     images(tmp_path / ".hidden", "e.png")
-    assert [path.name for path in distinct(list_images(tmp_path))] == ["a.png", "c.png"]
+    assert [path.name for path in distinct(list_images(tmp_path))] == ["a.bmp", "a.png", "c.bmp", "c.png"]
     assert [path.name for path in images_below(tmp_path)] == ["d.png"]
 
 

@@ -219,3 +219,11 @@ def test_wrong_images_are_named(images, message):
 def test_unequal_sizes_without_resize():
     with pytest.raises(UserError, match="do_resize=True"):
         URANetImageProcessor(do_resize=False)([noise(8, 8), noise(9, 9)])
+
+
+@pytest.mark.parametrize("size", [{"height": 12000, "width": 64}, {"height": 64, "width": 2049}])
+def test_a_size_that_no_model_takes_is_refused(size):
+    """From a checkpoint of somebody else it would fill the memory."""
+    with pytest.raises(UserError, match="size must have a height and a width of 1 to 2048"):
+        URANetImageProcessor(size=size)
+    URANetImageProcessor(size={"height": 2048, "width": 2048})

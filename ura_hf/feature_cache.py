@@ -68,7 +68,7 @@ def cached_features(
         raise UserError(f"{folder} can't be a folder of features ({error.strerror}): choose another.") from error
     path = folder / f"{name}-{_fingerprint(images, backbone, processor)}-{copies}.npy"
     if not path.exists():
-        with WeakFileLock(path.with_suffix(".lock")), all_problems_at_once(images, processor):  # a second run waits
+        with WeakFileLock(path.with_suffix(".lock")):  # a second run waits for the first, and then has the features
             _compute_missing(path, images, backbone, processor, copies, progress, batch_size)
     return np.load(path, mmap_mode="r")
 
@@ -93,14 +93,15 @@ def _compute_missing(
     starts = range(0, len(images), batch_size)
     ahead = read_ahead(lambda at: processor(list(images[at : at + batch_size]), return_tensors="pt"), starts)
     batches = tqdm(ahead, f"features of {name} images", len(starts), unit="batch")
-    for start, inputs in zip(starts, batches, strict=True):
-        inputs = inputs.to(device)
-        rows = range(start, start + len(inputs["pixel_values"]))
-        for copy in range(copies + 1):
-            shown = turned_copy(inputs, rows, copy, processor) if copy else inputs["pixel_values"]
-            found = backbone.raw(shown).clamp(-6e4, 6e4).half().cpu().numpy()
-            store[copy * len(images) + rows.start : copy * len(images) + rows.stop] = found
-        progress(f"{name} features", rows.stop, len(images))
+    with all_problems_at_once(images, processor):
+        for start, inputs in zip(starts, batches, strict=True):
+            inputs = inputs.to(device)
+            rows = range(start, start + len(inputs["pixel_values"]))
+            for copy in range(copies + 1):
+                shown = turned_copy(inputs, rows, copy, processor) if copy else inputs["pixel_values"]
+                found = backbone.raw(shown).clamp(-6e4, 6e4).half().cpu().numpy()
+                store[copy * len(images) + rows.start : copy * len(images) + rows.stop] = found
+            progress(f"{name} features", rows.stop, len(images))
     store.flush()
     del store
     partial.replace(path)

@@ -16,6 +16,14 @@ def write_text(path: Path, text: str) -> None:
     partial.replace(path)
 
 
+def read_json(path: Path) -> Any:
+    """What `write_json` left there; None without the file, which another process may remove at any moment."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+
+
 def write_json(path: Path, content: Any) -> None:
     """`write_text` of JSON."""
     write_text(path, json.dumps(content, indent=2) + "\n")

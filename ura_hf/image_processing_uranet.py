@@ -27,6 +27,9 @@ class URANetImageProcessorKwargs(ImagesKwargs, total=False):  # type: ignore[cal
     max_value: float | None
 
 
+MAX_SIDE = 2048  # the largest network input, as in URANetConfig
+
+
 class URANetImageProcessor(TorchvisionBackend):
     """Resizes to a fixed size with antialiasing in float32 and normalises each channel, (x - mean) / std.
 
@@ -160,8 +163,8 @@ def _check_fields(resize_mode: str | None, max_value: float | None, size: Any) -
         raise UserError(f"resize_mode must be one of {', '.join(RESIZE_MODES)}, but got {resize_mode!r}; choose one")
     if max_value is not None and not max_value > 0:
         raise UserError(f"max_value must be positive, but got {max_value}; give the value of white, e.g. 4095")
-    if not (size.height and size.width):
-        raise UserError(f"size must have a height and a width of at least 1, but got {dict(size)}; set both")
+    if not (size.height and size.width and max(size.height, size.width) <= MAX_SIDE):
+        raise UserError(f"size must have a height and a width of 1 to {MAX_SIDE}, but got {dict(size)}; set both")
 
 
 def _to_tensor(image: Any, max_value: float | None, device: Any) -> torch.Tensor:

@@ -25,7 +25,7 @@ import torch
 from ..data.datasets import locate_categories
 from ..data.folder import RECOMMENDED_TRAIN_IMAGES
 from ..errors import UserError
-from ..files import write_json
+from ..files import read_json, write_json
 from .run import INTERRUPTED, execute, fingerprint
 from .settings import Run, Settings
 from .table import write_tables
@@ -136,12 +136,8 @@ def work(runs: list[Run], settings: Settings, command: str, place: Place) -> boo
 
 
 def _settled(run: Run, started: float) -> bool:
-    if run.result.exists():
-        return True
-    try:
-        return bool(json.loads(run.failure.read_text())["time"] >= started)
-    except FileNotFoundError:
-        return False
+    failure = read_json(run.failure)
+    return run.result.exists() or bool(failure and failure["time"] >= started)
 
 
 @contextmanager

@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import datetime
 import io
-import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..data.datasets import facts
-from ..files import write_json, write_text
+from ..files import read_json, write_json, write_text
 from ..metrics import METRIC_KEYS
 from .settings import Run, Settings
 
@@ -40,8 +39,10 @@ def write_tables(runs: Sequence[Run], settings: Settings, command: str) -> None:
 
 def collect(runs: Sequence[Run], settings: Settings, command: str) -> dict[str, Any]:
     """Everything that is known of a benchmark: results in the order of the runs, what failed and why, what is missing."""
-    results = {run.name: found for run in runs if (found := _read(run.result))}
-    reasons = {run.name: found["reason"] for run in runs if run.name not in results and (found := _read(run.failure))}
+    results = {run.name: found for run in runs if (found := read_json(run.result))}
+    reasons = {
+        run.name: found["reason"] for run in runs if run.name not in results and (found := read_json(run.failure))
+    }
     failed = [
         {"category": run.category, "seed": run.seed, "reason": reasons[run.name]} for run in runs if run.name in reasons
     ]
@@ -54,14 +55,6 @@ def collect(runs: Sequence[Run], settings: Settings, command: str) -> dict[str, 
         "failed": failed,
         "missing": [run.name for run in runs if run.name not in {**results, **reasons}],
     }
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    """What a run left there; None without the file, which another process may remove at any moment."""
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
 
 
 def as_csv(report: dict[str, Any]) -> str:

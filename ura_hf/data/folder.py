@@ -50,8 +50,13 @@ def images_below(folder: str | Path) -> list[Path]:
 
 def distinct(images: Sequence[Path]) -> list[Path]:
     """The images without those that are, byte by byte, a copy of an earlier one."""
-    first: dict[bytes, Path] = {}
-    for image in images:
+    sizes = [image.stat().st_size for image in images]
+    shared = Counter(sizes)
+    first: dict[object, Path] = {}
+    for image, size in zip(images, sizes, strict=True):
+        if shared[size] == 1:  # no need to read it
+            first[image] = image
+            continue
         with image.open("rb") as file:
             first.setdefault(hashlib.file_digest(file, "sha256").digest(), image)
     return list(first.values())
