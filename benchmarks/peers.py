@@ -65,8 +65,8 @@ NOTES = [
     "MH-PatchCore's centre crop to 224 is left out, as every model sees the whole image.",
     "Left out of anomalib's list: CFA (compares every cell with 4096 centres at every step, hours on CPUs), DFKDE (wants the "
     "fourth stage and gives no map), and models with other networks or weights than a ResNet-18's first three stages.",
-    "URA-Net trains in bf16 where the processor has it; everything else, and every inference, is float32, on a "
-    "GPU with TF32.",
+    "URA-Net trains in bf16 where the GPU computes in it or the processor has AMX (to 03b3f41 also with AVX-512's bf16); "
+    "everything else, and every inference, is float32, on a GPU with TF32.",
     "Training is the CPU time of all threads from reading the images on, so that runs beside each other count alike; ms are one "
     "thread's CPU time for the model alone. Memory is the peak of the whole process: the others' holds anomalib and all training "
     "images as tensors (favours URA-Net); up to commit 8eae9d5 their time holds the import of anomalib, some seconds.",

@@ -24,21 +24,21 @@ def seed():
 
 def test_perlin_noise_vanishes_on_its_lattice():
     """Eight periods over nine points: every point is a lattice point, where gradient noise is zero."""
-    noise = synthesis.perlin_noise(2, 9, torch.full((2, 2), 8.0), torch.zeros(2))
+    noise = synthesis.perlin_noise(9, torch.full((2, 2), 8.0), torch.zeros(2), torch.zeros(2, 2))
     assert noise.shape == (2, 9, 9) and noise.abs().max() < 1e-6
-    between = synthesis.perlin_noise(2, 17, torch.full((2, 2), 8.0), torch.zeros(2))
+    between = synthesis.perlin_noise(17, torch.full((2, 2), 8.0), torch.zeros(2), torch.zeros(2, 2))
     assert between[:, ::2, ::2].abs().max() < 1e-6 and between[:, 1::2, 1::2].abs().max() > 0.1
 
 
 def test_perlin_noise_range_and_mean():
-    noise = synthesis.perlin_noise(64, 32, torch.full((64, 2), 6.0), torch.rand(64) * math.pi)
+    noise = synthesis.perlin_noise(32, torch.full((64, 2), 6.0), torch.rand(64) * math.pi, torch.rand(64, 2))
     assert noise.abs().max() <= math.sqrt(0.5) + 1e-5
     assert noise.abs().max() > 0.4 and abs(noise.mean().item()) < 0.05
 
 
 def test_perlin_noise_gets_rougher_with_frequency():
     slow, fast = (
-        synthesis.perlin_noise(32, 64, torch.full((32, 2), f), torch.zeros(32)).diff(dim=2).abs().mean()
+        synthesis.perlin_noise(64, torch.full((32, 2), f), torch.zeros(32), torch.rand(32, 2)).diff(dim=2).abs().mean()
         for f in (2.0, 8.0)
     )
     assert fast > 2 * slow
@@ -48,13 +48,13 @@ def test_perlin_noise_turns_with_its_angle():
     """One slow axis and one fast one: turned by a right angle they swap."""
     frequency = torch.tensor([[8.0, 1.0]]).repeat(16, 1)
     for angle, steep in ((0.0, 2), (math.pi / 2, 1)):
-        noise = synthesis.perlin_noise(16, 64, frequency, torch.full((16,), angle))
+        noise = synthesis.perlin_noise(64, frequency, torch.full((16,), angle), torch.rand(16, 2))
         along, across = (noise.diff(dim=d).abs().mean() for d in (steep, 3 - steep))
         assert along > 3 * across
 
 
 def test_perlin_samples_differ():
-    noise = synthesis.perlin_noise(2, 16, torch.full((2, 2), 3.0), torch.zeros(2))
+    noise = synthesis.perlin_noise(16, torch.full((2, 2), 3.0), torch.zeros(2), torch.zeros(2, 2))
     assert not torch.allclose(noise[0], noise[1])
 
 
@@ -74,6 +74,13 @@ def test_large_masks_cover_three_to_forty_percent():
     share = synthesis.large_masks(256, 32, CPU).flatten(1).float().mean(1)
     assert share.min() > 0.03 - 2 / 1024 and share.max() < 0.4 + 2 / 1024
     assert share.min() < 0.08 and share.max() > 0.35  # the whole range is used
+
+
+def test_large_masks_fall_everywhere_alike():
+    """Also at the centre, where noise whose lattice always had a point there was never large."""
+    often = synthesis.large_masks(4000, 16, CPU).float().mean(0)
+    assert often.max() - often.min() < 0.06 < often.mean()
+    assert (often[7:9, 7:9].mean() - often.mean()).abs() < 0.02
 
 
 def test_small_masks_go_down_to_one_cell_and_stay_small():

@@ -460,11 +460,11 @@ def test_copies_of_training_images_are_normal(category, resnet18_weights, tmp_pa
     assert scores.max() < 0.5
 
 
-def test_bf16_is_not_chosen_where_it_would_be_emulated(monkeypatch):
-    """oneDNN takes bf16 on every processor with AVX-512, and takes two and a half times as long where that lacks it."""
+def test_bf16_is_chosen_on_processors_with_amx_alone(monkeypatch):
+    """oneDNN takes bf16 on every processor with AVX-512, and takes longer than for float32 where that lacks AMX."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for has in (True, False):
-        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has=has: has)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda has=has: has)
         assert use_bf16("auto") == (has and torch.backends.mkldnn.is_available())
     assert use_bf16("bf16") and not use_bf16("fp32")
 

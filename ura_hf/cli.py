@@ -148,7 +148,7 @@ GPUs: accelerate launch -m ura_hf train ...""",
         "--seed", type=int, default=0, help="same seed, same weights on one machine (default: %(default)s)"
     )
     run.add_argument(
-        "--precision", choices=("auto", "fp32", "bf16"), default="auto", help="default: bf16 where supported"
+        "--precision", choices=("auto", "fp32", "bf16"), default="auto", help="default: bf16 where it is faster"
     )
     run.add_argument(
         "--save-every", type=int, default=200, metavar="STEPS", help="between resume points (default: 200)"

@@ -73,7 +73,7 @@ Presets: `fast` is this package's defaults; `paper` follows the authors' earlier
     change.add_argument("--epochs", type=int, help="in place of --steps")
     change.add_argument("--batch-size", type=int, help="images a step")
     change.add_argument("--learning-rate", type=float, help="peak of the schedule")
-    change.add_argument("--precision", choices=("auto", "fp32", "bf16"), help="default: bf16 where supported")
+    change.add_argument("--precision", choices=("auto", "fp32", "bf16"), help="default: bf16 where it is faster")
     change.add_argument("--save-every", type=int, metavar="STEPS", help="between resume points")
 
 

@@ -12,17 +12,18 @@ from torch.nn import functional
 LATTICE = 32  # gradient vectors a side; noise repeats beyond, which no grid reaches
 
 
-def perlin_noise(batch: int, side: int, frequency: Tensor, angle: Tensor) -> Tensor:
-    """Perlin noise, about [-0.7, 0.7], (B, side, side).
+def perlin_noise(side: int, frequency: Tensor, angle: Tensor, offset: Tensor) -> Tensor:
+    """Perlin noise, about [-0.7, 0.7], (B, side, side); 0 on its lattice.
 
-    frequency (B, 2) in periods a side, along axes turned by angle (B,) in radians.
+    frequency (B, 2) in periods a side, along axes turned by angle (B,) in radians; offset (B, 2) of the centre from a lattice
+    point, in periods.
     """
-    device = frequency.device
+    batch, device = len(frequency), frequency.device
     line = torch.linspace(-0.5, 0.5, side, device=device)
     y, x = torch.meshgrid(line, line, indexing="ij")
     cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
-    u = (cos * x - sin * y) * frequency[:, 0, None, None] + LATTICE / 2
-    v = (sin * x + cos * y) * frequency[:, 1, None, None] + LATTICE / 2
+    u = (cos * x - sin * y) * frequency[:, 0, None, None] + offset[:, 0, None, None]
+    v = (sin * x + cos * y) * frequency[:, 1, None, None] + offset[:, 1, None, None]
     directions = torch.rand(batch, LATTICE * LATTICE, device=device) * (2 * math.pi)
     column, row = u.floor(), v.floor()
     fu, fv = u - column, v - row
@@ -44,6 +45,19 @@ def _uniform(low: float, high: float, *shape: int, device: torch.device) -> Tens
     return low + (high - low) * torch.rand(*shape, device=device)
 
 
+def _any_noise(batch: int, side: int, low: float, high: float, device: torch.device) -> Tensor:
+    """Perlin noise of 2^low to 2^high periods a side, turned and placed anywhere, (B, side, side).
+
+    Were a lattice point always at the centre, masks would leave that out.
+    """
+    return perlin_noise(
+        side,
+        2 ** _uniform(low, high, batch, 2, device=device),
+        _uniform(0, math.pi, batch, device=device),
+        torch.rand(batch, 2, device=device),
+    )
+
+
 def _window(batch: int, side: int, radius: Tensor, device: torch.device) -> Tensor:
     """Randomly placed, randomly turned ellipses, boolean (B, side, side); radius (B, 2) in cells."""
     centre = torch.rand(batch, 2, device=device) * side
@@ -60,9 +74,7 @@ def _window(batch: int, side: int, radius: Tensor, device: torch.device) -> Tens
 
 def large_masks(batch: int, side: int, device: torch.device) -> Tensor:
     """Perlin noise above its own quantile: 3 to 40 % of the cells, boolean (B, side, side)."""
-    noise = perlin_noise(
-        batch, side, 2 ** _uniform(0.5, 3.5, batch, 2, device=device), _uniform(0, math.pi, batch, device=device)
-    )
+    noise = _any_noise(batch, side, 0.5, 3.5, device)
     share = _uniform(0.03, 0.4, batch, device=device)
     level = torch.stack([n.quantile(1 - s) for n, s in zip(noise.flatten(1), share, strict=True)])
     return noise > level[:, None, None]
@@ -80,9 +92,7 @@ def small_masks(batch: int, side: int, device: torch.device) -> Tensor:
 
 def thin_masks(batch: int, side: int, device: torch.device) -> Tensor:
     """Pieces of curves about one cell wide: the zero band of Perlin noise in an ellipse, boolean (B, side, side)."""
-    noise = perlin_noise(
-        batch, side, 2 ** _uniform(0, 2.5, batch, 2, device=device), _uniform(0, math.pi, batch, device=device)
-    )
+    noise = _any_noise(batch, side, 0, 2.5, device)
     slope = functional.pad((noise[:, 1:, 1:] - noise[:, :-1, :-1]).abs(), (0, 1, 0, 1)) + 1e-3
     curve = noise.abs() < slope * _uniform(0.5, 1.0, batch, device=device)[:, None, None]
     radius = torch.exp(_uniform(math.log(1.5), math.log(max(side / 2.5, 2.0)), batch, 2, device=device))

@@ -144,10 +144,13 @@ class SeedEveryProcess(TrainerCallback):
 
 
 def use_bf16(precision: str) -> bool:
-    """Whether to compute in bfloat16: as asked, or where `precision` is ``auto`` if the processor or GPU has it, not emulated."""
+    """Whether to compute in bfloat16: as asked, or for ``auto`` if the GPU has it, not emulated, or the processor AMX.
+
+    With AVX-512's bf16 alone a training step of ResNet-18 takes longer than in float32.
+    """
     if precision != "auto":
         return precision == "bf16"
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    computes = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # torch's private name, which may go
-    return torch.backends.mkldnn.is_available() and computes is not None and computes()
+    has_amx = getattr(torch.cpu, "_is_amx_tile_supported", None)  # torch's private name, which may go
+    return torch.backends.mkldnn.is_available() and has_amx is not None and has_amx()

@@ -56,7 +56,7 @@ class TrainingOptions:
         learning_rate: Peak of the schedule: 10 % linear warm-up, then cosine to zero.
         held_out: Share of the good images kept from training for calibration, in (0, 0.5]; at least 10, or a quarter of few.
         seed: Seed of the split, the weights and the artificial anomalies.
-        precision: ``fp32``, ``bf16``, or ``auto``: bf16 where the processor or GPU computes in it.
+        precision: ``fp32``, ``bf16``, or ``auto``: bf16 where the GPU computes in it or the processor has AMX.
         save_every: Steps between the points that a killed run resumes from.
         max_value: Value of white in 16-bit images; None: 65535.
         resize_mode: ``stretch`` or ``pad``, as in URANetImageProcessor.
