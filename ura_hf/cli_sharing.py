@@ -1,4 +1,4 @@
-"""The commands `uranet push`, `uranet list` and `uranet card`."""
+"""The commands `uranet push`, `uranet list`, `uranet card` and `uranet export`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ AddCommand = Callable[..., argparse.ArgumentParser]
 
 
 def add_sharing(commands: Any, add_command: AddCommand) -> None:
-    """Add the parsers of the three commands."""
+    """Add the parsers of the four commands."""
     parser = add_command(
         commands,
         "push",
@@ -54,6 +54,21 @@ the project's namespace on the Hub (URA_HF_NAMESPACE names another), with their 
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder or name")
     parser.add_argument("--to", metavar="NAMESPACE/NAME", help="repository that the card names")
     parser.add_argument("--license", metavar="ID", help="of the weights; default: that of the dataset in the name")
+    parser = add_command(
+        commands,
+        "export",
+        _export,
+        "write a detector as one file for other runtimes",
+        """Write a detector as ONNX (FILE.onnx) or as a program of torch.export (FILE.pt2), for batches of any size.
+
+The file is run and compared with the model before it counts: on images of yours, or on generated textures. It takes RGB in
+[0, 1] of the network's size and gives the raw image score and maps; the thresholds lie beside the graph (docs/sharing.md).
+ONNX needs the packages onnx, onnxscript and onnxruntime.""",
+        "uranet export runs/ring --output ring.onnx --images new/*.png",
+    )
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder or name")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="ends in .onnx or .pt2")
+    parser.add_argument("--images", type=Path, nargs="+", default=[], metavar="IMAGE", help="images to compare on")
 
 
 def _push(options: argparse.Namespace) -> None:
@@ -103,3 +118,17 @@ def _card(options: argparse.Namespace) -> None:
     folder = checkpoint_folder(options.checkpoint)
     require_files(folder)
     print(make_card(folder, options.to or folder.resolve().name, options.license))
+
+
+def _export(options: argparse.Namespace) -> None:
+    from .cli_predict import write
+    from .exporting import export
+
+    found: dict[str, float] = {}
+    write(options.output, lambda path: found.update(export(options.checkpoint, path, options.images)))
+    worst = max(found, key=lambda name: found[name])
+    on = f"{len(options.images)} image(s)" if options.images else "generated textures"
+    size = options.output.stat().st_size / 1e6
+    print(
+        f"{options.output}: {size:.1f} MB; on {on} it differs from the model by at most {found[worst]:.1g} ({worst})."
+    )

@@ -23,6 +23,7 @@ from .backbone import SMALL, Backbone, read_weights
 from .data.folder import list_images
 from .data.pictures import Pictures, read_photo
 from .errors import UserError
+from .files import write_json, write_whole
 from .trainer import use_bf16
 
 MIN_PHOTOS = 20
@@ -181,10 +182,8 @@ def distill(options: DistillationOptions, command: str | None = None) -> dict[st
         },
         "date": datetime.date.today().isoformat(),
     }
-    partial = options.output.with_suffix(".partial")
-    save_file(weights, partial, metadata={"format": "pt", "licence": "Apache-2.0"})
-    partial.replace(options.output)
-    options.output.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
+    write_whole(options.output, lambda path: save_file(weights, path, {"format": "pt", "licence": "Apache-2.0"}))
+    write_json(options.output.with_suffix(".json"), card)
     return card
 
 

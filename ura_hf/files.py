@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file in one step, so that a killed process leaves none or a whole one; safe beside other processes."""
+def write_whole(path: Path, fill: Callable[[Path], Any]) -> None:
+    """Let `fill` write a file in one step, so that a killed process leaves none or a whole one; safe beside other processes.
+
+    `fill` gets a path that ends in .partial; what it left there is removed where it fails.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(text)
-    partial.replace(path)
+    try:
+        fill(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """`write_whole` of a text."""
+    write_whole(path, lambda partial: partial.write_text(text))
 
 
 def read_json(path: Path) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .nearest import NearestCells
+from .nearest import NearestCells, exhaustive
 
 
 class NormalMemory(nn.Module):
@@ -32,8 +32,12 @@ class NormalMemory(nn.Module):
         """
         batch, channels, height, width = features.shape
         queries = features.float().flatten(2).transpose(1, 2).reshape(-1, channels)
-        with torch.autocast(features.device.type, enabled=False):  # a bound that is rounded is none
-            return (self._search(channels).distance(queries) / channels).view(batch, 1, height, width)
+        if torch.compiler.is_exporting():
+            found = exhaustive(queries, self.cells[:, -channels:].float())
+        else:
+            with torch.autocast(features.device.type, enabled=False):  # a bound that is rounded is none
+                found = self._search(channels).distance(queries)
+        return (found / channels).view(batch, 1, height, width)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_kept": {}}  # a copy's cells count their changes anew

@@ -125,9 +125,9 @@ class URANetModel(URANetPreTrainedModel):
             features = self.extract(pixel_values)
         c = self.config
         belief, restored, residuals = self.perceive(features, num_samples)
-        weights = c.residual_weights
+        weights: dict[str, float | Tensor] = dict(c.residual_weights)
         if (whole := residuals.get("subspace_l2")) is not None:
-            weights["subspace_l2"] *= float(self.subspace.trust)
+            weights["subspace_l2"] = weights["subspace_l2"] * self.subspace.trust.float()
         raw = geometric_mean(list(residuals.values()), list(weights.values()), c.image_size)
 
         def to_image(cells: Tensor) -> Tensor:

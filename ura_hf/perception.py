@@ -92,6 +92,7 @@ class AnomalyPerception(nn.Module):
         self.project = nn.Linear(channels, width)
         self.context = nn.Conv2d(width, width, 5, padding=2, groups=width)
         self.norm = nn.LayerNorm(width)
+        self._kept: tuple[tuple[int, int], list[list[Tensor]]] | None = None
         sizes = ((width, width), (width, 1))
         self.hidden, self.head = (VariationalLinear(*s, prior_std) if bayesian else PlainLinear(*s) for s in sizes)
 
@@ -116,11 +117,9 @@ class AnomalyPerception(nn.Module):
             p = self(features).float().sigmoid()
             entropy = binary_entropy(p)
             return Perception(p, entropy, entropy, torch.zeros_like(entropy))
-        generator = torch.Generator().manual_seed(seed)
         embedded = self._embed(features)
         mean_p, mean_entropy = embedded.new_zeros(()), embedded.new_zeros(())
-        for _ in range(num_samples):
-            noise = [torch.randn(layer.weight_mean.shape, generator=generator) for layer in layers]
+        for noise in self._noise(num_samples, seed):
             hidden = functional.gelu(layers[0].apply_sample(embedded, noise[0]))
             p = layers[1].apply_sample(hidden, noise[1]).movedim(-1, 1).float().sigmoid()
             mean_p, mean_entropy = mean_p + p / num_samples, mean_entropy + binary_entropy(p) / num_samples
@@ -128,6 +127,17 @@ class AnomalyPerception(nn.Module):
         total = binary_entropy(mean_p)
         aleatoric = torch.minimum(mean_entropy, total)
         return Perception(mean_p, total, aleatoric, total - aleatoric)
+
+    def _noise(self, num_samples: int, seed: int) -> list[list[Tensor]]:
+        """Noise of every weight sample and layer; kept, so that it is a constant in what `torch.export` makes."""
+        kept = self._kept
+        if kept is None or kept[0] != (num_samples, seed):
+            generator = torch.Generator().manual_seed(seed)
+            shapes = [layer.weight_mean.shape for layer in self._variational()]
+            with torch.inference_mode(False):
+                noise = [[torch.randn(shape, generator=generator) for shape in shapes] for _ in range(num_samples)]
+            kept = self._kept = ((num_samples, seed), noise)
+        return kept[1]
 
     def kl(self) -> Tensor:
         """KL of both variational layers, a scalar in nats; 0 for plain ones."""

@@ -39,7 +39,7 @@ class RestorationBlock(nn.Module):
 
     def forward(self, x: Tensor, memory: Tensor, key_bias: Tensor) -> Tensor:
         """x (B, T, d), memory (1, N, d), key_bias (B, T + N) -> (B, T, d)."""
-        batch = len(x)
+        batch = x.shape[0]
         normed = self.norm(x)
         shared = self.key_value(self.norm(memory)).expand(batch, -1, -1)  # once for the whole batch
         query = self.query(normed).unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -104,7 +104,7 @@ class FeatureRestoration(nn.Module):
         x = (1 - weight) * tokens + weight * self.mask_token + self.position
         memory = self.embed(self.memory)[None]
         own = torch.log(1 - m + 1e-4) if self.weigh_keys else torch.zeros_like(m)
-        bias = torch.cat([own, m.new_zeros(len(m), len(self.memory))], dim=1)
+        bias = torch.cat([own, m.new_zeros(m.shape[0], len(self.memory))], dim=1)
         for block in self.blocks:
             x = block(x, memory, bias)
         return to_grid(self.decode(self.norm(x)), self.patch_size)

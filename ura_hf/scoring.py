@@ -27,7 +27,7 @@ def direction_distance(features: Tensor, restored: Tensor, levels: Sequence[int]
     return (1 - cosines.mean(0))[:, None]
 
 
-def geometric_mean(residuals: Sequence[Tensor], weights: Sequence[float], side: int) -> Tensor:
+def geometric_mean(residuals: Sequence[Tensor], weights: Sequence[float | Tensor], side: int) -> Tensor:
     """prod_i up(R_i)^(w_i / sum w) of n residuals >= 0, each (B, 1, G_i, G_i) -> (B, 1, side, side), float32; up is bilinear.
 
     A pixel stands out only where all residuals do, and no residual's scale outweighs another's.
@@ -50,6 +50,8 @@ def gaussian_smooth(maps: Tensor, sigma: float) -> Tensor:
     kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
     kernel = kernel / kernel.sum()
     rows, columns = (_filter_matrix(side, kernel) for side in maps.shape[-2:])
+    if torch.compiler.is_exporting():  # a saved program can't hold the switch
+        return rows @ maps @ columns.T
     with torch.autocast(maps.device.type, enabled=False):
         return rows @ maps @ columns.T
 

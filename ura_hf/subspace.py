@@ -44,7 +44,7 @@ class NormalSubspace(nn.Module):
         basis = self.basis.float()
         offset = self.coarse(features) - self.centre.float()
         left = offset - (offset @ basis.T) @ basis
-        return left.view(len(features), -1, SIDE, SIDE).square().mean(1, keepdim=True) + self.floor.float()
+        return left.unflatten(1, (-1, SIDE, SIDE)).square().mean(1, keepdim=True) + self.floor.float()
 
     @torch.no_grad()
     def fit(self, images: Tensor, different: int) -> None:
