@@ -194,6 +194,7 @@ def test_auto_classes_and_pipeline(checkpoint, category):
     assert one["score"] < two["score"] and one["anomaly_map"].shape == (48, 64)
     together = detector([str(category / "test/good/000.png"), str(category / "test/spot/000.png")], batch_size=2)
     assert [result["score"] for result in together] == pytest.approx([one["score"], two["score"]], rel=1e-4)
+    assert detector([]) == detector(()) == []
 
 
 def test_arguments_of_the_constructor_count_until_a_call_gives_others(checkpoint, category):

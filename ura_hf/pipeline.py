@@ -79,7 +79,9 @@ class URANetPipeline(Pipeline):
         return {}, forward, after
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        return super().__call__(list(inputs) if isinstance(inputs, tuple) else inputs, *args, **kwargs)
+        if isinstance(inputs, (list, tuple)):
+            return super().__call__(list(inputs), *args, **kwargs) if inputs else []
+        return super().__call__(inputs, *args, **kwargs)
 
     def preprocess(self, input_: Any, **parameters: Any) -> dict[str, Any]:
         inputs = dict(self.image_processor(input_, return_tensors="pt"))
