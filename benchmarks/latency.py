@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 import torch
 from descent import Budget
 from detection import DATASETS, ROOT, WEIGHTS
-from runs import commit, versions, write_report
+from runs import commit, device_here, versions, write_report
 
 from ura_hf import URANetForAnomalyDetection, URANetImageProcessor
 from ura_hf.data.folder import read_dataset
@@ -145,7 +145,7 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=shared, help="folder with data/ and backbones/")
     parser.add_argument("--work", type=Path, default=ROOT / "runs/latency", help="checkpoints go there")
     parser.add_argument("--output", type=Path, help="default: docs/results/latency.json, or gpu/latency.json there")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--device", type=device_here, choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=list(DATASETS))
     few = [name for name in RIVALS if name not in LONG]
     parser.add_argument("--models", nargs="+", choices=[*OURS, *RIVALS], default=[*OURS, *few])

@@ -22,7 +22,7 @@ import torch
 from descent import Budget
 from detection import DATASETS, ROOT, TURNED, WEIGHTS, data_folder
 from detection import run as run_uranet
-from runs import commit, cpu_seconds, part, read_runs, run_missing, slug, versions, write_report
+from runs import commit, cpu_seconds, device_here, part, read_runs, run_missing, slug, versions, write_report
 
 from ura_hf import URANetForAnomalyDetection, URANetImageProcessor
 from ura_hf.data.folder import read_dataset
@@ -191,7 +191,9 @@ def main(**defaults: Any) -> None:
         help="seconds of a gradient-trained rival, of CPU time a thread or of the clock on a GPU; more than before goes on "
         "where it ended (default: 600)",
     )
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of all models (default: cpu)")
+    parser.add_argument(
+        "--device", type=device_here, choices=("cpu", "cuda"), default="cpu", help="of all models (default: cpu)"
+    )
     parser.add_argument(
         "--add",
         nargs="+",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import datetime
 import json
@@ -19,6 +20,15 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 Key = tuple[Any, ...]
+
+
+def device_here(name: str) -> str:
+    """Type of the option --device: cpu, or cuda where there is a GPU."""
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise argparse.ArgumentTypeError("cuda needs a GPU that torch sees, but there is none here: leave it out")
+    return name
 
 
 def run_missing(

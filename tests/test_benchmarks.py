@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -136,6 +137,13 @@ def test_runs_go_on_where_they_stopped(tmp_path):
     assert set(runs.read_runs(output, ("name", "seed"))) == set(keys)
     assert sorted((tmp_path / "calls").read_text()) == ["a", "b", "b"]
     assert json.loads(output.read_text())["versions"]["torch"]
+
+
+def test_a_gpu_that_is_not_there_is_one_sentence(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(argparse.ArgumentTypeError, match="there is none here"):
+        runs.device_here("cuda")
+    assert runs.device_here("cpu") == "cpu"
 
 
 def test_error_ratios_by_hand():
