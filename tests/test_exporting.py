@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+import zipfile
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
-from conftest import tiny_config
+from conftest import ROOT, tiny_config
 from PIL import Image
 
 from ura_hf import URANetForAnomalyDetection, URANetImageProcessor, exporting
@@ -28,8 +29,13 @@ def save(folder, **fields):
     for memory in (model.uranet.memory.cells, model.uranet.restoration.memory):
         memory.normal_()
     model.save_pretrained(folder)
-    URANetImageProcessor(size=64).save_pretrained(folder)
+    URANetImageProcessor(size=64, resize_mode="pad", max_value=4095).save_pretrained(folder)
     return folder
+
+
+def told_by(content: bytes) -> bool:
+    """Whether a file says where it was made."""
+    return any(str(place).encode() in content for place in (ROOT, sys.prefix, "site-packages"))
 
 
 def test_an_onnx_file_gives_the_verdicts_of_the_detector(tmp_path, capsys):
@@ -46,7 +52,8 @@ def test_an_onnx_file_gives_the_verdicts_of_the_detector(tmp_path, capsys):
     session = onnxruntime.InferenceSession(str(file))
     known = {name: json.loads(value) for name, value in session.get_modelmeta().custom_metadata_map.items()}
     side = known["image_size"]
-    processor = URANetImageProcessor(size=side, do_normalize=False, resize_mode=known["resize_mode"])
+    prepared = {name: known[name] for name in ("resize_mode", "resample", "max_value")}
+    processor = URANetImageProcessor(size=side, do_normalize=False, **prepared)
     batch = processor([str(path) for path in paths], return_tensors="pt")["pixel_values"].numpy()
     found = dict(zip(exporting.OUTPUTS, session.run(None, {"images": batch}), strict=True))
     scores = found["image_score"] / (found["image_score"] + known["image_threshold"])
@@ -55,6 +62,8 @@ def test_an_onnx_file_gives_the_verdicts_of_the_detector(tmp_path, capsys):
     assert [score > 0.5 for score in scores] == [False, True, True]
     assert known["pixel_threshold"] == results[0]["pixel_threshold"]
     assert found["anomaly_map"].shape == (3, side, side)
+    assert session.get_inputs()[0].shape == ["batch", 3, side, side]
+    assert not told_by(file.read_bytes())
 
 
 def test_a_torch_program_gives_the_outputs_of_the_model(tmp_path):
@@ -71,6 +80,7 @@ def test_a_torch_program_gives_the_outputs_of_the_model(tmp_path):
     program = torch.export.load(tmp_path / "x.pt2", extra_files=extra).module()
     known = json.loads(extra[exporting.FACTS])
     assert (known["image_threshold"], known["pixel_threshold"], known["image_size"]) == (0.25, 0.5, 64)
+    assert (known["resize_mode"], known["max_value"]) == ("pad", 4095)
     images = torch.rand(5, 3, 64, 64)
     model = URANetForAnomalyDetection.from_pretrained(folder).eval()
     processor = URANetImageProcessor.from_pretrained(folder)
@@ -78,6 +88,32 @@ def test_a_torch_program_gives_the_outputs_of_the_model(tmp_path):
         wanted = model(processor.normalize(images, processor.image_mean, processor.image_std))
         for name, value in zip(exporting.OUTPUTS, program(images), strict=True):
             torch.testing.assert_close(value, wanted[name], rtol=1e-3, atol=1e-5)
+    with zipfile.ZipFile(tmp_path / "x.pt2") as members:
+        assert not any(told_by(members.read(name)) for name in members.namelist())
+        assert not any(members.read(name) for name in members.namelist() if "sample_inputs" in name)
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        (lambda value: value, 0),
+        (lambda value: value + 0.5, 0.5),
+        (lambda value: value * np.nan, np.nan),
+        (lambda value: value[:1], np.inf),
+        (lambda value: value[..., None], np.inf),
+    ],
+)
+def test_differences_of_outputs(change, difference):
+    """Also those that `max` and broadcasting would pass over."""
+
+    def detector(batch):
+        return (torch.ones(len(batch)), *[torch.ones(len(batch), 8, 8)] * (len(exporting.OUTPUTS) - 1))
+
+    def run(batch):
+        return [change(value.numpy()) for value in detector(batch)]
+
+    found = exporting._differences(detector, run, torch.zeros(3, 3, 8, 8))
+    np.testing.assert_allclose(list(found.values()), difference)
 
 
 def test_a_file_that_differs_is_not_left(tmp_path, monkeypatch):
@@ -88,9 +124,21 @@ def test_a_file_that_differs_is_not_left(tmp_path, monkeypatch):
 
 
 def test_what_can_not_be_exported_is_said(tmp_path, monkeypatch, capsys):
-    assert main(["export", RING, "--output", str(tmp_path / "ring.engine")]) == 2
-    assert "must end in .onnx or .pt2, but got ring.engine" in capsys.readouterr().err
+    (tmp_path / "folder.pt2").mkdir()
+    for name in ("new/ring.engine", "folder.pt2"):
+        assert main(["export", RING, "--output", str(tmp_path / name)]) == 2
+        assert f"must be a file that ends in .onnx or .pt2, but got {tmp_path / name}" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     assert main(["export", RING, "--output", str(tmp_path / "ring.onnx")]) == 2
     assert "pip install onnx onnxscript onnxruntime" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
+    assert main(["export", str(tmp_path / "none"), "--output", str(tmp_path / "new/x.pt2")]) == 2
+    assert list(tmp_path.iterdir()) == [tmp_path / "folder.pt2"]
+
+
+def test_missing_thresholds_are_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(exporting, "export", lambda *given: {"image_score": 0.0})
+    (tmp_path / "x.pt2").touch()
+    for folder, said in ((save(tmp_path / "none"), True), (RING, False)):
+        assert main(["export", str(folder), "--output", str(tmp_path / "x.pt2")]) == 0
+        printed = capsys.readouterr()
+        assert "it gives what the model gives" in printed.out and ("no calibrated thresholds" in printed.err) == said

@@ -15,10 +15,10 @@ from typing import Any
 from .cli_benchmark import add_benchmark
 from .cli_fields import read_fields
 from .cli_making import add_making
-from .cli_predict import add_predict, write
+from .cli_predict import add_predict
 from .cli_sharing import add_sharing
 from .errors import UserError
-from .files import write_json
+from .files import write, write_json
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130

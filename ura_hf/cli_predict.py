@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .errors import UserError
+from .files import write
 
 
 def add_predict(commands: Any, add_command: Any) -> None:
@@ -107,16 +108,3 @@ def _save_png(pixels: np.ndarray, path: Path) -> None:
     from PIL import Image
 
     Image.fromarray(pixels).save(path)
-
-
-def write(path: Path, fill: Any) -> None:
-    """Call `fill` with a path whose folder is there.
-
-    Raises:
-        UserError: It can't be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fill(path)
-    except OSError as error:
-        raise UserError(f"{path} can't be written ({error.strerror}): choose another place.") from error

@@ -121,14 +121,17 @@ def _card(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from .cli_predict import write
+    from .configuration_uranet import URANetConfig
     from .exporting import export
 
-    found: dict[str, float] = {}
-    write(options.output, lambda path: found.update(export(options.checkpoint, path, options.images)))
+    found = export(options.checkpoint, options.output, options.images)
     worst = max(found, key=lambda name: found[name])
     on = f"{len(options.images)} image(s)" if options.images else "generated textures"
-    size = options.output.stat().st_size / 1e6
-    print(
-        f"{options.output}: {size:.1f} MB; on {on} it differs from the model by at most {found[worst]:.1g} ({worst})."
+    says = (
+        f"differs from the model by at most {found[worst]:.1g} ({worst})"
+        if found[worst]
+        else "gives what the model gives"
     )
+    print(f"{options.output}: {options.output.stat().st_size / 1e6:.1f} MB; on {on} it {says}.")
+    if URANetConfig.from_pretrained(options.checkpoint).image_threshold is None:
+        print("uranet: the checkpoint has no calibrated thresholds, so the file has none either.", file=sys.stderr)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .data.textures import generated_texture
 from .errors import UserError
-from .files import write_whole
+from .files import write, write_whole
 from .hub import load_checkpoint
 from .image_processing_uranet import URANetImageProcessor
 from .modeling_uranet import URANetForAnomalyDetection
@@ -29,7 +29,7 @@ OUTPUTS = (
 OF_ANY_UNIT = OUTPUTS[:2]  # the others are a probability, and nats
 FACTS = "uranet.json"  # file in a .pt2 that holds what an .onnx has as metadata
 TOLERANCE = 1e-3  # float32 in another order gives some 1e-6
-COMPARED = 4  # generated textures that the file and the model are compared on, where no images are given
+COMPARED = 4  # images that are looked at in one batch; so many generated textures where none are given
 Run = Callable[[Tensor], Sequence[np.ndarray]]
 
 
@@ -58,40 +58,52 @@ def export(checkpoint: str | Path, output: Path, images: Sequence[Path] = ()) ->
     """Write a checkpoint as `output`, .onnx or .pt2, and give each output's largest difference from the model.
 
     Differences of score and map are shares of their largest value; they are over `images` (default: generated textures), one at
-    a time and all at once. The file takes batches of any size.
+    a time and the first few at once. The file takes batches of any size, and holds neither images nor names of folders.
 
     Raises:
-        UserError: The suffix is another one, packages are missing, or the file differs from the model by more than `TOLERANCE`;
-            then none is left.
+        UserError: The suffix is another one, packages are missing, the place can't be written, or the file differs from the model
+            by more than `TOLERANCE`; then none is left.
     """
-    if output.suffix not in (".onnx", ".pt2"):
-        raise UserError(f"the file must end in .onnx or .pt2, but got {output.name}: name it by what is to read it.")
-    if output.suffix == ".onnx":
+    kind = output.suffix.lower()
+    if kind not in (".onnx", ".pt2") or output.is_dir():
+        raise UserError(
+            f"the output must be a file that ends in .onnx or .pt2, but got {output}: name it by what is to read it."
+        )
+    if kind == ".onnx":
         _require_onnx()
     model, processor = load_checkpoint(checkpoint)
-    detector = ExportedDetector(model.cpu(), processor).eval()
+    detector = ExportedDetector(model.cpu(), processor).eval().requires_grad_(False)
     pixels = _pixels(processor, images)
+    program = _trace(detector)
     found: dict[str, float] = {}
 
     def fill(path: Path) -> None:
-        write, read = (_write_onnx, _read_onnx) if output.suffix == ".onnx" else (_write_program, _read_program)
-        with torch.no_grad():
-            detector(pixels[:1])  # what the model keeps from its first call on is a constant
-            batch = torch.export.Dim("batch", min=1)
-            example = (
-                pixels[:1].expand(2, -1, -1, -1).contiguous()
-            )  # of one image the size would be taken for a constant
-            program = torch.export.export(detector, (example,), dynamic_shapes=({0: batch},), strict=False)
-            write(program, path, facts(model, processor))
-            found.update(_differences(detector, read(path), pixels))
+        written, read = (_write_onnx, _read_onnx) if kind == ".onnx" else (_write_program, _read_program)
+        written(program, path, facts(model, processor))
+        found.update(_differences(detector, read(path), pixels))
         if not all(difference <= TOLERANCE for difference in found.values()):
             raise UserError(
-                f"the exported file differs from the model by {max(found.values()):.2g}, more than {TOLERANCE}: "
+                f"the exported file differs from the model by {np.max(list(found.values())):.2g}, more than {TOLERANCE}: "
                 "nothing was written. Try another version of torch, or of onnxruntime."
             )
 
-    write_whole(output, fill)
+    write(output, lambda path: write_whole(path, fill))
     return found
+
+
+def _trace(detector: ExportedDetector) -> torch.export.ExportedProgram:
+    """The detector as a graph, for batches of any size."""
+    side = detector.model.config.image_size
+    example = torch.zeros(2, 3, side, side)  # of one image the size would be taken for a constant
+    detector(example)  # what the model keeps from its first call on is a constant
+    program = torch.export.export(
+        detector, (example,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},), strict=False
+    )
+    program.example_inputs = None
+    for module in program.graph_module.modules():
+        for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
+            node.meta.pop("stack_trace", None)  # it names this machine's folders
+    return program
 
 
 def facts(model: URANetForAnomalyDetection, processor: URANetImageProcessor) -> dict[str, Any]:
@@ -105,7 +117,7 @@ def facts(model: URANetForAnomalyDetection, processor: URANetImageProcessor) -> 
         "max_value": processor.max_value,
         "image_threshold": config.image_threshold,
         "pixel_threshold": config.pixel_threshold,
-        "score": "s / (s + threshold); above 0.5 is anomalous",
+        "score": "s / (s + threshold), above 0.5 anomalous; without thresholds there is no verdict",
     }
 
 
@@ -119,11 +131,13 @@ def _pixels(processor: URANetImageProcessor, images: Sequence[Path]) -> Tensor:
 
 def _differences(detector: ExportedDetector, run: Run, pixels: Tensor) -> dict[str, float]:
     worst = dict.fromkeys(OUTPUTS, 0.0)
-    for batch in (*pixels.split(1), pixels):
+    for batch in (*pixels.split(1), pixels[:COMPARED]):
         for name, wanted, got in zip(OUTPUTS, detector(batch), run(batch), strict=True):
             expected = wanted.numpy()
-            scale = float(np.abs(expected).max()) if name in OF_ANY_UNIT else 1.0
-            worst[name] = max(worst[name], float(np.abs(expected - got).max()) / scale)
+            scale = max(float(np.abs(expected).max()), 1e-12) if name in OF_ANY_UNIT else 1.0
+            fits = got.shape == expected.shape
+            difference = np.abs(expected - got).max() / scale if fits else np.inf
+            worst[name] = float(np.maximum(worst[name], difference))  # keeps what is not a number
     return worst
 
 
@@ -141,7 +155,13 @@ def _require_onnx() -> None:
 
 def _write_onnx(program: torch.export.ExportedProgram, path: Path, known: Mapping[str, Any]) -> None:
     written = torch.onnx.export(
-        program, (), input_names=["images"], output_names=list(OUTPUTS), dynamo=True, verbose=False
+        program,
+        (),
+        input_names=["images"],
+        output_names=list(OUTPUTS),
+        dynamic_shapes={"images": {0: "batch"}},
+        dynamo=True,
+        verbose=False,
     )
     assert written is not None
     written.model.metadata_props.update({name: json.dumps(value) for name, value in known.items()})

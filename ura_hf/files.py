@@ -8,9 +8,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .errors import UserError
+
+
+def write(path: Path, fill: Any) -> None:
+    """Call `fill` with a path whose folder is there.
+
+    Raises:
+        UserError: It can't be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fill(path)
+    except OSError as error:
+        raise UserError(f"{path} can't be written ({error.strerror}): choose another place.") from error
+
 
 def write_whole(path: Path, fill: Callable[[Path], Any]) -> None:
-    """Let `fill` write a file in one step, so that a killed process leaves none or a whole one; safe beside other processes.
+    """Let `fill` write a file in one step: a killed process leaves none of its name, or a whole one; safe beside other processes.
 
     `fill` gets a path that ends in .partial; what it left there is removed where it fails.
     """
