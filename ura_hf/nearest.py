@@ -90,7 +90,8 @@ class NearestCells:
 def exhaustive(queries: Tensor, cells: Tensor) -> Tensor:
     """`NearestCells(cells).distance(queries)` by steps that do not depend on the values, for a fixed graph."""
     centre = cells.mean(0)
-    closeness = (queries - centre) @ (cells - centre).T - (cells - centre).square().sum(1) / 2
+    offsets = cells - centre
+    closeness = (queries - centre) @ offsets.T - offsets.square().sum(1) / 2
     return (queries - cells[closeness.argmax(1)]).square().sum(1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -50,9 +51,8 @@ def gaussian_smooth(maps: Tensor, sigma: float) -> Tensor:
     kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
     kernel = kernel / kernel.sum()
     rows, columns = (_filter_matrix(side, kernel) for side in maps.shape[-2:])
-    if torch.compiler.is_exporting():  # a saved program can't hold the switch
-        return rows @ maps @ columns.T
-    with torch.autocast(maps.device.type, enabled=False):
+    no_switch = torch.compiler.is_exporting()  # a saved program can't hold one
+    with nullcontext() if no_switch else torch.autocast(maps.device.type, enabled=False):
         return rows @ maps @ columns.T
 
 
