@@ -57,9 +57,9 @@ def main() -> int:
 def serve(checkpoint: str, host: str, port: int, browser: bool) -> None:
     """Open the page with a checkpoint, by folder or name, and stay until it is stopped."""
     gc.disable()  # nearly all that is imported stays, so looking through it again and again is for nothing
-    from ura_hf import images
     from ura_hf.demo.examples import draw_early
     from ura_hf.demo.store import Detectors
+    from ura_hf.model import images
 
     images.MAX_PIXELS = MAX_PIXELS
     store = Detectors()

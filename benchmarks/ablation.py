@@ -21,13 +21,13 @@ from artificial import write_held_out
 from detection import DATASETS, ROOT, TURNED, WEIGHTS, data_folder, written_once
 from runs import commit, part, read_runs, run_missing, slug, write_report
 
-from ura_hf import URANetConfig, URANetForAnomalyDetection, URANetImageProcessor, calibration
-from ura_hf.configuration_uranet import RESIDUAL_WEIGHTS, RESIDUALS
-from ura_hf.data.demo_parts import write_demo_data
+from ura_hf import URANetConfig, URANetForAnomalyDetection, URANetImageProcessor
+from ura_hf.data.drawn.parts import write_demo_data
 from ura_hf.data.folder import distinct, read_dataset
-from ura_hf.evaluation import evaluate
-from ura_hf.metrics import METRIC_KEYS
-from ura_hf.training import TrainingOptions, split_rows, train
+from ura_hf.data.records import METRIC_KEYS
+from ura_hf.evaluation.evaluate import evaluate
+from ura_hf.model.configuration_uranet import RESIDUAL_WEIGHTS, RESIDUALS
+from ura_hf.training.train import TrainingOptions, calibration, split_rows, train
 
 RING = "drawn_ring"
 ALL = (RING, *DATASETS)

@@ -15,7 +15,7 @@ from PIL import Image
 from scipy import ndimage
 
 from ura_hf.data.textures import generated_texture
-from ura_hf.images import load_image
+from ura_hf.model.images import load_image
 
 KINDS = ("cut_paste", "scratch", "spot", "texture")
 CHANGED = 6  # levels by which a defective pixel differs

@@ -23,8 +23,8 @@ from detection import DATASETS, WEIGHTS
 from latency import take_turns
 from safetensors.torch import save_file
 
-from ura_hf.backbone import SMALL, Backbone, create_cnn
-from ura_hf.metrics import METRIC_KEYS
+from ura_hf.data.records import METRIC_KEYS
+from ura_hf.model.backbone import SMALL, Backbone, create_cnn
 
 ROOT = Path(__file__).resolve().parent.parent
 TEACHER = "resnet18"

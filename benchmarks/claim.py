@@ -25,9 +25,9 @@ from torch.nn import functional
 
 from ura_hf import URANetForAnomalyDetection, URANetImageProcessor
 from ura_hf.data.folder import Sample, list_images, read_dataset
-from ura_hf.images import load_image, load_mask
-from ura_hf.synthesis import synthesize
-from ura_hf.visualization import colorize, pca_colors
+from ura_hf.evaluation.visualization import colorize, pca_colors
+from ura_hf.model.images import load_image, load_mask
+from ura_hf.training.synthesis import synthesize
 
 KEY = ("dataset", "seed", "steps")
 SIDE = 160  # of a picture in the figure, pixels

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ura_hf.data.demo_parts import KINDS, LOGICAL
+from ura_hf.data.drawn.parts import KINDS, LOGICAL
 
 ROOT = Path(__file__).resolve().parent.parent
 FIELDS = (

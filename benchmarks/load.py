@@ -28,8 +28,8 @@ from gradio_client import Client, handle_file
 from PIL import Image, PngImagePlugin
 from started_page import ROOT, mapped_mebibytes, mebibytes, started_page
 
-from ura_hf.data.demo_parts import KINDS, demo_image
-from ura_hf.hub import load_detector
+from ura_hf.data.drawn.parts import KINDS, demo_image
+from ura_hf.hub.load import load_detector
 
 CHECKPOINT = "uranet-demo-ring"
 FIRST_SEED = 80_000  # of the drawn parts, far from those of training and test

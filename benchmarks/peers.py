@@ -26,9 +26,9 @@ from runs import commit, cpu_seconds, device_here, part, read_runs, run_missing,
 
 from ura_hf import URANetForAnomalyDetection, URANetImageProcessor
 from ura_hf.data.folder import read_dataset
-from ura_hf.evaluation import evaluate
-from ura_hf.metrics import METRIC_KEYS
-from ura_hf.training import draw_images
+from ura_hf.data.records import METRIC_KEYS
+from ura_hf.evaluation.evaluate import evaluate
+from ura_hf.training.train import draw_images
 
 KEY = ("model", "dataset", "seed")
 OURS = "uranet"
@@ -60,7 +60,7 @@ NOTES = [
     "Runs that are said to be of a GPU compute convolutions in TF32, torch's default there; their seconds are the clock's, also "
     "where several runs share it.",
     "Frozen extractors see each training image once and students compute channels-last: the same mathematics, faster.",
-    "PatchCore and MH-PatchCore coresets are selected by ura_hf.memory.farthest_points, exact and faster; before every run it is "
+    "PatchCore and MH-PatchCore coresets are selected by ura_hf.model.memory.farthest_points, exact and faster; before every run it is "
     "compared with anomalib's own selection, on a CPU.",
     "MH-PatchCore's centre crop to 224 is left out, as every model sees the whole image.",
     "Left out of anomalib's list: CFA (compares every cell with 4096 centres at every step, hours on CPUs), DFKDE (wants the "

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ura_hf import URANetForAnomalyDetection
 from ura_hf.benchmark.settings import PRESETS, Settings
 from ura_hf.data.datasets import facts, published_counts
-from ura_hf.training import MAX_IMAGES
+from ura_hf.training.train import MAX_IMAGES
 
 PLACES = {
     "toothbrush, the smallest": [("mvtec", "toothbrush")],

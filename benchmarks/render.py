@@ -12,7 +12,7 @@ from tables_page import load, teach
 from tables_seeds import seeds
 
 from ura_hf.benchmark.table import as_markdown
-from ura_hf.data.demo_parts import KINDS
+from ura_hf.data.drawn.parts import KINDS
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = "docs/results"

@@ -1,7 +1,7 @@
 """anomalib's models with the given ResNet-18 weights, trained as documented, behind the interface of our evaluation.
 
 Needs `pip install -e .[benchmarks]`. Made faster without another result, up to rounding: frozen extractors see each training
-image once, students compute channels-last, and coresets are selected by `ura_hf.memory.farthest_points`.
+image once, students compute channels-last, and coresets are selected by `ura_hf.model.memory.farthest_points`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ura_hf.memory import farthest_points
+from ura_hf.model.memory import farthest_points
 
 BACKBONE = "resnet18"
 ALL = ["layer1", "layer2", "layer3"]
@@ -46,7 +46,7 @@ SIDE = 256
 
 
 class Rival(nn.Module):
-    """One of anomalib's torch models, with what `ura_hf.evaluation.evaluate` asks of a model."""
+    """One of anomalib's torch models, with what `ura_hf.evaluation.evaluate.evaluate` asks of a model."""
 
     def __init__(self, model: nn.Module, device: torch.device) -> None:
         super().__init__()
@@ -106,7 +106,9 @@ def check_selections() -> None:
         found.append(select(KCenterGreedy(points, 0.08)))
     blocks = [select(points.double(), 200) for select in (mh_components._farthest_first_coreset, _mh_coreset)]
     if found[0] != found[1] or not torch.equal(*blocks):
-        raise SystemExit("the fast coreset differs from anomalib's: compare ura_hf.memory with the installed anomalib.")
+        raise SystemExit(
+            "the fast coreset differs from anomalib's: compare ura_hf.model.memory with the installed anomalib."
+        )
 
 
 def _patchcore(ratio: float, weights: Path, images: Tensor, budget: Budget) -> tuple[nn.Module, dict[str, Any]]:

@@ -24,7 +24,7 @@ from PIL import Image
 from scipy import ndimage
 
 from ura_hf import URANetConfig, URANetForAnomalyDetection, URANetImageProcessor
-from ura_hf.evaluation import evaluate
+from ura_hf.evaluation.evaluate import evaluate
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDE = 64

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from detection import DATASETS
 
-from ura_hf.benchmark.table import HEADS as COLUMNS
-from ura_hf.data.demo_parts import LOGICAL
+from ura_hf.data.drawn.parts import LOGICAL
+from ura_hf.data.records import METRICS as COLUMNS
 
 SHORT = ("image_auroc", "pixel_auroc", "pixel_ap", "aupro")
 ROW_COMMAND = (

@@ -6,7 +6,7 @@ from statistics import mean
 
 from tables_methods import made_on
 
-from ura_hf.benchmark.table import HEADS
+from ura_hf.data.records import METRICS
 
 DEFAULTS = "defaults"
 SHOWN = ("image_auroc", "pixel_ap", "aupro")
@@ -16,7 +16,7 @@ PLACES = {"held_out": "held-out", "test": "test"}
 def seeds(report: dict) -> str:
     """The defaults' figures, and of every other row the difference to those of the same seed: mean, least and largest."""
     runs = {(run["dataset"], run["row"], run["seed"]): run for run in report["runs"]}
-    head = ["change", "seeds", *(f"{place}: {HEADS[key]}" for place in PLACES.values() for key in SHOWN)]
+    head = ["change", "seeds", *(f"{place}: {METRICS[key]}" for place in PLACES.values() for key in SHOWN)]
     lines = []
     for dataset in dict.fromkeys(key[0] for key in runs):
         lines += [f"**{dataset}, {report['runs'][0]['steps']} steps**", "", "| " + " | ".join(head) + " |"]

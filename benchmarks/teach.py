@@ -24,8 +24,8 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 from started_page import ROOT, mebibytes, started_page
 
-from ura_hf.data.demo_parts import KINDS, demo_image
-from ura_hf.hub import load_detector
+from ura_hf.data.drawn.parts import KINDS, demo_image
+from ura_hf.hub.load import load_detector
 
 FIRST_SEED = 90_000  # of the drawn parts, far from those of training and test
 CHECKPOINT = "uranet-demo-board"  # what the page begins with; the new part is another one

@@ -17,8 +17,11 @@ HUB = HubServer()  # the real client reads its address when it is imported, so a
 os.environ.update(HF_ENDPOINT=HUB.__enter__().url, HF_HUB_DISABLE_XET="1", HF_HOME=tempfile.mkdtemp(prefix="hf-home-"))
 atexit.register(HUB.__exit__)
 
-from ura_hf import URANetConfig  # noqa: E402
-from ura_hf.training import TrainingOptions, train  # noqa: E402
+from ura_hf import (  # noqa: E402
+    TrainingOptions,
+    URANetConfig,
+    train,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -1,32 +1,34 @@
-"""URA-Net: visual anomaly detection and localisation by restoring suspicious features as normal ones.
+"""URA-Net: find defects in images after seeing only good ones, by restoring suspicious features as normal ones.
 
-Importing the package registers the models with transformers' Auto classes and the pipeline task `image-anomaly-detection`.
+Importing the package is quick: everything below is loaded when it is first used. From then on transformers knows the model by its
+Auto classes and the pipeline task `image-anomaly-detection`, and `from_pretrained` knows the names of checkpoints.
 """
 
 from __future__ import annotations
 
-from transformers import AutoConfig, AutoImageProcessor, AutoModel
-from transformers.pipelines import PIPELINE_REGISTRY
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from .configuration_uranet import URANetConfig
-from .errors import UserError
-from .image_processing_uranet import URANetImageProcessor
-from .modeling_uranet import URANetForAnomalyDetection, URANetModel, URANetOutput
-from .pipeline import TASK, URANetPipeline
+from .registration import install
 
 __version__ = "0.1.0"
 
-AutoConfig.register(URANetConfig.model_type, URANetConfig, exist_ok=True)
-AutoModel.register(URANetConfig, URANetForAnomalyDetection, exist_ok=True)  # as pushed checkpoints say
-AutoImageProcessor.register(URANetConfig, image_processor_classes={"torchvision": URANetImageProcessor}, exist_ok=True)
-PIPELINE_REGISTRY.register_pipeline(
-    TASK,
-    pipeline_class=URANetPipeline,
-    pt_model=URANetForAnomalyDetection,
-    type="image",
-)
+_PLACES = {
+    "UserError": "model.errors",
+    "URANetConfig": "model.configuration_uranet",
+    "URANetForAnomalyDetection": "model.modeling_uranet",
+    "URANetImageProcessor": "model.image_processing_uranet",
+    "URANetModel": "model.modeling_uranet",
+    "URANetOutput": "model.pretrained",
+    "URANetPipeline": "model.pipeline_uranet",
+    "TrainingOptions": "training.options",
+    "evaluate": "evaluation.evaluate",
+    "load_detector": "hub.load",
+    "train": "training.train",
+}
 
 __all__ = [
+    "TrainingOptions",
     "URANetConfig",
     "URANetForAnomalyDetection",
     "URANetImageProcessor",
@@ -35,4 +37,33 @@ __all__ = [
     "URANetPipeline",
     "UserError",
     "__version__",
+    "evaluate",
+    "load_detector",
+    "train",
 ]
+
+if TYPE_CHECKING:
+    from .evaluation.evaluate import evaluate
+    from .hub.load import load_detector
+    from .model.configuration_uranet import URANetConfig
+    from .model.errors import UserError
+    from .model.image_processing_uranet import URANetImageProcessor
+    from .model.modeling_uranet import URANetForAnomalyDetection, URANetModel
+    from .model.pipeline_uranet import URANetPipeline
+    from .model.pretrained import URANetOutput
+    from .training.options import TrainingOptions
+    from .training.train import train
+
+install()
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f".{_PLACES[name]}", __name__), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

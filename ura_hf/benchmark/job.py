@@ -23,9 +23,9 @@ from typing import Any
 import torch
 
 from ..data.datasets import locate_categories
+from ..data.files import read_json, write_json
 from ..data.folder import RECOMMENDED_TRAIN_IMAGES
-from ..errors import UserError
-from ..files import read_json, write_json
+from ..model.errors import UserError
 from .run import INTERRUPTED, execute, fingerprint
 from .settings import Run, Settings
 from .table import write_tables

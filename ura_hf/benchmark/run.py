@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import threading
 import time
@@ -16,19 +15,20 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from ..card import FIGURE, draw_figure, make_card
 from ..data.check import Check, check_category
 from ..data.datasets import checkpoint_name
+from ..data.files import files_fingerprint, write_json
 from ..data.folder import read_dataset
-from ..download import EVALUATION, TRAINING
-from ..errors import UserError
-from ..evaluation import evaluate
-from ..feature_cache import files_fingerprint
-from ..files import write_json
-from ..hub import load_checkpoint
-from ..image_processing_uranet import URANetImageProcessor
-from ..metrics import METRIC_KEYS
-from ..training import MAX_IMAGES, make_processor, train
+from ..data.records import EVALUATION, METRIC_KEYS, TRAINING
+from ..evaluation.evaluate import evaluate
+from ..hub.card import FIGURE, draw_figure, make_card
+from ..hub.load import load_detector
+from ..inference import Pair
+from ..model.errors import UserError
+from ..model.image_processing_uranet import URANetImageProcessor
+from ..training.finish import peak_memory
+from ..training.options import MAX_IMAGES
+from ..training.train import make_processor, train
 from .settings import Run, Settings
 
 INTERRUPTED = 130  # exit code
@@ -87,7 +87,7 @@ def _result(run: Run, settings: Settings, command: str) -> dict[str, Any]:
         raise UserError(f"its images changed since it was trained: remove {run.checkpoint} to do it again")
     training = json.loads((run.checkpoint / TRAINING).read_text())
     began = time.monotonic()
-    report = {**evaluate(*load_checkpoint(run.checkpoint), run.data), "dataset": run.category}
+    report = {**evaluate(load_detector(run.checkpoint), run.data), "dataset": run.category}
     seconds = time.monotonic() - began
     write_json(run.checkpoint / EVALUATION, report)
     draw_figure(report, run.checkpoint / FIGURE)
@@ -105,11 +105,6 @@ def _result(run: Run, settings: Settings, command: str) -> dict[str, Any]:
         "peak_memory_gib": round(max(training["peak_memory_gib"], peak_memory()), 2),
         "fingerprint": images_now,
     }
-
-
-def peak_memory() -> float:
-    """Largest resident memory of this process so far [GiB]."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
 
 
 def _refuse(check: Check, settings: Settings) -> None:
@@ -149,7 +144,7 @@ class Envelope(TrainerCallback):
         known = json.loads(self.run.envelope.read_text()) if self.run.envelope.exists() else {}
         with torch.random.fork_rng():
             model.eval()
-            report = evaluate(model, self.processor, self.run.data)
+            report = evaluate(Pair(model.detector, self.processor), self.run.data)
             model.train()
         known = {step: figures for step, figures in known.items() if int(step) < state.global_step}
         known[str(state.global_step)] = {key: report[key] for key in METRIC_KEYS}

@@ -8,10 +8,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-from ..configuration_uranet import URANetConfig
 from ..data.datasets import checkpoint_name
-from ..errors import UserError
-from ..training import MAX_IMAGES, TrainingOptions, split_sizes
+from ..model.configuration_uranet import URANetConfig
+from ..model.errors import UserError
+from ..training.options import MAX_IMAGES, TrainingOptions, split_sizes
 
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {

@@ -11,19 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ..data.datasets import facts
-from ..files import read_json, write_json, write_text
-from ..metrics import METRIC_KEYS
+from ..data.files import read_json, write_json, write_text
+from ..data.records import METRIC_KEYS, METRICS
 from .settings import Run, Settings
 
-HEADS = {
-    "image_auroc": "image AUROC",
-    "image_ap": "image AP",
-    "image_f1max": "image F1-max",
-    "pixel_auroc": "pixel AUROC",
-    "pixel_ap": "pixel AP",
-    "pixel_f1max": "pixel F1-max",
-    "aupro": "AUPRO",
-}
 COSTS = ("training", "evaluation", "memory")
 RESULTS, CSV, MARKDOWN = "results.json", "results.csv", "results.md"
 
@@ -79,22 +70,22 @@ def as_markdown(report: dict[str, Any]) -> str:
     runs: list[dict[str, Any]] = report["runs"]
     categories = list(dict.fromkeys(run["category"] for run in runs))
     notes = list(dict.fromkeys(f"{run['category']}: {note}" for run in runs for note in run["notes"]))
-    lines = [_line(["category", "seeds", *HEADS.values(), *COSTS]), "|---" * (len(HEADS) + 2 + len(COSTS)) + "|"]
+    lines = [_line(["category", "seeds", *METRICS.values(), *COSTS]), "|---" * (len(METRICS) + 2 + len(COSTS)) + "|"]
     for name in categories:
         own = [run for run in runs if run["category"] == name]
         mark = "".join(f" [{index}]" for index, note in enumerate(notes, 1) if note.startswith(f"{name}: "))
         lines.append(_line([name + mark, str(len(own)), *_metrics(own), *_costs(own)]))
     lines += [_line([f"**{title}**", "", *_mean(chosen), "", "", ""]) for title, chosen in _means(runs, entry)]
     for anchor in entry.get("published", []):
-        cells = [f"{anchor[key]:.3f}" if key in anchor else "" for key in HEADS]
+        cells = [f"{anchor[key]:.3f}" if key in anchor else "" for key in METRICS]
         lines.append(_line([f"{anchor['name']}, published", "", *cells, "", "", ""]))
     if report["settings"]["best_on_test"] and runs:
         lines += [
             "",
             _envelope_title(report),
             "",
-            _line(["category", *HEADS.values()]),
-            "|---" * (len(HEADS) + 1) + "|",
+            _line(["category", *METRICS.values()]),
+            "|---" * (len(METRICS) + 1) + "|",
         ]
         for name in categories:
             own = [run["best_on_test"] for run in runs if run["category"] == name]
@@ -125,7 +116,7 @@ def _line(cells: Sequence[str]) -> str:
 def _metrics(runs: Sequence[dict[str, Any]]) -> list[str]:
     """Mean over seeds, and with several half of largest minus smallest."""
     cells = []
-    for key in HEADS:
+    for key in METRICS:
         values = [run[key] for run in runs if run[key] is not None]
         spread = f" ± {(max(values) - min(values)) / 2:.3f}" if len(values) > 1 else ""
         cells.append(f"{statistics.mean(values):.3f}{spread}" if values else "-")
@@ -157,7 +148,7 @@ def _means(runs: list[dict[str, Any]], entry: dict[str, Any]) -> list[tuple[str,
 def _mean(runs: list[dict[str, Any]]) -> list[str]:
     """Mean over the categories of their means over seeds; nothing where a category has no value."""
     cells = []
-    for key in HEADS:
+    for key in METRICS:
         values: dict[str, list[float]] = {}
         for run in runs:
             values.setdefault(run["category"], []).append(run[key])

@@ -1,1 +1,1 @@
-"""Reading of images, masks and dataset folders."""
+"""Folders and datasets as published, and what reads, checks and draws them."""

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..errors import UserError
-from ..images import image_size, load_mask
-from ..prefetch import read_ahead
+from ..model.errors import UserError
+from ..model.images import image_size, load_mask
 from .datasets import Counts, archives, has_masks, published_counts
 from .folder import read_dataset
+from .prefetch import read_ahead
 from .samples import Dataset, Sample
 
 

@@ -1,4 +1,4 @@
-"""What is published about each dataset, in one table (`weights_card/datasets.json`), and where its categories lie on disk."""
+"""What is published about each dataset, in one table (`assets/datasets.json`), and where its categories lie on disk."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import functools
 import json
 from collections import Counter
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..model.errors import UserError
+from .files import ASSETS
 from .folder import is_category, subfolders
 from .samples import Dataset
 
@@ -21,7 +21,7 @@ ARCHIVES = (".zip", ".tar", ".gz", ".xz", ".tgz", ".part", ".crdownload")
 @functools.cache
 def facts() -> dict[str, dict[str, Any]]:
     """Facts of the datasets by the key in checkpoint names: mvtec, btad, oct2017, visa, demo."""
-    found: dict[str, dict[str, Any]] = json.loads(files("weights_card").joinpath("datasets.json").read_text())
+    found: dict[str, dict[str, Any]] = json.loads((ASSETS / "datasets.json").read_text())
     return found
 
 

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import UserError
-from ..images import FORMATS
+from ..model.errors import UserError
+from ..model.images import FORMATS
 from .samples import GOOD, Dataset, Sample
 from .visa import is_visa, read_visa
 

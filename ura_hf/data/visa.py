@@ -6,7 +6,7 @@ import csv
 import os
 from pathlib import Path
 
-from ..errors import UserError
+from ..model.errors import UserError
 from .samples import GOOD, Sample
 
 SPLIT = Path("split_csv") / "1cls.csv"  # the one-class split: only good images in train

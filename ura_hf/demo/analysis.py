@@ -7,7 +7,6 @@ import io
 import json
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -19,14 +18,14 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from ura_hf.demo.shared import still_there
-from ura_hf.demo.store import Detectors
-from ura_hf.errors import UserError
-from ura_hf.image_processing_uranet import URANetImageProcessor
-from ura_hf.images import load_image
-from ura_hf.pipeline import MAPS, URANetPipeline, check_score
-from ura_hf.regions import Region, find_regions, is_of_another_kind
-from ura_hf.visualization import THRESHOLD, Float, Pixels, fit_within, fraction_above, pca_colors, to_pixels
+from ..evaluation.regions import Region, find_regions, is_of_another_kind
+from ..evaluation.visualization import Pixels, fit_within, fraction_above, pca_colors, to_pixels
+from ..inference import Unreadable, find
+from ..model.errors import UserError
+from ..model.image_processing_uranet import MAPS, THRESHOLD, URANetImageProcessor
+from ..model.pipeline_uranet import URANetPipeline
+from .shared import still_there
+from .store import Detectors
 
 PICTURE_SIDES = (1024, 640)  # longest and shortest that the longer side of a picture gets on the page, pixels
 MOST_REGIONS = 100  # that are listed
@@ -38,7 +37,7 @@ class Analysis:
     """One image as one checkpoint sees it. Maps are float32 (S, S), in the geometry of the network's input."""
 
     about: dict[str, Any]
-    """`checkpoint`, `file`, `image_size` as [height, width], raw `image_score`, `threshold` and `pixel_threshold`,
+    """`checkpoint`, `file`, `image_size` as [height, width], `score`, raw `image_score`, `image_threshold` and `pixel_threshold`,
     `device`, `milliseconds`, and the fields of the image processor as `processor`."""
     picture: Pixels
     """The image, RGB (h, w, 3), its longer side from 640 to 1024 pixels."""
@@ -62,19 +61,17 @@ class Analysis:
     def summary(self, threshold: float = THRESHOLD) -> dict[str, Any]:
         """The result as JSON.
 
-        `label` normal or anomalous; `score` on the fixed 0-1 scale against `score_threshold`; `of_another_kind`: most of the
+        `label` normal or anomalous; `score` against `threshold`, both on the fixed 0-1 scale; `of_another_kind`: most of the
         image is unlike anything the checkpoint was trained on; `regions` with `box` [left, top, width, height] and `area`
         in pixels, `peak_score`, mean `uncertainty` in nats; `anomalous_fraction` of the pixels; `image_score`,
-        `threshold` and `pixel_threshold` raw; `image_size` [height, width]; `device`; `milliseconds` of the inference.
+        `image_threshold` and `pixel_threshold` raw; `image_size` [height, width]; `device`; `milliseconds` of the inference.
         """
         about = {key: value for key, value in self.about.items() if key != "processor"}
-        score = about["image_score"] / (about["image_score"] + about["threshold"])
         score_map = self.map("score_map")
         regions, _ = self.regions(threshold)
         return {
-            "label": "anomalous" if score > threshold else "normal",
-            "score": score,
-            "score_threshold": threshold,
+            "label": "anomalous" if about["score"] > threshold else "normal",
+            "threshold": threshold,
             "of_another_kind": is_of_another_kind(score_map),
             "anomalous_fraction": fraction_above(score_map, threshold),
             "regions": [asdict(region) for region in regions[:MOST_REGIONS]],
@@ -88,29 +85,29 @@ def analyse(detector: URANetPipeline, path: str, checkpoint: str) -> Analysis:
     Raises:
         UserError: The file is not an image that can be read, or the model gives no number for it.
     """
-    processor = detector.image_processor
-    started = time.perf_counter()
-    output = detector.forward(detector.preprocess(path))
-    milliseconds = 1000 * (time.perf_counter() - started)
     config = detector.model.config
-    features, restored = (output[name][0].float().cpu().numpy() for name in ("features", "restored_features"))
-    raw = float(output["image_score"][0])
-    check_score(raw)
+    fields = (*MAPS, "features", "restored_features")
+    (one,) = find(detector, [path], keep=lambda image: fit_within(image, *PICTURE_SIDES), fields=fields)
+    if isinstance(one, Unreadable):
+        raise one.error
+    verdict = one.verdict()
+    assert one.picture is not None
+    features, restored = (one.output[name][0].float().numpy() for name in fields[-2:])
     colors, restored_colors = pca_colors(features, restored)
     about = {
         "checkpoint": checkpoint,
         "file": Path(path).name,
-        "image_size": output["original_sizes"][0].tolist(),
-        "image_score": raw,
-        "threshold": float(config.image_threshold),
-        "pixel_threshold": float(config.pixel_threshold),
+        "image_size": list(one.size),
+        "score": verdict["score"],
+        "image_score": verdict["image_score"],
+        "image_threshold": config.image_threshold,
+        "pixel_threshold": config.pixel_threshold,
         "device": _device(detector.device),
-        "milliseconds": round(milliseconds, 1),
-        "processor": json.loads(processor.to_json_string()),
+        "milliseconds": round(1000 * one.seconds, 1),
+        "processor": json.loads(detector.image_processor.to_json_string()),
     }
-    maps = {name: output[name][0].float().cpu().numpy() for name in MAPS}
-    image: Float = load_image(path, max_value=processor.max_value)
-    return Analysis(about, to_pixels(fit_within(image, *PICTURE_SIDES)), colors, restored_colors, maps)
+    maps = {name: one.output[name][0].float().numpy() for name in MAPS}
+    return Analysis(about, to_pixels(one.picture), colors, restored_colors, maps)
 
 
 def _device(device: torch.device) -> str:

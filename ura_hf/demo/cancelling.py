@@ -6,8 +6,8 @@ from typing import Any
 
 import gradio as gr
 
-from ura_hf.demo.jobs import note_html
-from ura_hf.demo.shared import QUIET
+from .jobs import note_html
+from .shared import QUIET
 
 
 def finish(

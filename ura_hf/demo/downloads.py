@@ -13,9 +13,9 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 import numpy as np
 from PIL import Image
 
-from ura_hf.demo import render
-from ura_hf.demo.analysis import Analysis
-from ura_hf.pipeline import MAPS
+from ..model.image_processing_uranet import MAPS
+from . import render
+from .analysis import Analysis
 
 PNG_MAPS = tuple(name for name in MAPS if name != "anomaly_map")
 """Maps with an end to their scale; the raw map, which has none, is only in the .npy files."""

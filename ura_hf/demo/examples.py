@@ -12,7 +12,7 @@ from threading import Lock, Thread
 
 from PIL import Image
 
-from ura_hf.data.demo_parts import KINDS, LOGICAL, demo_image
+from ..data.drawn.parts import KINDS, LOGICAL, demo_image
 
 FIRST_SEED = 70_000  # far from the seeds of training and test images
 PREFIX = "uranet-demo-"

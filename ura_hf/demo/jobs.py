@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from ura_hf.progress import Cancelled, Progress
+from ..data.progress import Cancelled, Progress
 
 INTERVAL = 0.5  # seconds between two looks at a job
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ura_hf.archives import Gathered, Upload
-from ura_hf.demo.jobs import note_html
-from ura_hf.errors import UserError
-from ura_hf.images import load_image
-from ura_hf.photo_checks import PhotoReport
-from ura_hf.teaching import MAX_PHOTOS, MIN_PHOTOS
-from ura_hf.visualization import fit_within, overlay, to_pixels
+from ..data.archives import Gathered, Upload
+from ..evaluation.visualization import fit_within, overlay, to_pixels
+from ..model.errors import UserError
+from ..model.images import load_image
+from ..training.photo_checks import PhotoReport
+from ..training.teaching import MAX_PHOTOS, MIN_PHOTOS
+from .jobs import note_html
 
 THUMBNAIL = 320  # longest side of a flagged photo on the page [pixels]
 WORDS = {

@@ -8,12 +8,12 @@ from typing import Any
 
 import gradio as gr
 
-from ura_hf.demo import batch, compare, detect, teach
-from ura_hf.demo.analysis import SharedSet
-from ura_hf.demo.shared import QUIET, checkpoint_picker, to_gr_error
-from ura_hf.demo.store import Detectors
-from ura_hf.demo.style import CSS, HEAD, theme
-from ura_hf.demo.style_jobs import JOBS_CSS
+from .analysis import SharedSet
+from .shared import QUIET, checkpoint_picker, to_gr_error
+from .store import Detectors
+from .style import CSS, HEAD, theme
+from .style_jobs import JOBS_CSS
+from .tabs import batch, compare, detect, teach
 
 TITLE = "URA-Net: find what is wrong, and what normal would look like"
 MAX_FILE_SIZE = "100mb"

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from ura_hf import visualization
-from ura_hf.demo.analysis import Analysis
-from ura_hf.regions import MOST_OF_THE_IMAGE, Region
-from ura_hf.visualization import ColorMap, Float, Pixels
+from ..evaluation import visualization
+from ..evaluation.regions import MOST_OF_THE_IMAGE, Region
+from ..evaluation.visualization import ColorMap, Float, Pixels
+from ..model.image_processing_uranet import THRESHOLD
+from .analysis import Analysis
 
 MAP_SIDE = 384  # longer side of the small pictures, pixels
 PNG_LEVEL = 3  # of 9: much faster than PIL's own choice, 6, for somewhat larger files
@@ -101,7 +102,7 @@ def to_png(picture: Pixels) -> bytes:
 
 def verdict_html(summary: Mapping[str, Any]) -> str:
     """The verdict card: the verdict in words, the score against the threshold on the 0-1 scale, and what backs it."""
-    score, threshold = summary["score"], summary["score_threshold"]
+    score, threshold = summary["score"], summary["threshold"]
     shown, limit = format_score(score, threshold), f"{threshold:g}"
     look, sign, word, sentence = _verdict(summary)
     middle = max(14.0, min(86.0, 100 * threshold))  # the label stays clear of both ends
@@ -163,7 +164,7 @@ def regions_html(summary: Mapping[str, Any]) -> str:
             f"{left}, {top}",
             f"{width} &times; {height}",
             f"{region['area']:,}".replace(",", "&#8239;"),
-            format_score(region["peak_score"], summary["score_threshold"]),
+            format_score(region["peak_score"], summary["threshold"]),
             f"{region['uncertainty']:.2f}",
         )
         rows.append(f'<tr><th scope="row">{index}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>')
@@ -236,7 +237,7 @@ def _figure(name: str, title: str, sentence: str, picture: Pixels, scale: str, s
 style="aspect-ratio:var(--aspect);{style}"><figcaption>{caption_html(title, sentence, scale)}</figcaption></figure>"""
 
 
-def format_score(score: float, threshold: float = visualization.THRESHOLD) -> str:
+def format_score(score: float, threshold: float = THRESHOLD) -> str:
     """A score with three decimals, or with as many as show on which side of the threshold it lies: 0.49996 -> "0.49996".
 
     Scores that would round to the ends of the scale, which no score reaches, read "below 0.001" and "above 0.999".

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 
 import gradio as gr
 
-from ura_hf.card import shorten_paths
-from ura_hf.demo import SPACES
-from ura_hf.demo.store import Detectors
-from ura_hf.errors import UserError
+from ..data.records import shorten_paths
+from ..model.errors import UserError
+from . import SPACES
+from .store import Detectors
 
 MODEL_QUEUE = "model"
 """Events with this `concurrency_id` take turns at the processor; give them `concurrency_limit=1`."""

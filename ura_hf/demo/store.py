@@ -12,12 +12,15 @@ import torch
 from huggingface_hub import get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
-from ura_hf.card import make_card, read_record
-from ura_hf.download import EVALUATION, WEIGHTS_FILE, TransportError, checkpoint_folder, require_files
-from ura_hf.errors import UserError
-from ura_hf.hub import load_detector
-from ura_hf.names import bundled, hub_id, local, locate
-from ura_hf.pipeline import URANetPipeline
+from ..data.network import TransportError
+from ..data.records import EVALUATION, readable_record
+from ..hub.card import make_card
+from ..hub.download import FILES, checkpoint_folder
+from ..hub.load import load_detector
+from ..hub.names import bundled, hub_id, local, locate
+from ..model.errors import UserError
+from ..model.loading import CONFIG_FILE, WEIGHTS_FILE, require_files
+from ..model.pipeline_uranet import URANetPipeline
 
 IN_MEMORY = 3  # detectors
 NAME = re.compile(r"([\w-][\w.-]{0,95}/)?[\w-][\w.-]{0,95}")  # of a checkpoint: never a path of the server
@@ -50,7 +53,7 @@ class Detectors:
         Raises:
             UserError: It is not a complete checkpoint.
         """
-        require_files(folder)
+        require_files(folder, FILES)
         plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._") or "checkpoint"
         with self._lock:
             taken = {*self._added, *bundled(), *local()}
@@ -79,7 +82,7 @@ class Detectors:
             )
         _check_download(name)
         folder = checkpoint_folder(name)
-        require_files(folder)
+        require_files(folder, FILES)
         with self._lock:
             self._added[name] = folder
         return folder
@@ -131,7 +134,7 @@ class Detectors:
         described = []
         for name in self.names():
             folder = self.folder(name)
-            config, figures = read_record(folder, "config.json") or {}, read_record(folder, EVALUATION) or {}
+            config, figures = readable_record(folder, CONFIG_FILE), readable_record(folder, EVALUATION)
             with self._lock:
                 loaded = name in self._loaded
             described.append(

@@ -1,0 +1,296 @@
+"""The benchmarks' own parts: artificial defects, gathering of runs, the claim's numbers and the rendered tables."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import ablation
+import artificial
+import claim
+import detection
+import numpy as np
+import pytest
+import render
+import runs
+import tables_methods
+import tables_seeds
+import torch
+import turned
+from conftest import ROOT
+from PIL import Image
+
+from ura_hf import URANetConfig, URANetForAnomalyDetection, URANetImageProcessor
+from ura_hf.data.folder import list_images, read_dataset
+
+
+def part(seed: int = 0, side: int = 256) -> np.ndarray:
+    """A light disc on a dark ground, uint8 (side, side, 3)."""
+    y, x = np.mgrid[:side, :side] - side / 2
+    noise = np.random.default_rng(seed).normal(0, 3, (side, side, 1))
+    return (np.where(np.hypot(y, x) < 0.4 * side, 170, 30)[..., None] + noise).repeat(3, 2).astype(np.uint8)
+
+
+@pytest.mark.parametrize("kind", artificial.KINDS)
+def test_a_defect_changes_its_mask_and_little_else(kind):
+    """On the part, of the documented size, the same for the same seed, and not the same for another."""
+    image = part()
+    masks = []
+    for seed in range(12):
+        drawn, mask = artificial.add_defect(image, kind, np.random.default_rng(seed))
+        again, same = artificial.add_defect(image, kind, np.random.default_rng(seed))
+        assert np.array_equal(drawn, again) and np.array_equal(mask, same)
+        moved = np.abs(drawn.astype(int) - image).max(2)
+        assert (moved[mask] >= artificial.CHANGED).mean() > 0.5 and moved[~mask].max() < artificial.CHANGED
+        assert image[mask].mean() > 50  # not on the ground beside the part
+        rows, columns = np.nonzero(mask)
+        extent = max(np.ptp(rows), np.ptp(columns)) + 1
+        low, high = {"spot": (2, 12), "scratch": (3, 103), "cut_paste": (3, 61), "texture": (3, 180)}[kind]
+        assert low <= extent <= high
+        masks.append(mask)
+    assert not np.array_equal(masks[0], masks[1])
+
+
+def test_held_out_images_are_not_trained_on(category, tmp_path):
+    """12 images: 2 held out, as they are and once with every kind; the clean one has the defective one's name."""
+    images = list_images(category / "train/good")
+    artificial.write_held_out(images, tmp_path / "split", seed=0)
+    found = read_dataset(tmp_path / "split")
+    held = {sample.image.name for sample in found.test if not sample.label}
+    assert len(found.train) == 10 and len(held) == 2 and not held & {s.image.name for s in found.train}
+    defective = [sample for sample in found.test if sample.label]
+    assert len(defective) == 2 * len(artificial.KINDS) and all(sample.mask for sample in defective)
+    for sample in defective:
+        clean = np.asarray(Image.open(tmp_path / "split/test/good" / sample.image.name)).astype(int)
+        mask = np.asarray(Image.open(sample.mask)) > 0
+        moved = np.abs(np.asarray(Image.open(sample.image)) - clean).max(2) >= artificial.CHANGED
+        assert moved.any() and not (moved & ~mask).any()
+
+
+def test_defects_of_grey_images_are_grey():
+    image = part()[..., :1].repeat(3, 2)
+    for kind in artificial.KINDS:
+        drawn, _ = artificial.add_defect(image, kind, np.random.default_rng(0))
+        assert not np.ptp(drawn, axis=2).any() and not np.array_equal(drawn, image)
+
+
+def test_every_row_is_a_config():
+    """And differs from the defaults in what it says, or trains otherwise."""
+    calibrated = {"backbone": "resnet18", "spread_ratio": 2.0}
+    plain = URANetConfig(**calibrated).to_dict()
+    for name, row in ablation.ROWS.items():
+        changed = URANetConfig(**calibrated | row.fields).to_dict() != plain
+        assert changed or name == ablation.DEFAULTS or row.training, name
+
+
+def test_a_row_that_is_scored_again_measures_spreads_as_training_does(checkpoint):
+    model, processor = (
+        URANetForAnomalyDetection.from_pretrained(checkpoint),
+        URANetImageProcessor.from_pretrained(checkpoint),
+    )
+    images = ablation.held_out_images(checkpoint)
+    found = ablation.measured_spread(model.eval(), processor, images)
+    assert found == pytest.approx(model.config.spread_ratio, rel=2e-3) and found != pytest.approx(1, rel=0.01)
+    model.config.residuals = {"memory_all_l2": 1.0}
+    assert ablation.measured_spread(model, processor, images) is None
+
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+work, key = Path(sys.argv[1]), sys.argv[3:]
+sys.path.insert(0, sys.argv[2])
+import runs
+with open(work / "calls", "a") as log:
+    log.write(key[0])
+if key[0] == "b" and not (work / "mended").exists():
+    sys.exit(1)
+runs.part(work, (key[0], int(key[1]))).write_text(json.dumps({"name": key[0], "seed": int(key[1])}))
+"""
+
+
+def test_runs_go_on_where_they_stopped(tmp_path):
+    """A failed run stops no other and is tried again; results in the committed file and parts of a killed call are kept."""
+    script, output = tmp_path / "script.py", tmp_path / "out.json"
+    script.write_text(SCRIPT.replace("sys.argv[3:]", "sys.argv[4:]"))
+    keys = [("a", 0), ("b", 0), ("c", 0)]
+    runs.part(tmp_path, ("c", 0)).write_text(json.dumps({"name": "c", "seed": 0, "kept": True}))
+
+    def go() -> None:
+        def add(key, run):
+            runs.write_report(output, {"runs": list((runs.read_runs(output, ("name", "seed")) | {key: run}).values())})
+
+        missing = [key for key in keys if key not in runs.read_runs(output, ("name", "seed"))]
+        runs.run_missing(str(script), missing, tmp_path, 2, [tmp_path, ROOT / "benchmarks"], add)
+
+    with pytest.raises(SystemExit, match=r"1 runs failed.*'b'"):
+        go()
+    found = runs.read_runs(output, ("name", "seed"))
+    assert set(found) == {("a", 0), ("c", 0)} and found["c", 0]["kept"]
+    (tmp_path / "mended").touch()
+    go()
+    assert set(runs.read_runs(output, ("name", "seed"))) == set(keys)
+    assert sorted((tmp_path / "calls").read_text()) == ["a", "b", "b"]
+    assert json.loads(output.read_text())["versions"]["torch"]
+
+
+def test_a_gpu_that_is_not_there_is_one_sentence(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(argparse.ArgumentTypeError, match="there is none here"):
+        runs.device_here("cuda")
+    assert runs.device_here("cpu") == "cpu"
+
+
+def test_error_ratios_by_hand():
+    """Inside: half of the anomaly is left. Outside: a tenth of the features' length is off, a hundredth of their square."""
+    clean = torch.ones(1, 2, 4, 4)
+    inside = torch.zeros(1, 1, 4, 4)
+    inside[..., :2] = 1
+    altered = clean + 4 * inside
+    restored = clean + 2 * inside + 0.1 * (1 - inside)
+    error = claim.Error()
+    error.add(clean, altered, restored, inside, 1 - inside)
+    assert error.ratios() == pytest.approx({"inside": 0.25, "outside": 0.01})
+
+
+@pytest.mark.parametrize("anomalous", [True, False])
+def test_figure_of_any_checkpoint(checkpoint, category, anomalous):
+    """Defective test images of a category, or a plain folder; every column is drawn."""
+    model, processor = claim.load(checkpoint)
+    samples = claim.choose(category if anomalous else category / "train/good", 2)
+    assert [sample.label for sample in samples] == [int(anomalous)] * 2
+    picture = np.asarray(claim.figure([model, model], processor, samples))
+    assert picture.shape == (18 + 2 * claim.SIDE, len(claim.COLUMNS) * claim.SIDE, 3)
+    columns = picture[18 : 18 + claim.SIDE].reshape(claim.SIDE, len(claim.COLUMNS), claim.SIDE, 3).swapaxes(0, 1)
+    spread = columns[:, 10:-10, 10:-10].std((1, 2, 3))
+    assert (spread[[0, *range(2, 7)]] > 2).all() and (spread[1] > 2) == anomalous
+    assert np.array_equal(columns[3], columns[4])  # the same model twice
+
+
+def test_numbers_of_a_checkpoint(checkpoint, category, tmp_path):
+    """Finite, the same for the same model, and worse than 0 where nothing is perfect."""
+    model, processor = claim.load(checkpoint)
+    artificial.write_held_out(list_images(category / "train/good"), tmp_path / "split", seed=0)
+    features = torch.randn(4, model.backbone.channels, 8, 8, generator=torch.Generator().manual_seed(0))
+    for found in (
+        claim.on_synthesis([model, model], features, 0),
+        claim.on_drawn([model, model], processor, tmp_path / "split"),
+    ):
+        assert found[0] == found[1] and all(0 < value < 1e3 for value in found[0].values())
+
+
+def _metrics(value: float) -> dict[str, float]:
+    return dict.fromkeys(tables_methods.COLUMNS, value)
+
+
+def test_ablation_table():
+    """Each data set, and the mean of those rows that all data sets have."""
+    facts = {"versions": {"torch": "2"}, "hardware": "2 cores", "date": "2026-01-01", "command": "python x"}
+    report = {**facts, "groups": {name: row.group for name, row in ablation.ROWS.items()}, "runs": []}
+    for row, dataset, value in (("defaults", "pill", 0.5), ("defaults", "bottle", 0.7), ("grid 16", "pill", 0.9)):
+        run = {"row": row, "dataset": dataset, "seed": 0, "steps": 300, "train_cpu_seconds": 10.0}
+        report["runs"].append({**run, "held_out": _metrics(value), "test": _metrics(value / 2)})
+    text = tables_methods.ablation(report)
+    mean, pill, bottle = text.split("**")[1::2], text.split("**pill")[1], text.split("**bottle")[1]
+    assert mean[0] == "Mean over pill, bottle, 300 steps"
+    assert "| defaults | 10 CPU s | 0.600 | 0.600 | 0.600 | 0.300 | 0.300 | 0.300 |" in text.split("**pill")[0]
+    assert "grid 16" not in text.split("**pill")[0] and "| grid: grid 16 |" in pill and "grid 16" not in bottle
+
+
+def test_changes_are_those_of_the_same_seed():
+    """A seed without its defaults says nothing of a change."""
+    runs_found = []
+    for row, seed, value in (
+        ("defaults", 0, 0.5),
+        ("defaults", 1, 0.7),
+        ("grid 16", 0, 0.4),
+        ("grid 16", 1, 0.8),
+        ("grid 16", 2, 0),
+    ):
+        run = {"row": row, "dataset": "pill", "seed": seed, "steps": 300, "commit": "abc"}
+        runs_found.append({**run, "held_out": _metrics(value), "test": _metrics(value / 2)})
+    facts = {"versions": {"torch": "2"}, "hardware": "2 cores", "date": "2026-01-01", "command": "python x"}
+    text = tables_seeds.seeds({**facts, "groups": {"defaults": "defaults", "grid 16": "grid"}, "runs": runs_found})
+    assert "| defaults | 2 | 0.600 ± 0.100 |" in text
+    assert "| grid 16 | 2 | +0.000 (-0.100 to +0.100) |" in text and "| +0.000 (-0.050 to +0.050) |" in text
+
+
+def test_small_types_and_claim_tables():
+    runs_found = [
+        {"model": model, "dataset": "pill", "seed": seed, "per_type": {"scratch": _metrics(value)}}
+        for model, seed, value in (("uranet", 0, 0.8), ("uranet", 1, 0.6), ("padim", 0, 0.5))
+    ]
+    text = tables_methods.small_types({"runs": runs_found})
+    assert "| uranet | 0.700 / 0.700 / 0.700 |" in text and "| padim | 0.500" in text and "blowhole" not in text
+    errors = {"uranet": {"inside": 0.2, "outside": 0.1}, "plain": {"inside": 0.9, "outside": 0.05}}
+    run = {"dataset": "pill", "seed": 4, "commit": "abc", "steps": 300, "synthesis": errors, "drawn": errors}
+    facts = {"hardware": "2 cores", "date": "2026-01-01", "versions": {"torch": "2"}, "command": "python x"}
+    table = tables_methods.claim({**facts, "runs": [run]})
+    assert (
+        "| 0.200 | 0.900 | 0.100 | 0.050 |" in table
+        and "seed 4, 2 cores, torch 2, 2026-01-01; commits: pill abc" in table
+    )
+
+
+def test_tables_say_the_days_of_their_runs():
+    facts = {"hardware": "2 cores", "versions": {"torch": "2"}, "date": "2026-01-09"}
+    days = ("2026-01-05", "2026-01-02", "2026-01-05")
+    assert tables_methods.made_on(facts) == "2 cores, torch 2, 2026-01-09"
+    assert tables_methods.made_on({**facts, "runs": [{"seed": 0}]}).endswith(", 2026-01-09")
+    assert tables_methods.made_on({**facts, "runs": [{"date": day} for day in days]}).endswith(
+        "2026-01-02 to 2026-01-05"
+    )
+
+
+def test_tables_say_which_markers_are_missing(tmp_path, monkeypatch, capsys):
+    (tmp_path / "docs/results").mkdir(parents=True)
+    (tmp_path / "docs/results/claim.json").write_text("{}")
+    (tmp_path / "docs/method.md").write_text("no markers")
+    monkeypatch.setattr(render, "ROOT", Path(tmp_path))
+    assert render.main() == 1
+    assert "docs/method.md lacks the lines <!-- claim -->" in capsys.readouterr().out
+
+
+def test_generated_data_is_written_once_and_never_half(tmp_path, monkeypatch):
+    """Not again where it is there; where another process was faster its folder stays alone; a failure leaves nothing."""
+    calls = []
+
+    def write(folder: Path, faster: bool = False) -> None:
+        calls.append(folder)
+        for place in (folder, tmp_path / "data") if faster else (folder,):
+            place.mkdir()
+            (place / "made").write_text(str(len(calls)))
+
+    found = detection.written_once(tmp_path / "data", lambda folder: write(folder, faster=True))
+    assert found == detection.written_once(found, write) == tmp_path / "data" and len(calls) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    monkeypatch.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(OSError("disk")))
+    with pytest.raises(OSError, match="disk"):
+        detection.written_once(tmp_path / "other", write)
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_turned_parts_keep_their_masks_and_grounds(tmp_path, scale):
+    """A light bar with a red defect near one end: turned alike, not cut off, on more of their ground, no two alike."""
+    bar = np.full((64, 64, 3), 20, np.uint8)
+    bar[28:36, 8:56] = 200
+    mask = np.zeros((64, 64), np.uint8)
+    mask[29:35, 45:53] = 255
+    bar[mask > 0] = (200, 0, 0)
+    for place, picture in (("train/good/a", bar), ("train/good/d", bar), ("test/dent/b", bar), ("test/good/c", bar)):
+        artificial._save(picture, tmp_path / f"bars/{place}.png")
+    artificial._save(mask, tmp_path / "bars/ground_truth/dent/b_mask.png")
+    turned.write_turned(tmp_path / "bars", tmp_path / "out", scale)
+    found = read_dataset(tmp_path / "out")
+    pictures = [np.asarray(Image.open(sample.image)) for sample in (*found.train, *found.test)]
+    assert all(picture.shape == (round(64 / scale),) * 2 + (3,) for picture in pictures)
+    assert not np.array_equal(pictures[0], pictures[1])
+    (defective,) = [sample for sample in found.test if sample.label]
+    picture, drawn = np.asarray(Image.open(defective.image)).astype(int), np.asarray(Image.open(defective.mask)) > 0
+    assert set(np.unique(drawn)) == {False, True} and drawn.sum() == pytest.approx(48, abs=8)
+    red = picture[..., 0] - picture[..., 1] > 100
+    assert (red & drawn).sum() > 0.8 * (red | drawn).sum()
+    assert (picture[..., 0] > 110).sum() == pytest.approx(8 * 48, rel=0.1)
+    assert np.array_equal(picture[[0, 0, -1, -1], [0, -1, 0, -1]], np.full((4, 3), 20))

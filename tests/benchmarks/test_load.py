@@ -1,0 +1,12 @@
+"""Some users at once: every answer belongs to its image. The long run is `python benchmarks/load.py`."""
+
+from __future__ import annotations
+
+import load
+
+
+def test_eight_users_at_once():
+    result = load.run(users=8, seconds=4, count=12)
+    assert result["wrong"] == [] and result["lost"] == []
+    assert result["sent"] == result["answered"] >= 8
+    assert result["queue_positions_told"] > 0 and result["longest_queue"] > 1

@@ -1,0 +1,342 @@
+"""The command line: what it prints, writes and answers to wrong input."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+from ura_hf.cli.main import main
+from ura_hf.cli.predict import output_names
+from ura_hf.data.records import METRIC_KEYS
+
+
+def fails(capsys, *arguments: object) -> str:
+    """The one line that a command with wrong input prints."""
+    assert main([str(a) for a in arguments]) == 2
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    lines = [line for line in error.splitlines() if line.startswith("uranet: ")]
+    assert lines, error
+    return lines[-1]
+
+
+def test_train_command_end_to_end(category, resnet18_weights, tmp_path, capsys):
+    arguments = ["train", "--data", category, "--output", tmp_path / "o", "--backbone", "resnet18"]
+    arguments += ["--backbone-weights", resnet18_weights, "--image-size", 64, "--grid-size", 8, "--steps", 2]
+    fields = ("hidden_size=32", "num_hidden_layers=1", "memory_tokens=16", "memory_cells=32")
+    arguments += [f"--set={field}" for field in fields]
+    shutil.copytree(category, data := tmp_path / "disc")
+    arguments[2] = data
+    shutil.copy(data / "train/good/000.png", data / "train/good/copy.png")
+    shutil.copytree(data / "test/good", data / "train/good/more")
+    assert main([str(a) for a in arguments]) == 0
+    assert "trained on 9 good images, calibrated on 3 others" in (out := capsys.readouterr().out)
+    assert "few to calibrate" in out and "left out 1 image(s): each is a copy" in out
+    assert f"left out {len(list((data / 'test/good').iterdir()))} image(s): they lie in subfolders" in out
+    config = json.loads((tmp_path / "o" / "config.json").read_text())
+    assert (config["image_size"], config["grid_size"], config["hidden_size"]) == (64, 8, 32)
+    assert config["image_threshold"] > 0
+
+
+def test_train_says_when_it_leaves_images_out(category, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("ura_hf.training.train.MAX_IMAGES", 8)
+    arguments = ["train", "--data", category, "--output", tmp_path / "o", "--backbone", "uranet-small", "--steps", 1]
+    fields = (
+        "image_size=64",
+        "grid_size=8",
+        "hidden_size=32",
+        "num_hidden_layers=1",
+        "memory_tokens=16",
+        "memory_cells=32",
+    )
+    assert main([str(a) for a in arguments] + [f"--set={field}" for field in fields]) == 0
+    assert "used 8 of 12 good images, drawn by the seed" in capsys.readouterr().out
+
+
+def test_evaluate_writes_the_promised_keys(checkpoint, category, tmp_path, capsys):
+    assert main(["evaluate", str(checkpoint), "--data", str(category), "--json", str(tmp_path / "r.json")]) == 0
+    printed = capsys.readouterr().out
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert set(METRIC_KEYS) <= set(result)
+    assert list(result["per_type"]) == ["spot"]
+    assert result["image_auroc"] > 0.9 and result["pixel_auroc"] > 0.8
+    assert f"{result['aupro']:.4f}" in printed and "spot" in printed and "false alarms" in printed
+
+
+def test_predict_writes_heatmap_and_raw_map(checkpoint, category, tmp_path, capsys):
+    image = category / "test/spot/000.png"
+    assert main(["predict", str(checkpoint), str(image), "--output", str(tmp_path), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["label"] in ("normal", "anomalous") and 0 < shown["score"] < 1
+    raw = np.load(shown["map"])
+    assert raw.dtype == np.float32 and raw.shape == (48, 64)
+    assert Image.open(shown["heatmap"]).size == (64, 48)
+    mask = np.asarray(Image.open(category / "ground_truth/spot/000_mask.png")) > 0
+    assert raw[mask].mean() > 2 * raw[~mask].mean()
+
+
+def test_predict_keeps_images_of_one_name_apart(checkpoint, category, tmp_path, capsys):
+    images = [category / "test/spot/000.png", category / "test/good/000.png", category / "test/good/001.png"]
+    shutil.copy(images[0], tmp_path / "a.png")
+    shutil.copy(images[1], tmp_path / "a.bmp")
+    out = tmp_path / "out"
+    assert main(["predict", str(checkpoint), *map(str, images), "--output", str(out)]) == 0
+    assert {str(path.relative_to(out)) for path in out.rglob("*.npy")} == {
+        "spot/000_map.npy",
+        "good/000_map.npy",
+        "good/001_map.npy",
+    }
+    assert not np.array_equal(np.load(out / "spot/000_map.npy"), np.load(out / "good/000_map.npy"))
+    assert (
+        main(["predict", str(checkpoint), str(tmp_path / "a.png"), str(tmp_path / "a.bmp"), "--output", str(out)]) == 0
+    )
+    assert (out / "a.png_map.npy").exists() and (out / "a.bmp_map.npy").exists()
+    names = output_names([tmp_path / name for name in ("a.png", "a.bmp", "a.png.png", "b.png")])
+    assert list(names.values()) == ["a.png", "a.bmp", "a.png (2)", "b"]
+
+
+def test_train_says_what_12_bit_images_need(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("ura_hf.training.train.train", lambda *arguments: pytest.fail("trained"))
+    for folder, high in (("twelve", 4000), ("sixteen", 60000)):
+        (tmp_path / folder).mkdir()
+        for index in range(3):
+            Image.fromarray(np.full((40, 40), high - index, np.uint16)).save(tmp_path / folder / f"{index}.png")
+        arguments = ["train", "--data", tmp_path / folder, "--output", tmp_path / "o", "--backbone", "uranet-small"]
+        with pytest.raises(pytest.fail.Exception):
+            main([str(a) for a in arguments])
+        assert ("train with --max-value 4095" in capsys.readouterr().err) == (folder == "twelve")
+
+
+def test_evaluate_without_good_images_says_what_is_missing(checkpoint, category, tmp_path, capsys):
+    shutil.copytree(category, tmp_path / "disc")
+    shutil.rmtree(tmp_path / "disc/test/good")
+    assert main(["evaluate", str(checkpoint), "--data", str(tmp_path / "disc")]) == 0
+    out = capsys.readouterr().out
+    assert "% misses" in out and "false alarms" not in out and "put some into test/good" in out
+
+
+def test_evaluate_needs_no_training_images(checkpoint, category, tmp_path):
+    shutil.copytree(category, tmp_path / "disc")
+    shutil.rmtree(tmp_path / "disc/train")
+    result = tmp_path / "result.json"
+    assert main(["evaluate", str(checkpoint), "--data", str(tmp_path / "disc"), "--json", str(result)]) == 0
+    assert json.loads(result.read_text())["n_images"] == 8
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file names are text")
+def test_names_that_are_no_text_and_a_reader_who_has_enough(checkpoint, category, tmp_path):
+    """In a terminal that takes ASCII only; no traceback where nobody reads on."""
+    for index in range(3):
+        shutil.copy(category / "test/good/000.png", os.path.join(os.fsencode(tmp_path), b"pr\xfcf%d.png" % index))
+    command = [sys.executable, "-m", "ura_hf", "predict", checkpoint, tmp_path]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*command], env=environment, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0 and done.stdout.count("normal") + done.stdout.count("anomalous") == 3, done.stderr
+    gone, end = os.pipe()
+    os.close(gone)
+    done = subprocess.run(command, env=environment, stdout=end, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    os.close(end)
+    assert done.returncode == 141 and "Traceback" not in done.stderr and "Exception" not in done.stderr, done.stderr
+
+
+def test_figures_are_printed_where_they_can_not_be_written(checkpoint, category, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert main(["evaluate", str(checkpoint), "--data", str(category), "--json", str(tmp_path / "file/r.json")]) == 2
+    assert "image_auroc" in capsys.readouterr().out
+
+
+def test_saved_figures_do_not_change_the_cache_of_the_hub(checkpoint, category, tmp_path):
+    """There a file is a link to one that is named after what is in it."""
+    shutil.copytree(checkpoint, tmp_path / "snapshot")
+    (tmp_path / "blob").write_text("{}")
+    (tmp_path / "snapshot/evaluation.json").symlink_to(tmp_path / "blob")
+    assert main(["evaluate", str(tmp_path / "snapshot"), "--data", str(category), "--save"]) == 0
+    assert (tmp_path / "blob").read_text() == "{}"
+    assert json.loads((tmp_path / "snapshot/evaluation.json").read_text())["image_auroc"] > 0
+
+
+@pytest.mark.parametrize("command, resumes", [("train", True), ("predict", False)])
+def test_what_is_said_of_an_interruption(category, tmp_path, capsys, monkeypatch, command, resumes):
+    def interrupt(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ura_hf.hub.load.load_detector", interrupt)
+    monkeypatch.setattr("ura_hf.training.train.train", interrupt)
+    rest = {"train": ["--data", category, "--output", tmp_path / "o"], "predict": ["uranet-demo-ring", category]}[
+        command
+    ]
+    assert main([command, *map(str, rest)]) == 130
+    assert ("go on where it was last saved" in capsys.readouterr().err) == resumes
+
+
+def test_predict_goes_on_after_a_bad_file(checkpoint, category, tmp_path, capsys):
+    (tmp_path / "note.png").write_text("not an image")
+    good = category / "test/good/000.png"
+    assert main(["predict", str(checkpoint), str(tmp_path / "note.png"), str(good)]) == 2
+    captured = capsys.readouterr()
+    assert f"{good}: " in captured.out and "threshold 0.5" in captured.out
+    assert "note.png" in captured.err and "1 of 2 images" in captured.err
+
+
+def test_predict_names_the_files_of_a_folder_that_it_leaves_out(checkpoint, category, tmp_path, capsys):
+    shutil.copytree(category / "test/good", tmp_path / "photos")
+    (tmp_path / "photos/000.png").rename(tmp_path / "photos/000.jfif")
+    for index in range(6):
+        (tmp_path / f"photos/photo{index}.heic").touch()
+    assert main(["predict", str(checkpoint), str(tmp_path / "photos")]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.count("threshold 0.5") == 4 and "heic" not in captured.out
+    assert "left out 6 file(s)" in captured.err and "photo0.heic" in captured.err and "photo4.heic, ..." in captured.err
+    assert main(["predict", str(checkpoint), str(category / "test/good")]) == 0
+    assert "left out" not in capsys.readouterr().err
+
+
+def test_predict_says_what_lies_in_subfolders(checkpoint, category, capsys):
+    tests = category / "test"
+    assert main(["predict", str(checkpoint), str(tests / "good"), str(tests)]) == 0
+    captured = capsys.readouterr()
+    below = sorted({str(path.parent) for path in tests.rglob("*.png")} - {str(tests / "good")})
+    assert f"in subfolders; name these, too: {' '.join(below)}" in captured.err
+    assert main(["predict", str(checkpoint), str(tests), *map(str, tests.iterdir())]) == 0
+    assert "left out" not in capsys.readouterr().err
+
+
+def test_copies_teach_nothing(category, tmp_path, capsys):
+    for index in range(6):
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        shutil.copy(category / "train/good/000.png", tmp_path / f"photos/{index}.png")
+    message = fails(capsys, "train", "--data", tmp_path / "photos", "--output", tmp_path / "o")
+    assert "the 6 good images in" in message and "are copies of one" in message
+
+
+def test_a_folder_that_may_not_be_read(monkeypatch, tmp_path, capsys):
+    def refuse(folder, recursive=False):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr("ura_hf.data.folder.list_images", refuse)
+    message = fails(capsys, "train", "--data", tmp_path, "--output", tmp_path / "o")
+    assert f"{tmp_path} may not be read or written by you" in message
+
+
+def test_every_unreadable_image_is_named_at_once(category, resnet18_weights, tmp_path, capsys):
+    shutil.copytree(category / "train/good", tmp_path / "photos")
+    for number in (3, 7):
+        (tmp_path / f"photos/00{number}.png").write_bytes(b"\x89PNG" + bytes([number]))
+    for pose in ("auto", "fixed"):
+        arguments = ["--backbone", "resnet18", "--backbone-weights", resnet18_weights, "--pose", pose]
+        assert (
+            main([str(a) for a in ("train", "--data", tmp_path / "photos", "--output", tmp_path / "o", *arguments)])
+            == 2
+        )
+        error = capsys.readouterr().err
+        assert "2 of 12 images can't be read:" in error and "003.png" in error and "007.png" in error
+
+
+def test_folder_without_images(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert str(tmp_path / "empty") in fails(capsys, "train", "--data", tmp_path / "empty", "--output", tmp_path / "o")
+    assert not (tmp_path / "o").exists()
+
+
+def test_missing_folder(tmp_path, capsys):
+    assert "nowhere" in fails(capsys, "train", "--data", tmp_path / "nowhere", "--output", tmp_path / "o")
+
+
+def test_one_image(category, tmp_path, capsys):
+    (tmp_path / "one").mkdir()
+    shutil.copy(category / "train/good/000.png", tmp_path / "one")
+    assert "one image" in fails(capsys, "train", "--data", tmp_path / "one", "--output", tmp_path / "o")
+
+
+def test_truncated_image(category, resnet18_weights, tmp_path, capsys):
+    shutil.copytree(category / "train/good", tmp_path / "photos")
+    bad = tmp_path / "photos" / "003.png"
+    bad.write_bytes(bad.read_bytes()[:200])
+    arguments = ["--backbone", "resnet18", "--backbone-weights", resnet18_weights, "--steps", 1]
+    message = fails(capsys, "train", "--data", tmp_path / "photos", "--output", tmp_path / "o", *arguments)
+    assert str(bad) in message
+
+
+def test_masks_that_match_no_image(checkpoint, category, tmp_path, capsys):
+    shutil.copytree(category, tmp_path / "disc")
+    (tmp_path / "disc/ground_truth/spot/000_mask.png").rename(tmp_path / "disc/ground_truth/spot/other_mask.png")
+    assert "other_mask.png" in fails(capsys, "evaluate", checkpoint, "--data", tmp_path / "disc")
+
+
+def test_unknown_backbone(category, tmp_path, capsys):
+    message = fails(capsys, "train", "--data", category, "--output", tmp_path / "o", "--backbone", "resnet1888")
+    assert "resnet1888" in message and "timm" in message
+
+
+def test_weights_of_another_architecture(category, shared_dir, tmp_path, capsys):
+    other = shared_dir / "backbones" / "mobilenetv2_100_in1k_features.safetensors"
+    arguments = ["--backbone", "resnet18", "--backbone-weights", other]
+    message = fails(capsys, "train", "--data", category, "--output", tmp_path / "o", *arguments)
+    assert str(other) in message
+
+
+def test_unknown_config_field(category, tmp_path, capsys):
+    message = fails(capsys, "train", "--data", category, "--output", tmp_path / "o", "--set", "hiden_size=3")
+    assert "hiden_size" in message
+    assert "--set hidden_size=VALUE" in fails(
+        capsys, "train", "--data", category, "--output", tmp_path / "o", "--set", "hidden_size"
+    )
+    message = fails(capsys, "train", "--data", category, "--output", tmp_path / "o", "--set", "is_calibrated=1")
+    assert "is_calibrated" in message
+
+
+def test_numbers_out_of_range(checkpoint, category, tmp_path, capsys):
+    assert "batch_size" in fails(capsys, "evaluate", checkpoint, "--data", category, "--batch-size", 0)
+    assert "good" in fails(capsys, "demo-data", "--kind", "ring", "--output", tmp_path / "d", "--good", -1)
+    image = category / "test/good/000.png"
+    assert "threshold" in fails(capsys, "predict", checkpoint, image, "--threshold", "nan")
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("model.safetensors", lambda data: data[: len(data) // 2]),
+        ("model.safetensors", lambda data: b"\xff" * 64 + data[64:]),
+        ("config.json", lambda data: data[:40]),
+        ("config.json", lambda data: data.replace(b'"grid_size": 8', b'"grid_size": -8')),
+        ("preprocessor_config.json", lambda data: b"{"),
+    ],
+)
+def test_damaged_checkpoint(checkpoint, category, tmp_path, capsys, name, damage):
+    shutil.copytree(checkpoint, tmp_path / "broken")
+    path = tmp_path / "broken" / name
+    path.write_bytes(damage(path.read_bytes()))
+    message = fails(capsys, "evaluate", tmp_path / "broken", "--data", category)
+    assert str(tmp_path / "broken") in message
+
+
+def test_missing_weights_file(checkpoint, category, tmp_path, capsys):
+    shutil.copytree(checkpoint, tmp_path / "broken")
+    (tmp_path / "broken" / "model.safetensors").unlink()
+    assert str(tmp_path / "broken") in fails(capsys, "evaluate", tmp_path / "broken", "--data", category)
+
+
+def test_not_a_checkpoint(category, capsys):
+    assert "config.json" in fails(capsys, "evaluate", category, "--data", category)
+
+
+def test_the_package_is_a_command():
+    run = [sys.executable, "-m", "ura_hf", "--help"]
+    assert "usage: uranet" in subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "predict"])
+def test_help_reads_like_a_manual(name, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([name, "--help"])
+    told = capsys.readouterr().out
+    assert stop.value.code == 0 and f"usage: uranet {name}" in told
+    assert "example:" in told and "--" in told

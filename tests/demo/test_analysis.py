@@ -1,0 +1,165 @@
+"""What the page keeps of an image, and what it shows of it: numbers, words and pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ura_hf.data.drawn.parts import demo_image
+from ura_hf.demo import downloads, render
+from ura_hf.demo.analysis import Analysis, Shelf, analyse
+from ura_hf.demo.store import Detectors
+from ura_hf.model.errors import UserError
+from ura_hf.model.images import load_image
+from ura_hf.model.pipeline_uranet import MAPS
+
+RING = "uranet-demo-ring"
+
+
+@pytest.fixture(scope="module")
+def store():
+    return Detectors()
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory):
+    """A file with a scratched ring, wider than high."""
+    path = tmp_path_factory.mktemp("images") / "scratch.png"
+    picture = Image.fromarray(demo_image("ring", 50_001, "scratch")[0])
+    picture.resize((320, 256), Image.Resampling.BILINEAR).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def found(store, scratch) -> Analysis:
+    return analyse(store.get(RING), str(scratch), RING)
+
+
+def test_an_analysis_is_that_of_the_pipeline(store, scratch, found):
+    expected = store.get(RING)(str(scratch))
+    summary = found.summary()
+    assert summary["label"] == expected["label"] and summary["score"] == pytest.approx(expected["score"])
+    assert summary["image_size"] == [256, 320] and summary["file"] == "scratch.png"
+    for name in MAPS:
+        np.testing.assert_allclose(found.map(name, (256, 320)), expected[name], rtol=1e-5, atol=1e-7)
+    assert found.picture.shape == (512, 640, 3)
+    assert summary["anomalous_fraction"] == pytest.approx((expected["score_map"] > 0.5).mean(), abs=2e-3)
+
+
+def test_the_threshold_changes_verdict_and_regions_alone(found):
+    strict, lenient = found.summary(0.3), found.summary(0.9)
+    assert (strict["label"], lenient["label"]) == ("anomalous", "normal") and strict["score"] == lenient["score"]
+    assert strict["regions"] and not lenient["regions"]
+    assert strict["of_another_kind"] == lenient["of_another_kind"] is False
+
+
+def test_a_shelf_computes_once_and_keeps_the_newest(store, tmp_path):
+    computed = []
+
+    def infer(image: str, checkpoint: str) -> Analysis:
+        computed.append(image)
+        return analyse(store.get(checkpoint), image, checkpoint)
+
+    (tmp_path / "shelf").mkdir()
+    shelf = Shelf(tmp_path / "shelf", store, infer, kept=2)
+    paths = []
+    for seed in range(3):
+        Image.fromarray(demo_image("ring", seed)[0]).save(tmp_path / f"{seed}.png")
+        paths.append(str(tmp_path / f"{seed}.png"))
+    keys = [shelf.check(path, RING)[0] for path in paths]
+    assert len(set(keys)) == 3 and len(computed) == 3
+    again = shelf.check(paths[2], RING)[1]
+    direct = analyse(store.get(RING), paths[2], RING)
+    assert len(computed) == 3 and np.array_equal(again.picture, direct.picture)
+    assert all(np.array_equal(again.maps[name], direct.maps[name]) for name in MAPS)
+    assert len(list((tmp_path / "shelf").iterdir())) == len(shelf.files) == 2
+    with pytest.raises(UserError, match="check the image again"):
+        shelf.get(keys[0])
+
+
+def test_every_picture_has_a_fixed_scale_a_legend_and_an_alternative_text(found):
+    page = render.maps_html(found)
+    assert page.count("<figure") == page.count("<img") == 7 and page.count('alt="') == 7
+    assert page.count("legend-bar") == 5 and page.count("legend-note") == 2
+    assert "http" not in page
+
+
+def test_a_good_part_stays_calm(store, tmp_path):
+    Image.fromarray(demo_image("ring", 70_000)[0]).save(tmp_path / "good.png")
+    good = analyse(store.get(RING), str(tmp_path / "good.png"), RING)
+    assert np.array_equal(render.overlay(good, 0.5, 0.85), good.picture)
+    assert "nothing to list" in render.regions_html(good.summary())
+
+
+def test_regions_are_outlined_and_numbered(found):
+    plain, drawn = found.picture.astype(int), render.overlay(found, 0.5, 0.0).astype(int)
+    _, labels = found.regions(0.5)
+    near = np.abs(drawn - plain).max(2) > 0
+    assert near.any() and not near[labels > 0].all()
+    assert (drawn[near] == 255).all(1).any() and (drawn[near] == 16).all(1).any()
+
+
+@pytest.mark.parametrize("kind", downloads.FILES)
+def test_downloads_of_odd_shapes(store, tmp_path, kind):
+    """A very wide image of few pixels can be written as well."""
+    Image.fromarray(np.zeros((1, 300), np.uint8)).save(tmp_path / "line.png")
+    line = analyse(store.get(RING), str(tmp_path / "line.png"), RING)
+    assert line.map("score_map", (1, 300)).shape == (1, 300)
+    assert load_image(str(tmp_path / "line.png")).shape[:2] == tuple(line.about["image_size"])
+    assert Path(downloads.write(kind, line, 0.5, 0.85, tmp_path)).stat().st_size > 100
+
+
+def summary(**changes: object) -> dict[str, object]:
+    base: dict[str, object] = {
+        "label": "anomalous",
+        "score": 0.7,
+        "score_threshold": 0.5,
+        "of_another_kind": False,
+        "regions": [{"box": (1, 2, 3, 4), "area": 1234, "peak_score": 0.8, "uncertainty": 0.1}],
+        "anomalous_fraction": 0.02,
+        "checkpoint": "<b>x</b>",
+        "milliseconds": 61.7,
+        "device": "CPU, 2 threads",
+    }
+    return {**base, **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, ["Anomalous", "One place stands out", "0.700", "2.0 % of the pixels", "62 ms on CPU, 2 threads"]),
+        ({"regions": []}, ["No single place"]),
+        ({"anomalous_fraction": 0.96}, ["Most of the picture stands out"]),
+        ({"label": "normal", "regions": [], "anomalous_fraction": 0.0}, ["Normal", "No pixel lies"]),
+        ({"label": "normal"}, ["not enough for a verdict"]),
+        ({"of_another_kind": True}, ["Not a part", "&lt;b&gt;x&lt;/b&gt;"]),
+        ({"anomalous_fraction": 1e-6}, ["Less than 0.1 %"]),
+        ({"score_threshold": 0.95, "milliseconds": 2100}, ["0.95 threshold", "2.1 s"]),
+    ],
+)
+def test_the_words_of_the_verdict(changes, said):
+    card = render.verdict_html(summary(**changes))
+    assert all(words in card for words in said) and "<b>x</b>" not in card
+
+
+def test_the_table_of_regions_is_short():
+    many = render.regions_html(summary(regions=summary()["regions"] * 12))
+    assert many.count("<tr>") == 1 + render.LISTED and "and 4 more" in many
+
+
+@pytest.mark.parametrize(
+    ("score", "shown"),
+    [
+        (0.1234, "0.123"),
+        (0.49996, "0.49996"),
+        (0.5, "0.500"),
+        (0.50004, "0.50004"),
+        (1e-5, "below 0.001"),
+        (0.99999, "above 0.999"),
+    ],
+)
+def test_a_score_never_rounds_onto_the_threshold(score, shown):
+    assert render.format_score(score) == shown

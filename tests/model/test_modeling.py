@@ -1,0 +1,433 @@
+"""Round trips of a checkpoint, the traps of transformers' loading, and what the two models give."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, tiny_config
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, pipeline
+
+import ura_hf
+from ura_hf import URANetForAnomalyDetection, URANetModel, UserError
+from ura_hf.demo.analysis import analyse
+from ura_hf.hub.load import load_detector
+
+TENSORS = "model.safetensors"
+
+FRESH = """
+import socket, sys
+def refuse(*arguments, **named): raise OSError("no network in this test")
+socket.socket.connect = refuse
+socket.getaddrinfo = refuse
+import numpy as np, torch, ura_hf
+from transformers import AutoImageProcessor, AutoModel, pipeline
+model = AutoModel.from_pretrained(sys.argv[1])
+batch = AutoImageProcessor.from_pretrained(sys.argv[1])([sys.argv[2]], return_tensors="pt")
+with torch.no_grad():
+    output = model(batch["pixel_values"])
+detector = pipeline("image-anomaly-detection", model=sys.argv[1])
+result = detector(sys.argv[2])
+np.savez(sys.argv[3], type=type(model).__name__, score=result["image_score"], anomaly_map=result["anomaly_map"],
+    restored=output.restored_features.detach().numpy(), uncertainty=result["total_uncertainty"])
+"""
+
+
+@pytest.fixture(scope="module")
+def model() -> URANetForAnomalyDetection:
+    """An untrained detector whose backbone, memories and statistics are all different from their initial values."""
+    torch.manual_seed(0)
+    detector = URANetForAnomalyDetection(tiny_config(image_threshold=0.7, pixel_threshold=1.5)).eval()
+    with torch.no_grad():
+        for name, tensor in detector.state_dict().items():
+            known = any(
+                word in name for word in ("memory", "running", "subspace.centre", "subspace.trust", "subspace.floor")
+            )
+            if tensor.is_floating_point() and (known or name.endswith("mean")):
+                tensor.uniform_(0.5, 1.5)
+        detector.uranet.subspace.basis.normal_().div_(100)
+    return detector
+
+
+@pytest.fixture(scope="module")
+def saved(model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved")
+    model.save_pretrained(folder)
+    return folder
+
+
+def pixels(count: int = 2) -> torch.Tensor:
+    return torch.randn(count, 3, 64, 64, generator=torch.Generator().manual_seed(3))
+
+
+def test_bit_identical_in_a_fresh_process_without_network(checkpoint, category, tmp_path):
+    image = category / "test/spot/001.png"
+    subprocess.run(
+        [sys.executable, "-c", FRESH, checkpoint, image, tmp_path / "fresh.npz"], cwd=ROOT, check=True, timeout=200
+    )
+    fresh = np.load(tmp_path / "fresh.npz")
+    here = load_detector(checkpoint)(str(image), return_features=True)
+    assert fresh["type"] == "URANetForAnomalyDetection"
+    assert fresh["score"] == here["image_score"]
+    np.testing.assert_array_equal(fresh["anomaly_map"], here["anomaly_map"])
+    np.testing.assert_array_equal(fresh["uncertainty"], here["total_uncertainty"])
+    np.testing.assert_array_equal(fresh["restored"][0], here["restored_features"])
+
+
+def test_every_tensor_comes_back(model, saved):
+    again = URANetForAnomalyDetection.from_pretrained(saved)
+    ours, theirs = model.state_dict(), again.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    assert any(key.startswith("uranet.extractor.cnn.") for key in load_file(saved / TENSORS))
+    assert again.config.image_threshold == 0.7 and again.config.is_calibrated
+    with torch.no_grad():
+        assert torch.equal(model(pixels()).anomaly_map, again(pixels()).anomaly_map)
+
+
+def test_save_load_save_is_byte_identical(saved, tmp_path):
+    URANetForAnomalyDetection.from_pretrained(saved).save_pretrained(tmp_path)
+    for name in (TENSORS, "config.json"):
+        assert (tmp_path / name).read_bytes() == (saved / name).read_bytes()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_loads_and_runs(model, saved, dtype):
+    half = URANetForAnomalyDetection.from_pretrained(saved, dtype=dtype)
+    assert {tensor.dtype for tensor in half.state_dict().values() if tensor.is_floating_point()} == {dtype}
+    with torch.no_grad():
+        out, exact = half(pixels()), model(pixels())
+    assert out.anomaly_map.isfinite().all() and out.image_score.isfinite().all()
+    close = torch.nn.functional.cosine_similarity(out.features.float().flatten(1), exact.features.flatten(1))
+    assert (close > 0.99).all()
+
+
+def test_loading_freezes_the_backbone_again(saved):
+    again = URANetForAnomalyDetection.from_pretrained(saved)
+    assert not any(p.requires_grad for p in again.backbone.parameters())
+    assert all(p.requires_grad for p in again.uranet.restoration.parameters())
+    again.train()
+    assert again.training and not any(module.training for module in again.backbone.modules())
+    before = {k: v.clone() for k, v in again.backbone.state_dict().items()}
+    again(pixels(), return_loss=True).loss.backward()
+    assert all(torch.equal(before[k], v) for k, v in again.backbone.state_dict().items())
+
+
+def test_initialisation_leaves_the_backbone_alone(resnet18_weights):
+    detector = URANetForAnomalyDetection(tiny_config())
+    detector.backbone.load_imagenet(resnet18_weights)
+    detector.apply(detector._init_weights)  # `init_weights` would pass over what it has already set
+    stored = load_file(resnet18_weights)
+    found = detector.backbone.cnn.state_dict()
+    assert all(torch.equal(found[key], stored[key]) for key in found if key in stored)
+
+
+def test_no_buffer_is_left_out_of_the_file(model):
+    """Buffers that are not persistent come back from `from_pretrained` as garbage."""
+    assert {name for name, _ in model.named_buffers()} <= set(model.state_dict())
+
+
+def test_can_be_built_on_meta():
+    with torch.device("meta"):
+        detector = URANetForAnomalyDetection(tiny_config())
+    assert all(p.is_meta for p in detector.parameters())
+
+
+def damaged(saved, tmp_path, change):
+    shutil.copytree(saved, tmp_path / "damaged")
+    tensors = load_file(tmp_path / "damaged" / TENSORS)
+    change(tensors)
+    save_file(tensors, tmp_path / "damaged" / TENSORS, metadata={"format": "pt"})
+    return tmp_path / "damaged"
+
+
+DECODER = "uranet.restoration.decode.weight"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: t.pop(DECODER), "missing"),
+        (lambda t: t.pop("uranet.restoration.mask_token"), "missing"),
+        (lambda t: t.pop("uranet.memory.cells"), "missing"),
+        (lambda t: t.pop("uranet.extractor.cnn.conv1.weight"), "missing"),
+        (lambda t: t.update(extra=torch.zeros(2)), "unexpected"),
+        (lambda t: t.update({DECODER: torch.zeros(2, 2)}), "of another shape"),
+    ],
+)
+def test_tensors_that_do_not_fit_are_named(saved, tmp_path, change, words):
+    intact = load_file(saved / TENSORS)
+    folder = damaged(saved, tmp_path, change)
+    found = load_file(folder / TENSORS)
+    changed = [k for k in intact.keys() | found.keys() if k not in found or k not in intact] or [DECODER]
+    with pytest.raises(UserError, match=rf"1 {words} \(") as caught:
+        URANetForAnomalyDetection.from_pretrained(folder)
+    assert changed[0] in str(caught.value) and str(folder) in str(caught.value)
+
+
+def test_truncated_file(saved, tmp_path):
+    shutil.copytree(saved, tmp_path / "cut")
+    path = tmp_path / "cut" / TENSORS
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UserError, match="not a complete URA-Net checkpoint"):
+        URANetForAnomalyDetection.from_pretrained(tmp_path / "cut")
+
+
+def test_config_of_another_model(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(UserError):
+        URANetForAnomalyDetection.from_pretrained(tmp_path)
+
+
+def test_auto_classes_and_pipeline(checkpoint, category):
+    assert AutoConfig.from_pretrained(checkpoint).model_type == "uranet"
+    assert type(AutoModel.from_pretrained(checkpoint)) is URANetForAnomalyDetection
+    assert isinstance(AutoImageProcessor.from_pretrained(checkpoint), ura_hf.URANetImageProcessor)
+    detector = pipeline("image-anomaly-detection", model=str(checkpoint))
+    one, two = detector([str(category / "test/good/000.png"), str(category / "test/spot/000.png")])
+    assert one["score"] < two["score"] and one["anomaly_map"].shape == (48, 64)
+    together = detector([str(category / "test/good/000.png"), str(category / "test/spot/000.png")], batch_size=2)
+    assert [result["score"] for result in together] == pytest.approx([one["score"], two["score"]], rel=1e-4)
+    assert detector([]) == detector(()) == []
+
+
+def test_arguments_of_the_constructor_count_until_a_call_gives_others(checkpoint, category):
+    image = str(category / "test/good/000.png")
+    detector = pipeline("image-anomaly-detection", model=str(checkpoint), threshold=1e-6, return_features=True)
+    found = detector(image)
+    assert found["threshold"] == 1e-6 and found["label"] == "anomalous" and "features" in found
+    found = detector(image, threshold=1e6, return_features=False)
+    assert found["threshold"] == 1e6 and found["label"] == "normal" and "features" not in found
+    assert detector(image)["threshold"] == 1e-6
+
+
+def test_a_saved_pipeline_is_loaded_by_everything(checkpoint, category, tmp_path):
+    detector, image = load_detector(checkpoint), str(category / "test/spot/000.png")
+    detector.save_pretrained(tmp_path)
+    for again in (load_detector(tmp_path), pipeline("image-anomaly-detection", model=str(tmp_path))):
+        assert again(image)["image_score"] == detector(image)["image_score"]
+    assert "custom_pipelines" not in (tmp_path / "config.json").read_text()
+
+
+def test_an_error_names_its_file(checkpoint, tmp_path):
+    shutil.copytree(checkpoint, tmp_path / "copy")
+    path = tmp_path / "copy/preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"resize_mode": "crop"}))
+    with pytest.raises(UserError, match=r"preprocessor_config\.json: resize_mode must be one of stretch, pad"):
+        load_detector(tmp_path / "copy")
+
+
+def test_a_processor_of_another_size_is_refused(checkpoint, tmp_path):
+    """Before an image is prepared for it, which the model would refuse."""
+    shutil.copytree(checkpoint, tmp_path / "copy")
+    path = tmp_path / "copy/preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"size": {"height": 120, "width": 64}}))
+    with pytest.raises(UserError, match=r"preprocessor_config\.json: size is 120x64, but the model takes 64x64"):
+        load_detector(tmp_path / "copy")
+
+
+@pytest.mark.parametrize("name", ["resnetblur18", "test_resnet"])
+def test_every_buffer_of_a_cnn_comes_back(name, tmp_path):
+    """Also those that timm leaves out of files; left to transformers they would be whatever lay in memory."""
+    detector = URANetForAnomalyDetection(tiny_config(backbone=name)).eval()
+    detector.save_pretrained(tmp_path)
+    loaded = URANetForAnomalyDetection.from_pretrained(tmp_path)
+    for (key, value), (_, other) in zip(detector.named_buffers(), loaded.named_buffers(), strict=True):
+        assert torch.equal(value, other), key
+
+
+def test_the_pipeline_refuses_what_it_can_not_use(checkpoint, category):
+    detector = load_detector(checkpoint)
+    image = str(category / "test/good/000.png")
+    for name, value in (("threshold", float("nan")), ("threshold", -1.0), ("num_samples", 0), ("num_samples", -1)):
+        with pytest.raises(UserError, match=name):
+            detector(image, **{name: value})
+
+
+def test_a_tuple_is_as_good_as_a_list_and_no_image_is_lost(checkpoint, category):
+    detector = load_detector(checkpoint)
+    paths = [str(category / f"test/{name}/000.png") for name in ("good", "spot")]
+    scores = [result["score"] for result in detector(paths)]
+    assert [result["score"] for result in detector(tuple(paths))] == scores
+    for input_, name in ((torch.zeros(2, 3, 48, 64), "Tensor"), ([paths, paths], "list"), ([tuple(paths)], "tuple")):
+        with pytest.raises(UserError, match=f"got a {name} of 2 images: give a list of images"):
+            detector(input_)
+    assert detector(torch.zeros(1, 3, 48, 64))["anomaly_map"].shape == (48, 64)
+
+
+def test_a_score_that_is_no_number_is_no_verdict(checkpoint, category):
+    detector = load_detector(checkpoint)
+    image = str(category / "test/good/000.png")
+    next(detector.model.uranet.restoration.parameters()).data.fill_(float("nan"))
+    for check in (detector, lambda path: analyse(detector, path, "it")):
+        with pytest.raises(UserError, match="no finite score"):
+            check(image)
+
+
+def test_maps_are_float32_unless_asked_otherwise(checkpoint, tmp_path):
+    """Thresholds are calibrated in float32, so a checkpoint stored as float16 runs in it, also in a pipeline."""
+    URANetForAnomalyDetection.from_pretrained(checkpoint, dtype=torch.float16).save_pretrained(tmp_path)
+    shutil.copy(checkpoint / "preprocessor_config.json", tmp_path)
+    assert pipeline("image-anomaly-detection", model=str(tmp_path)).model.dtype == torch.float32
+    assert URANetForAnomalyDetection.from_pretrained(tmp_path, dtype="auto").dtype == torch.float32
+    assert URANetForAnomalyDetection.from_pretrained(checkpoint, torch_dtype=torch.float16).dtype == torch.float16
+
+
+# What the models give
+
+
+def test_shapes_and_ranges(model):
+    with torch.no_grad():
+        out = model(pixels(3))
+    channels, grid, side = model.backbone.channels, 8, 64
+    assert out.features.shape == out.restored_features.shape == (3, channels, grid, grid)
+    for name in ("anomaly_map", "score_map", "anomaly_probability", "total_uncertainty"):
+        assert out[name].shape == (3, side, side) and out[name].isfinite().all() and (out[name] >= 0).all()
+    assert out.image_score.shape == out.score.shape == (3,)
+    assert ((out.score > 0) & (out.score < 1)).all()
+    torch.testing.assert_close(out.score, out.image_score / (out.image_score + 0.7))
+    torch.testing.assert_close(out.total_uncertainty, out.aleatoric_uncertainty + out.epistemic_uncertainty)
+    assert out.loss is None
+
+
+def test_scores_do_not_depend_on_the_batch(model):
+    batch = pixels(3)
+    with torch.no_grad():
+        together = model(batch).anomaly_map
+        alone = torch.cat([model(image[None]).anomaly_map for image in batch])
+    torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-4)
+
+
+def test_same_image_same_maps(model):
+    torch.manual_seed(1)
+    with torch.no_grad():
+        first = model(pixels())
+        torch.randn(7)
+        second = model(pixels())
+        more = model(pixels(), num_samples=16)
+    assert torch.equal(first.anomaly_map, second.anomaly_map)
+    assert torch.equal(first.epistemic_uncertainty, second.epistemic_uncertainty)
+    assert not torch.equal(first.anomaly_probability, more.anomaly_probability)
+
+
+def test_map_is_the_geometric_mean_of_the_chosen_residuals(model):
+    """Recomputed from the output's own features and the memory, without smoothing."""
+    config = tiny_config(
+        residuals={
+            "memory_l2": 1,
+            "memory_all_l2": 2,
+            "memory_shallow_l2": 3,
+            "subspace_l2": 1,
+            "restored_direction": 4,
+            "restored_l2": 1,
+        },
+        reliabilities={"memory_l2": 1.0, "restored_direction": 0.5},
+        smoothing_sigma=0,
+    )
+    plain = URANetModel(config).eval()
+    plain.load_state_dict(model.uranet.state_dict())
+    with torch.no_grad():
+        out = plain(pixels(1))
+        features, restored = out.features[0].flatten(1).T, out.restored_features[0].flatten(1).T
+        levels = plain.extractor.level_channels
+        l2 = torch.stack([part.mean(1) for part in (features - restored).square().split(levels, 1)]).mean(0)
+        mean, std = plain.extractor.mean, plain.extractor.std
+        deep = (features * std + mean)[:, levels[0] :]
+        memory_l2 = torch.cdist(deep, plain.memory.cells[:, levels[0] :]).min(1).values.square() / deep.shape[1]
+        every = features * std + mean
+        memory_all_l2 = torch.cdist(every, plain.memory.cells).min(1).values.square() / every.shape[1]
+        pairs = zip((features * std + mean).split(levels, 1), (restored * std + mean).split(levels, 1), strict=True)
+        cosines = torch.stack([torch.nn.functional.cosine_similarity(a, b) for a, b in pairs]).mean(0)
+        shallow = every[:, : levels[0]]
+        memory_shallow_l2 = torch.cdist(shallow, plain.shallow_memory.cells).min(1).values.square() / levels[0]
+        second = every.T.view(1, -1, 8, 8)[:, levels[0] : levels[0] + levels[1]]
+        offset = second.flatten() - plain.subspace.centre
+        basis = plain.subspace.basis
+        subspace_l2 = (offset - basis.T @ (basis @ offset)).view(-1, 64).square().mean(0) + plain.subspace.floor
+        trust = float(plain.subspace.trust)
+        assert float(out.whole_image_residual) == pytest.approx(float(subspace_l2.mean()), rel=1e-3)
+        parts = [l2, 1 - cosines, memory_l2, memory_all_l2, memory_shallow_l2, subspace_l2]
+        cells = torch.stack(parts).view(1, 6, 8, 8)
+        ups = torch.nn.functional.interpolate(cells, (64, 64), mode="bilinear")[0]
+    torch.testing.assert_close(
+        out.anomaly_map[0],
+        (ups[0] * ups[1] ** 2 * ups[2] * ups[3] ** 2 * ups[4] ** 3 * ups[5] ** trust) ** (1 / (9 + trust)),
+        rtol=1e-3,
+        atol=1e-4,
+    )
+
+
+def test_uncalibrated_model_gives_raw_scores_only():
+    detector = URANetForAnomalyDetection(tiny_config()).eval()
+    with torch.no_grad():
+        out = detector(pixels(1))
+    assert out.score is None and out.score_map is None and out.image_score is not None
+
+
+def test_training_forward_gives_the_loss_and_its_parts():
+    torch.manual_seed(0)
+    detector = URANetForAnomalyDetection(tiny_config(perception_weight=0.5)).train()
+    out = detector(pixels(4), num_images=100)
+    parts = out.restoration_loss + 0.5 * (out.perception_loss + out.kl_loss)
+    torch.testing.assert_close(out.loss.detach(), parts)
+    out.loss.backward()
+    without = [n for n, p in detector.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
+    assert not without
+
+
+@pytest.mark.parametrize("switch", ["bayesian_perception", "weigh_keys", "take_out_queries"])
+def test_a_switched_off_part_still_learns_and_comes_back(switch, tmp_path):
+    """The switch reaches the network, leaves no parameter without a gradient path, and is read back from the file."""
+    torch.manual_seed(0)
+    detector = URANetForAnomalyDetection(tiny_config(**{switch: False})).train()
+    detector(pixels(4), num_images=100).loss.backward()
+    assert not [n for n, p in detector.named_parameters() if p.requires_grad and p.grad is None]
+    detector.eval().save_pretrained(tmp_path)
+    again = URANetForAnomalyDetection.from_pretrained(tmp_path)
+    off = URANetForAnomalyDetection(tiny_config()).eval()
+    off.load_state_dict(detector.state_dict(), strict=switch != "bayesian_perception")
+    with torch.no_grad():
+        expected = detector(pixels(1)).restored_features
+        assert torch.equal(again(pixels(1)).restored_features, expected)
+        assert not torch.equal(off(pixels(1)).restored_features, expected)
+
+
+@pytest.mark.parametrize("wrong", [torch.zeros(1, 3, 32, 64), torch.zeros(1, 1, 64, 64)])
+def test_wrong_pixel_shape(model, wrong):
+    with pytest.raises(UserError, match=r"pixel_values must be \(B, 3, 64, 64\), but got"):
+        model(wrong)
+
+
+def test_no_input(model):
+    with pytest.raises(UserError, match="pixel_values or features"):
+        model()
+
+
+@pytest.mark.parametrize(
+    ("asked", "ratio", "share"),
+    [
+        (0.0, None, 0.0),
+        (0.25, None, 0.25),
+        (1.0, None, 1.0),
+        (0.5, 0.5, 0.2),
+        (0.5, 2.0, 0.8),
+        (0.75, 2.0, 12 / 13),
+        (0.0, 4.0, 0.0),
+        (1.0, 0.1, 1.0),
+    ],
+)
+def test_the_image_score_holds_a_share_of_the_whole_image(model, asked, ratio, share):
+    """Of the two the one that spreads less on good images counts more, but for a share of none or all."""
+    detector = URANetForAnomalyDetection(tiny_config(subspace_share=asked, spread_ratio=ratio)).eval()
+    detector.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        detector.uranet.subspace.trust.fill_(0.5)
+        out = detector(pixels(2))
+    peak = out.anomaly_map.amax((1, 2))
+    torch.testing.assert_close(out.image_score, peak ** (1 - share / 2) * out.whole_image_residual ** (share / 2))

@@ -1,0 +1,479 @@
+"""Training: same seed, same weights; a killed run resumes to the same result; calibration sees held-out images only."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, tiny_config
+from PIL import Image
+from safetensors.torch import load_file
+
+from ura_hf import URANetConfig, URANetForAnomalyDetection, UserError
+from ura_hf.data import textures
+from ura_hf.data.progress import Cancelled
+from ura_hf.hub.load import load_checkpoint
+from ura_hf.model.backbone import Backbone
+from ura_hf.training.features import channel_statistics
+from ura_hf.training.train import TrainingOptions, calibration, make_processor, train
+from ura_hf.training.train import fit as fitting
+from ura_hf.training.train import train as training_module
+from ura_hf.training.trainer import FeatureBatches, SeedEveryProcess, use_bf16
+
+SETTINGS = ["--image-size", "64", "--grid-size", "8", "--batch-size", "4", "--backbone", "resnet18"] + [
+    f"--set={field}"
+    for field in (
+        "hidden_size=32",
+        "num_hidden_layers=1",
+        "num_attention_heads=2",
+        "memory_tokens=16",
+        "memory_cells=32",
+        "smoothing_sigma=2.0",
+        "perception_size=16",
+    )
+]
+
+
+DECODER = "uranet.restoration.decode.weight"
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "ura_hf", "train", *SETTINGS, *map(str, arguments)]
+
+
+def weights(folder) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert first.keys() == second.keys()
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Folder of texture photos, in a subfolder."""
+    folder = tmp_path_factory.mktemp("photos")
+    (folder / "deep").mkdir()
+    for index in range(3):
+        noise = np.random.default_rng(index).integers(0, 255, (40, 40, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(folder / "deep" / f"{index}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(category, photos, resnet18_weights, tmp_path_factory):
+    """Options and folder of a finished run of 12 steps."""
+    output = tmp_path_factory.mktemp("run") / "disc"
+    options = TrainingOptions(
+        category, output, resnet18_weights, photos, steps=12, batch_size=4, save_every=5, precision="fp32"
+    )
+    record = train(options, tiny_config())
+    return options, output, record
+
+
+def test_writes_a_calibrated_checkpoint_and_its_record(trained):
+    _, output, record = trained
+    model, processor = load_checkpoint(output)
+    assert model.config.is_calibrated
+    assert processor.size.height == 64
+    assert record["images"] == {"fitted": 9, "held_out": 3}
+    assert record == json.loads((output / "training.json").read_text())
+    assert not (output / "unfinished").exists()
+    first, last = record["losses"][0], record["losses"][-1]
+    assert last["restoration_loss"] < first["restoration_loss"]
+
+
+def test_backbone_is_the_given_one_and_never_moves(trained, resnet18_weights):
+    _, output, _ = trained
+    given, saved = load_file(resnet18_weights), weights(output)
+    for name, tensor in given.items():
+        assert torch.equal(saved[f"uranet.extractor.cnn.{name}"], tensor), name
+
+
+def test_same_seed_same_weights_other_seed_other_weights(trained, tmp_path):
+    options, output, _ = trained
+    again = TrainingOptions(**{**vars(options), "output": tmp_path / "again"})
+    train(again, tiny_config())
+    assert_same(weights(output), weights(again.output))
+    other = TrainingOptions(**{**vars(options), "output": tmp_path / "other", "seed": 1})
+    train(other, tiny_config())
+    assert not torch.equal(weights(output)[DECODER], weights(other.output)[DECODER])
+
+
+def test_loading_in_other_processes_changes_nothing(trained, tmp_path, monkeypatch):
+    """As beside a GPU."""
+    options, output, _ = trained
+    monkeypatch.setattr(training_module, "loading_processes", lambda: 2)
+    record = train(TrainingOptions(**{**vars(options), "output": tmp_path / "again"}), tiny_config())
+    assert_same(weights(output), weights(tmp_path / "again"))
+    assert record["good_images"] == 12 and 0 < record["data_wait_share"] < 1
+
+
+def test_the_record_is_there_before_the_cleaning(category, resnet18_weights, tmp_path, monkeypatch):
+    """So that a run killed amid gigabytes of features has lost nothing."""
+    found = []
+    remove = training_module.shutil.rmtree
+
+    def rmtree(folder, **options):
+        found.append((tmp_path / "o/training.json").exists())
+        remove(folder, **options)
+
+    monkeypatch.setattr(training_module.shutil, "rmtree", rmtree)
+    train(TrainingOptions(category, tmp_path / "o", resnet18_weights, steps=1), tiny_config())
+    assert found == [True] and not (tmp_path / "o/unfinished").exists()
+
+
+def test_a_full_disk_is_noticed_before_the_features_are_computed(category, resnet18_weights, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=1000))
+    options = TrainingOptions(category, tmp_path / "o", resnet18_weights, steps=1)
+    with pytest.raises(UserError, match=r"features of 12 images need .* GB .* 0\.0 GB is free"):
+        train(options, tiny_config())
+
+
+def test_killed_run_resumes_to_the_uninterrupted_result(trained, tmp_path):
+    options, output, _ = trained
+    resumed = tmp_path / "resumed"
+    arguments = ["--data", options.data, "--output", resumed, "--backbone-weights", options.backbone_weights]
+    arguments += ["--steps", 12, "--save-every", 5, "--precision", "fp32", "--textures", options.textures]
+    process = subprocess.Popen(
+        command(*arguments), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    saved = resumed / "unfinished" / "checkpoint-5" / "trainer_state.json"
+    deadline = time.monotonic() + 300
+    while not saved.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert saved.exists()
+    assert not (resumed / "training.json").exists(), "the run finished before it could be killed"
+    torn = resumed / "unfinished" / "checkpoint-11"  # as a kill in the middle of a save leaves it
+    torn.mkdir()
+    (torn / "model.safetensors").write_bytes(b"torn")
+    record = train(TrainingOptions(**{**vars(options), "output": resumed}), tiny_config())
+    assert record["resumed"]
+    assert_same(weights(output), weights(resumed))
+
+
+def test_unfinished_run_with_other_options_is_not_continued(trained, tmp_path):
+    options, _, _ = trained
+    ticket = tmp_path / "out" / "unfinished" / "options.json"
+    ticket.parent.mkdir(parents=True)
+    ticket.write_text("{}")
+    (ticket.parent / "checkpoint-5").mkdir()
+    (ticket.parent / "checkpoint-5/trainer_state.json").write_text("{}")
+    with pytest.raises(UserError, match="other options"):
+        train(TrainingOptions(**{**vars(options), "output": tmp_path / "out"}), tiny_config())
+
+
+def test_unfinished_run_on_other_images_is_not_continued(trained, tmp_path, monkeypatch):
+    options, _, _ = trained
+    data, another = tmp_path / "data", options.data / "test/good/000.png"
+    shutil.copytree(options.data / "train/good", data)
+    options = TrainingOptions(**{**vars(options), "data": data, "output": tmp_path / "out"})
+    monkeypatch.setattr(training_module, "calibrate", lambda *_: 1 / 0)  # the run dies after a save
+    with pytest.raises(ZeroDivisionError):
+        train(options, tiny_config())
+    shutil.copy(another, data / "new.png")
+    with pytest.raises(UserError, match="other options, images or backbone weights"):
+        train(options, tiny_config())
+
+
+def test_unfinished_run_on_another_backbone_is_not_continued(trained, resnet18_weights, tmp_path, monkeypatch):
+    """A package of a later version may bring other weights of the same name."""
+    options, _, _ = trained
+    path = shutil.copy(resnet18_weights, tmp_path / "backbone.safetensors")
+    options = TrainingOptions(**{**vars(options), "backbone_weights": path, "output": tmp_path / "out"})
+    monkeypatch.setattr(training_module, "calibrate", lambda *_: 1 / 0)  # the run dies after a save
+    with pytest.raises(ZeroDivisionError):
+        train(options, tiny_config())
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(UserError, match="other options, images or backbone weights"):
+        train(options, tiny_config())
+
+
+def test_finished_checkpoint_is_not_overwritten(trained):
+    options, output, _ = trained
+    before = weights(output)
+    (output / "unfinished").mkdir()  # as of a run that was killed while it removed it
+    with pytest.raises(UserError, match="already holds a trained checkpoint"):
+        train(options, tiny_config())
+    assert_same(weights(output), before)
+    assert not (output / "unfinished").exists()
+
+
+def test_the_subspace_counts_the_images_it_was_fitted_to(category, resnet18_weights, tmp_path, monkeypatch):
+    config = tiny_config(residuals={"restored_direction": 1.0, "subspace_l2": 1.0}, subspace_rank=4)
+    for most, fitted in ((1000, 9), (5, 5)):
+        monkeypatch.setattr("ura_hf.training.fit.MAX_FITTED", most)
+        train(TrainingOptions(category, tmp_path / str(most), resnet18_weights, steps=1), config)
+        trust = weights(tmp_path / str(most))["uranet.subspace.trust"]
+        assert trust.item() == pytest.approx(fitted / (fitted + 100), abs=1e-4)
+
+
+def test_backbone_runs_once_an_image(category, resnet18_weights, tmp_path, monkeypatch):
+    seen, plain = [], Backbone.raw
+    monkeypatch.setattr(Backbone, "raw", lambda self, pixels: seen.append(len(pixels)) or plain(self, pixels))
+    train(
+        TrainingOptions(category, tmp_path / "o", resnet18_weights, steps=8, batch_size=4, pose="fixed"), tiny_config()
+    )
+    assert sum(seen) == 12 + textures.COUNT
+
+
+def test_thresholds_come_from_held_out_images_only(trained):
+    options, output, record = trained
+    held_out, fitted = training_module.split_rows(12, options)
+    assert sorted(held_out + fitted) == list(range(12)) and len(held_out) == 3
+    model, processor = load_checkpoint(output)
+    paths = sorted((options.data / "train/good").iterdir())
+    pixels = processor([paths[i] for i in held_out], return_tensors="pt")["pixel_values"]
+    with torch.no_grad():
+        scores = model(pixels).image_score
+    # with three images and a rate of 5 % the threshold lies above all
+    assert record["thresholds"]["image"] > scores.max()
+    assert record["thresholds"]["image"] < 3 * scores.max()
+    assert (output / "model.safetensors").stat().st_mode & 0o777 == (output / "config.json").stat().st_mode & 0o777
+
+
+def test_channel_statistics_use_the_chosen_rows_only():
+    rng = np.random.default_rng(0)
+    features = rng.normal(3, 2, (6, 4, 5, 5)).astype(np.float16)
+    features[5] = 1000
+    mean, std = channel_statistics(features, [0, 1, 2, 3, 4])
+    chosen = features[:5].astype(np.float64)
+    np.testing.assert_allclose(mean, chosen.mean((0, 2, 3)), rtol=1e-5)
+    np.testing.assert_allclose(std, chosen.std((0, 2, 3)), rtol=1e-5)
+
+
+def test_two_processes_train_one_checkpoint(category, resnet18_weights, tmp_path):
+    output = tmp_path / "two"
+    # accelerate's CPU launcher needs MPI; --multi_gpu starts the same processes and ACCELERATE_USE_CPU keeps them on the CPU
+    launch = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--multi_gpu",
+        "--num_processes=2",
+        "--num_machines=1",
+    ]
+    launch += ["--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0", "-m", "ura_hf", "train"]
+    arguments = ["--data", category, "--output", output, "--backbone-weights", resnet18_weights, "--steps", 3]
+    result = subprocess.run(
+        [*launch, *SETTINGS, *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "ACCELERATE_USE_CPU": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-6000:]
+    record = json.loads((output / "training.json").read_text())
+    assert record["processes"] == 2
+    assert load_checkpoint(output)[0].config.is_calibrated
+
+
+def test_progress_hears_of_every_stage_and_of_the_losses(category, resnet18_weights, tmp_path):
+    heard = []
+    options = TrainingOptions(category, tmp_path / "o", resnet18_weights, steps=10, batch_size=4)
+    record = train(options, tiny_config(), progress=lambda *event: heard.append(event))
+    stages = list(dict.fromkeys(event[0] for event in heard))
+    assert stages == ["training features", "texture features", "memory", "training", "calibration"]
+    assert all(0 <= event[1] <= event[2] for event in heard)
+    steps = [event for event in heard if event[0] == "training"]
+    assert [event[1] for event in steps if len(event) == 3] == list(range(1, 11))
+    losses = [event[3] for event in steps if len(event) == 4]
+    assert losses == [{k: v for k, v in entry.items() if k.endswith("_loss")} for entry in record["losses"]]
+
+
+@pytest.mark.parametrize("stage", ["training features", "memory", "training", "calibration"])
+def test_a_cancelled_run_leaves_no_checkpoint_and_can_go_on(category, resnet18_weights, tmp_path, stage):
+    def stop(now, done, total, losses=None):
+        if now == stage and done >= total // 2:
+            raise Cancelled
+
+    options = TrainingOptions(category, tmp_path / "o", resnet18_weights, steps=4, batch_size=4)
+    with pytest.raises(Cancelled):
+        train(options, tiny_config(), progress=stop)
+    assert not list((tmp_path / "o").glob("*.safetensors")) and not (tmp_path / "o/training.json").exists()
+    with pytest.raises(UserError, match=r"config\.json|model\.safetensors"):
+        load_checkpoint(tmp_path / "o")
+    train(options, tiny_config())
+    assert load_checkpoint(tmp_path / "o")[0].config.is_calibrated
+
+
+def test_few_images_still_train(category, resnet18_weights, tmp_path):
+    record = train(
+        TrainingOptions(category, tmp_path / "few", resnet18_weights, steps=2, batch_size=4, limit=2), tiny_config()
+    )
+    assert record["images"] == {"fitted": 1, "held_out": 1}
+
+
+def test_texture_photos_reach_the_model(category, photos, resnet18_weights, tmp_path, monkeypatch):
+    seen, plain = [], URANetForAnomalyDetection.learn
+
+    def spy(self, features, textures, num_images):
+        seen.append(textures)
+        return plain(self, features, textures, num_images)
+
+    monkeypatch.setattr(URANetForAnomalyDetection, "learn", spy)
+    options = TrainingOptions(category, tmp_path / "o", resnet18_weights, photos, steps=2, batch_size=4)
+    train(options, tiny_config())
+    model, processor = load_checkpoint(tmp_path / "o")
+    pixels = processor(sorted((photos / "deep").iterdir()), return_tensors="pt")["pixel_values"]
+    wanted = model.uranet.extract(pixels)
+    assert len(seen) == 2
+    for drawn in (texture for batch in seen for texture in batch):
+        gaps = [float(((drawn - one) * model.backbone.std[:, None, None]).abs().mean()) for one in wanted]
+        assert min(gaps) < 1e-3 < 0.1 * max(gaps)  # one of the photos, rounded to float16
+
+
+def test_a_second_run_finds_the_generated_textures_in_the_cache(category, resnet18_weights, tmp_path):
+    for name in ("first", "second"):
+        options = TrainingOptions(
+            category, tmp_path / name, resnet18_weights, steps=1, batch_size=2, limit=2, cache=tmp_path / "cache"
+        )
+        train(options, tiny_config())
+    assert len(list((tmp_path / "cache").glob("texture-*.npy"))) == 1
+
+
+def test_a_cache_that_is_a_file_is_named(category, resnet18_weights, tmp_path):
+    (tmp_path / "cache").touch()
+    options = TrainingOptions(category, tmp_path / "o", resnet18_weights, limit=2, cache=tmp_path / "cache")
+    with pytest.raises(UserError, match="cache can't be a folder of features"):
+        train(options, tiny_config())
+
+
+@pytest.mark.parametrize("rate", [50.0, 1e30])
+def test_a_diverged_training_leaves_no_checkpoint(category, resnet18_weights, tmp_path, rate):
+    options = TrainingOptions(category, tmp_path / "o", resnet18_weights, steps=10, batch_size=2, learning_rate=rate)
+    with pytest.raises(UserError, match=r"diverged.*Choose a learning rate below"):
+        train(options, tiny_config())
+    assert not (tmp_path / "o/training.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("backbone", "mean"),
+    [("resnet18", 0.485), ("uranet-small", 0.485), ("tf_efficientnetv2_s.in1k", 0.5), ("resnet18.no_such_tag", 0.485)],
+)
+def test_images_are_normalised_as_the_backbone_was_trained(tmp_path, backbone, mean):
+    processor = make_processor(TrainingOptions(tmp_path, tmp_path / "o"), URANetConfig(backbone=backbone))
+    assert processor.image_mean[0] == mean
+
+
+def test_texture_folder_must_be_there(category, resnet18_weights, tmp_path):
+    options = TrainingOptions(category, tmp_path / "o", resnet18_weights, tmp_path / "none", steps=2)
+    with pytest.raises(UserError, match="not a folder"):
+        train(options, tiny_config())
+
+
+def test_every_process_draws_other_anomalies():
+    draws = []
+    for index in (0, 1):
+        callback = SeedEveryProcess()
+        callback.on_train_begin(SimpleNamespace(seed=3, process_index=index), None, None)
+        draws.append(torch.rand(4))
+    assert not torch.equal(*draws)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"steps": 0}, "steps"),
+        ({"held_out": 0.9}, "held_out"),
+        ({"learning_rate": -1.0}, "learning_rate"),
+        ({"precision": "fp8"}, "precision"),
+        ({"seed": 2**32}, "seed must be from 0 to 4294967295, but got 4294967296"),
+    ],
+)
+def test_options_are_checked(tmp_path, fields, message):
+    with pytest.raises(UserError, match=message):
+        TrainingOptions(tmp_path, tmp_path / "o", **fields)
+
+
+@pytest.mark.parametrize(("precision", "half"), [("fp32", False), ("bf16", False), ("fp32", True)])
+def test_thresholds_are_those_of_the_checkpoint(category, resnet18_weights, tmp_path, precision, half):
+    """Recomputed from what was saved: neither mixed precision nor weights that are rounded later may set them."""
+    options = TrainingOptions(
+        category, tmp_path / "o", resnet18_weights, steps=4, batch_size=4, precision=precision, half=half
+    )
+    record = train(options, tiny_config())
+    model, processor = load_checkpoint(options.output)
+    paths = sorted((category / "train/good").iterdir())
+    held_out, _ = training_module.split_rows(12, options)
+    outputs = []
+    with torch.no_grad():
+        for row in held_out:
+            pixels = processor([paths[row]], return_tensors="pt")["pixel_values"]
+            cached = model.backbone.raw(pixels).half().float()
+            outputs.append(model(features=model.backbone.standardize(cached)))
+    expected = calibration.calibrate(torch.cat([out.image_score for out in outputs]), 0.05)
+    assert record["thresholds"]["image"] == pytest.approx(expected, rel=2e-4)
+    peaks = torch.cat([out.anomaly_map.amax((1, 2)) for out in outputs])
+    ratio = calibration.spread_ratio(peaks, torch.cat([out.whole_image_residual for out in outputs]))
+    assert model.config.spread_ratio == pytest.approx(ratio, rel=2e-3) and ratio != 1
+
+
+def test_no_residual_is_taken_for_more_reliable_than_the_memory(checkpoint):
+    """A perception of a few steps gives a flat map, which hardly peaks on good images and still says nothing."""
+    found = URANetConfig.from_pretrained(checkpoint).reliabilities
+    assert set(found) == {"memory_all_l2", "memory_shallow_l2", "subspace_l2", "restored_direction", "probability"}
+    assert min(found.values()) > 0 and max(found.values()) == found["memory_all_l2"] == found["probability"]
+
+
+@pytest.mark.parametrize("adapt", [True, False])
+def test_calibration_leaves_nothing_of_an_earlier_one(checkpoint, adapt):
+    """Weights are measured anew, or forgotten where they are not asked for."""
+    model, _ = load_checkpoint(checkpoint)
+    model.config.adapt_residuals = adapt
+    model.config.reliabilities, model.config.spread_ratio = {"memory_l2": 7.0}, 99.0
+    with torch.no_grad():
+        features = model.uranet.extract(torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
+    fitting.calibrate(model, SimpleNamespace(features_of=lambda rows: features[rows]), [0, 1, 2])
+    found = model.config.reliabilities, model.config.spread_ratio
+    assert ("memory_l2" not in found[0] and found[1] < 99) if adapt else found == (None, None)
+    with torch.no_grad():
+        assert model(features=features).score.amax() <= 0.5
+
+
+def test_copies_of_training_images_are_normal(category, resnet18_weights, tmp_path):
+    """Held-out images that are copies of fitted ones leave hardly a residual; the threshold must still fit new readings."""
+    good = tmp_path / "good"
+    good.mkdir()
+    for copy in range(4):
+        for path in sorted((category / "train/good").iterdir())[:6]:
+            shutil.copy(path, good / f"{copy}-{path.name}")
+    output = tmp_path / "o"
+    train(TrainingOptions(good, output, resnet18_weights, steps=4, batch_size=4), tiny_config())
+    model, processor = load_checkpoint(output)
+    with torch.no_grad():
+        scores = model(processor(sorted(good.iterdir())[:6], return_tensors="pt")["pixel_values"]).score
+    assert scores.max() < 0.5
+
+
+def test_bf16_is_chosen_on_processors_with_amx_alone(monkeypatch):
+    """oneDNN takes bf16 on every processor with AVX-512, and takes longer than for float32 where that lacks AMX."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for has in (True, False):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda has=has: has)
+        assert use_bf16("auto") == (has and torch.backends.mkldnn.is_available())
+    assert use_bf16("bf16") and not use_bf16("fp32")
+
+
+def test_a_loading_process_gets_the_name_of_the_features_and_not_all_of_them(tmp_path):
+    model = URANetForAnomalyDetection(tiny_config())
+    np.save(tmp_path / "features.npy", np.random.default_rng(0).random((64, model.backbone.channels, 8, 8), np.float32))
+    batches = FeatureBatches(np.load(tmp_path / "features.npy", mmap_mode="r"), [3, 5], None, model)
+    sent = pickle.dumps(batches)
+    assert len(sent) < 10_000
+    assert torch.equal(pickle.loads(sent).features_of([5]), batches.features_of([5]))

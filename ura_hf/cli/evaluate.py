@@ -1,0 +1,64 @@
+"""The command `uranet evaluate`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from ..data.files import write, write_json
+from ..data.records import EVALUATION, METRIC_KEYS
+
+
+def add_evaluate(commands: Any, add_command: Any) -> None:
+    """Add the command to the parser's; `add_command` makes one."""
+    parser = add_command(
+        commands,
+        "evaluate",
+        _evaluate,
+        "measure a checkpoint on labelled test images",
+        """Measure a checkpoint on the test images of a category in any layout that `uranet train` takes.
+
+Prints image AUROC, AP and F1-max, pixel AUROC, AP and F1-max, and AUPRO up to a false-positive rate of 0.3, overall
+and per defect type, and how the calibrated threshold did. Maps are compared with the masks at the size of the images.""",
+        "uranet evaluate runs/bottle --data mvtec/bottle --json bottle.json",
+    )
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder that `uranet train` wrote, or a bundled name")
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="category: test/, and ground_truth/ for masks"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument("--save", action="store_true", help="keep the figures in the checkpoint, for its card")
+    parser.add_argument("--batch-size", type=int, default=8, help="images at once (default: %(default)s)")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from ..evaluation.evaluate import evaluate
+    from ..hub.download import checkpoint_folder
+    from ..hub.load import load_detector
+
+    folder = checkpoint_folder(options.checkpoint)
+    result = evaluate(load_detector(folder), options.data, options.batch_size)
+    try:
+        _print_figures(result)
+    finally:
+        if options.json:
+            write(options.json, lambda path: path.write_text(json.dumps(result, indent=2) + "\n"))
+        if options.save:  # in place of a link into the Hub's cache, whose file must stay as it came
+            write(folder / EVALUATION, lambda path: write_json(path, result))
+
+
+def _print_figures(result: dict[str, Any]) -> None:
+    rows = {"all": result, **result["per_type"]}
+    width = max(len(name) for name in rows) + 2
+    print("".ljust(width) + "  ".join(key.rjust(11) for key in METRIC_KEYS))
+    for name, row in rows.items():
+        cells = ["-" if row[key] is None else f"{row[key]:.4f}" for key in METRIC_KEYS]
+        print(name.ljust(width) + "  ".join(cell.rjust(11) for cell in cells))
+    at = result["at_threshold"]
+    rates = {"false alarms": at["false_alarm_rate"], "misses": at["miss_rate"]}
+    if said := [f"{rate:.1%} {name}" for name, rate in rates.items() if rate is not None]:
+        print(f"at the calibrated threshold: {', '.join(said)}")
+    if not result["n_normal"]:
+        print("there are no good test images, so most figures can't be had: put some into test/good.")

@@ -1,0 +1,78 @@
+"""The parser of all commands, and how they end."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from ..model.errors import UserError
+from .benchmark import add_benchmark
+from .demo_data import add_demo_data
+from .evaluate import add_evaluate
+from .predict import add_predict
+from .sharing import add_sharing
+from .train import add_train
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command: 0 done, 1 done in part, 2 with one sentence on stderr where its input must be mended, 130 interrupted."""
+    options = build_parser().parse_args(arguments)
+    logging.basicConfig(format="uranet: %(message)s", level=logging.WARNING)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be text
+    try:
+        return options.run(options) or 0
+    except UserError as error:
+        print(f"uranet: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except PermissionError as error:
+        print(f"uranet: {error.filename} may not be read or written by you: change its permissions.", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        hint = "; repeat the same command to go on where it was last saved" if options.resumes else ""
+        print(f"uranet: interrupted{hint}.", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # who read the output has enough; nothing more is written, at the end of Python either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="uranet",
+        description="Find defects in images after seeing only good ones (URA-Net, arXiv 2603.22840).",
+        epilog="'uranet COMMAND --help' explains each command. Exit codes: 0 done, 1 in part, 2 wrong input, 130 interrupted.",
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    add_train(commands, _add_command)
+    add_evaluate(commands, _add_command)
+    add_predict(commands, _add_command)
+    add_benchmark(commands, _add_command)
+    add_demo_data(commands, _add_command)
+    add_sharing(commands, _add_command)
+    return parser
+
+
+def _add_command(
+    commands: Any, name: str, run: Any, summary: str, description: str, example: str, resumes: bool = False
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=description,
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run, resumes=resumes)
+    return parser

@@ -1,0 +1,1 @@
+"""Parts that this package draws itself, with exact defect masks."""

@@ -1,0 +1,148 @@
+"""The tab Batch: many photos or a zip in; a table, the worst first as pictures, CSV and overlays out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ...data.archives import MIB, ZipLimits, gather
+from ...data.progress import Progress
+from ...evaluation.batch import BatchRow, check_batch, summary, worst_first, write_csv, write_overlays
+from ...model.errors import UserError
+from ..cancelling import finish
+from ..examples import example_images, has_examples
+from ..jobs import Job, note_html, one_at_a_time, progress_html, waiting_html
+from ..render import format_score
+from ..shared import QUIET, on_gpu, still_there, to_gr_error
+from ..store import Detectors
+
+LIMITS = ZipLimits(files=1000, total=1024 * MIB)
+GPU_SECONDS = 60  # of a ZeroGPU Space for a batch
+SHOWN = 60  # pictures in the gallery
+HEADERS = ["File", "Verdict", "Score", "Area %", "Note"]
+EMPTY = ("Nothing checked yet", "Drop photos or a zip of them, then press Check all. The worst come first.")
+
+
+def build(store: Detectors, picker: gr.Dropdown) -> None:
+    """Files, progress, summary, gallery, table and downloads, wired to the endpoint `batch`."""
+    with gr.Row(equal_height=False):
+        with gr.Column(min_width=320, scale=2):
+            files = gr.File(file_count="multiple", label="Photos, or a zip of them", height=200, elem_id="batch-files")
+            has_sample = has_examples(str(picker.value))
+            sample = gr.Button("Use drawn parts", size="sm", visible=has_sample, elem_id="batch-sample")
+        with gr.Column(min_width=280, scale=1):
+            start = gr.Button("Check all", variant="primary", elem_id="batch-start")
+            cancel = gr.Button("Cancel", visible=False, elem_id="batch-cancel")
+            status = gr.HTML(note_html(*EMPTY), elem_id="batch-status", padding=False)
+    idle = gr.State(note_html(*EMPTY))
+    report = gr.JSON(visible=False)
+    with gr.Column(visible=False, elem_id="batch-results") as results:
+        with gr.Row():
+            table_file = gr.DownloadButton("Download table (CSV)", size="md", elem_id="batch-csv")
+            overlay_file = gr.DownloadButton("Download overlays (ZIP)", size="md", elem_id="batch-overlays")
+        gallery = gr.Gallery(
+            label="Worst first",
+            columns=4,
+            fit_columns=False,
+            height="auto",
+            object_fit="contain",
+            interactive=False,
+            buttons=["download", "fullscreen"],
+            elem_id="batch-gallery",
+        )
+        table = gr.Dataframe(
+            headers=HEADERS,
+            datatype=["str", "str", "number", "number", "str"],
+            interactive=False,
+            wrap=True,
+            column_widths=["25%", "20%", "13%", "13%", "29%"],
+            max_height=420,
+            label="All photos; a click on a heading sorts",
+            buttons=["fullscreen", "copy"],
+            elem_id="batch-table",
+        )
+    outputs = [report, table_file, overlay_file, gallery, table, status]
+
+    @on_gpu(GPU_SECONDS)
+    def batch(files: list[str] | None, checkpoint: str) -> Iterator[tuple[Any, ...]]:
+        """Check many images, or zips of them, with one checkpoint.
+
+        Returns a report as JSON: `checkpoint`; how many `images`, `anomalous`, `normal`, `not_checked`; and `rows`, worst
+        first, each with `file`, `label`, `score` (0.5 is the threshold), raw `image_score`, `anomalous_fraction` of the
+        pixels, and `problem` where it could not be checked. Then the table as CSV, a zip of overlays, pictures of the worst,
+        the table and the summary as HTML.
+        """
+        with to_gr_error():
+            if not files:
+                raise UserError("There are no photos yet: drop some, or a zip of them.")
+            uploads = still_there(files)
+
+            def work(progress: Progress, folder: Path) -> list[BatchRow]:
+                detector, rows = store.get(checkpoint), []
+                gathered = gather(uploads, folder / "files", LIMITS)
+                total = len(gathered.files) + len(gathered.damaged)
+                for row in check_batch(detector, gathered, folder / "overlays"):
+                    rows.append(row)
+                    progress("checking", len(rows), total)
+                rows = worst_first(rows)
+                write_csv(rows, folder / "uranet-batch.csv")
+                write_overlays(rows, folder / "uranet-overlays.zip")
+                return rows
+
+            with Job(work) as job:
+                for state in job.follow():
+                    words = "Checking photos" if state.done else "Reading the upload"
+                    yield (*[gr.skip()] * (len(outputs) - 1), progress_html(words, state))
+                rows = job.result()
+                figures = {"checkpoint": checkpoint, **summary(rows), "rows": [row.figures() for row in rows]}
+                yield (
+                    figures,
+                    str(job.folder / "uranet-batch.csv"),
+                    str(job.folder / "uranet-overlays.zip"),
+                    [(str(row.overlay), _caption(row)) for row in rows if row.overlay is not None][:SHOWN],
+                    [_cells(row) for row in rows],
+                    _summary_html(figures),
+                )
+
+    def begin() -> tuple[Any, ...]:
+        return gr.Button(visible=False), gr.Button(visible=True), gr.Column(visible=False), waiting_html()
+
+    buttons = [start, cancel]
+    running = start.click(begin, outputs=[*buttons, results, status], **QUIET).then(
+        batch,
+        inputs=[files, picker],
+        outputs=outputs,
+        api_name="batch",
+        **one_at_a_time("batch"),
+    )
+    finish(start, cancel, running, status, results, idle, "Nothing was kept. Press Check all to start again.")
+    sample.click(lambda checkpoint: [str(path) for path in example_images(checkpoint)], picker, files, **QUIET)
+    picker.change(lambda name: gr.Button(visible=has_examples(name)), picker, sample, **QUIET)
+    files.clear(lambda: (note_html(*EMPTY), gr.Column(visible=False)), outputs=[status, results], **QUIET)
+
+
+def _caption(row: BatchRow) -> str:
+    return f"{format_score(row.score or 0.0)} {row.label} · {row.file}"
+
+
+def _cells(row: BatchRow) -> list[Any]:
+    """A line of the table: the share of the area in per cent, both numbers rounded."""
+    if row.score is None or row.anomalous_fraction is None:
+        return [row.file, "not checked", None, None, row.problem]
+    return [row.file, row.label, round(row.score, 3), round(100 * row.anomalous_fraction, 2), ""]
+
+
+def _summary_html(figures: dict[str, Any]) -> str:
+    checked = figures["anomalous"] + figures["normal"]
+    words = f"{figures['anomalous']} of {checked} {'photo looks' if checked == 1 else 'photos look'} anomalous"
+    detail = f"Checked with {figures['checkpoint']}."
+    if count := figures["not_checked"]:
+        detail += f" {count} {'file' if count == 1 else 'files'} could not be checked; the table says why."
+    return note_html(
+        words if checked else "No photo could be checked",
+        detail,
+        "good" if checked and not figures["anomalous"] else "bad",
+    )

@@ -1,0 +1,139 @@
+"""Many images through one detector: a row each, with its reason where an image can't be checked; overlays, CSV and zip."""
+
+from __future__ import annotations
+
+import csv
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from PIL import Image
+
+from ..data.archives import Gathered
+from ..data.records import shorten_paths
+from ..inference import Finding, Unreadable, find
+from ..model.errors import UserError
+from ..model.pipeline_uranet import URANetPipeline
+from .visualization import fit_within, fraction_above, overlay
+
+OVERLAY_SIDE = 1024  # longest side of an overlay [pixels]
+JPEG_QUALITY = 92
+COLUMNS = ("file", "label", "score", "image_score", "anomalous_fraction", "problem")
+
+
+@dataclass(frozen=True)
+class BatchRow:
+    """One image of a batch; either `problem` says why there is no verdict, or all others are set.
+
+    Args:
+        file: The sender's name.
+        label: ``normal`` or ``anomalous``.
+        score: On the fixed 0-1 scale where 0.5 is the threshold.
+        image_score: Raw score.
+        anomalous_fraction: Share of the pixels above the pixel threshold, 0 to 1.
+        problem: Why the image could not be checked, one sentence.
+        overlay: JPEG of the image with its anomalies glowing.
+    """
+
+    file: str
+    label: str | None = None
+    score: float | None = None
+    image_score: float | None = None
+    anomalous_fraction: float | None = None
+    problem: str | None = None
+    overlay: Path | None = None
+
+    def figures(self) -> dict[str, Any]:
+        """Everything but the overlay, ready for JSON or a table."""
+        return {name: value for name, value in asdict(self).items() if name in COLUMNS}
+
+
+def check_batch(detector: URANetPipeline, gathered: Gathered, folder: Path) -> Iterator[BatchRow]:
+    """Check images one by one and yield a row for each as soon as it is there, those that a zip holds damaged first.
+
+    Overlays are written into `folder`.
+
+    Raises:
+        UserError: The detector has no calibrated thresholds.
+    """
+    if not detector.model.config.is_calibrated:
+        raise UserError("the checkpoint has no calibrated thresholds, so there is no verdict: choose another one.")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, reason in gathered.damaged:
+        yield BatchRow(name, problem=reason)
+    paths = [upload.path for upload in gathered.files]
+    found = find(detector, paths, keep=lambda image: fit_within(image, OVERLAY_SIDE), fields=("score_map",))
+    for index, (upload, one) in enumerate(zip(gathered.files, found, strict=True)):
+        try:
+            if isinstance(one, Unreadable):
+                raise one.error
+            yield _row(upload.name, one, folder / f"{index:05d}.jpg")
+        except UserError as error:
+            sentence = str(error).replace(str(upload.path), PurePosixPath(upload.name).name)
+            yield BatchRow(upload.name, problem=shorten_paths(sentence))
+
+
+def _row(name: str, one: Finding, target: Path) -> BatchRow:
+    """The row of one image; its map is made at the size of the overlay, not of the image, which may be far larger."""
+    assert one.picture is not None
+    size = (one.picture.shape[0], one.picture.shape[1])
+    verdict = one.verdict(maps=("score_map",), size=size)
+    Image.fromarray(overlay(one.picture, verdict["score_map"])).save(target, format="JPEG", quality=JPEG_QUALITY)
+    return BatchRow(
+        name,
+        label=verdict["label"],
+        score=verdict["score"],
+        image_score=verdict["image_score"],
+        anomalous_fraction=fraction_above(verdict["score_map"]),
+        overlay=target,
+    )
+
+
+def worst_first(rows: Sequence[BatchRow]) -> list[BatchRow]:
+    """The rows with a verdict by falling score, then those without one."""
+    return sorted(rows, key=lambda row: -1.0 if row.score is None else row.score, reverse=True)
+
+
+def summary(rows: Sequence[BatchRow]) -> dict[str, int]:
+    """How many images there are, and how many of them are anomalous, normal and could not be checked."""
+    labels = [row.label for row in rows]
+    return {
+        "images": len(rows),
+        "anomalous": labels.count("anomalous"),
+        "normal": labels.count("normal"),
+        "not_checked": labels.count(None),
+    }
+
+
+def write_csv(rows: Sequence[BatchRow], path: Path) -> None:
+    """A table of `COLUMNS`; names that a spreadsheet would take for a formula get an apostrophe in front.
+
+    UTF-8 with a mark in front, without which Excel takes it for the system's encoding.
+    """
+    with path.open("w", newline="", encoding="utf-8-sig") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        for row in rows:
+            cells = row.figures()
+            for name in ("file", "problem"):
+                if str(cells[name] or "").startswith(("=", "+", "-", "@", "\t", "\r")):
+                    cells[name] = f"'{cells[name]}"
+            writer.writerow(cells)
+
+
+def write_overlays(rows: Sequence[BatchRow], path: Path) -> None:
+    """A zip of all overlays, NAME_heatmap.jpg in the folders of the images; a name that is taken gets a number."""
+    taken: set[str] = set()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:  # JPEG does not pack
+        for row in rows:
+            if row.overlay is None:
+                continue
+            stem = str(PurePosixPath(row.file).with_suffix(""))
+            name, number = f"{stem}_heatmap.jpg", 1
+            while name.casefold() in taken:
+                number += 1
+                name = f"{stem}_{number}_heatmap.jpg"
+            taken.add(name.casefold())
+            archive.write(row.overlay, name)

@@ -1,0 +1,84 @@
+"""Regions above a threshold of the score map, and whether an image is of a kind that the checkpoint was never trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ..model.errors import UserError
+
+Float = NDArray[np.floating[Any]]
+MOST_OF_THE_IMAGE = 0.5  # share of the pixels above the pixel threshold from which on an image is of another kind
+
+
+@dataclass(frozen=True)
+class Region:
+    """A connected place above the threshold, in pixels of the image that came in."""
+
+    box: tuple[int, int, int, int]
+    """Left, top, width and height."""
+    area: int
+    peak_score: float
+    """Highest score on the fixed 0-1 scale where 0.5 is the calibrated pixel threshold."""
+    uncertainty: float
+    """Mean total uncertainty in nats, 0 to ln 2."""
+
+
+def find_regions(
+    score_map: Float, uncertainty: Float, threshold: float, size: tuple[int, int] | None = None
+) -> tuple[list[Region], NDArray[np.int32]]:
+    """The connected regions (8 neighbours) where `score_map` exceeds `threshold`, highest peak first, and their labels.
+
+    Args:
+        score_map: (h, w) on the fixed 0-1 scale.
+        uncertainty: (h, w), nats.
+        threshold: in (0, 1).
+        size: (H, W) of the image, where the maps are of another resolution; boxes and areas are scaled to it.
+
+    Returns:
+        The regions, and an int32 (h, w) that holds the region's place in the list plus one, 0 outside.
+    """
+    if not 0 < threshold < 1:
+        raise UserError(f"threshold must lie between 0 and 1, where 0.5 is the calibrated one, but got {threshold}.")
+    if uncertainty.shape != score_map.shape or score_map.ndim != 2:
+        raise ValueError(f"maps must be two equal (h, w), but got {score_map.shape} and {uncertainty.shape}")
+    found, count = ndimage.label(score_map > threshold, structure=np.ones((3, 3)))
+    inside = found > 0  # few of the pixels, so the rest is left out of the sums
+    owner = found[inside] - 1
+    peaks = np.zeros(count, score_map.dtype)
+    np.maximum.at(peaks, owner, score_map[inside])
+    order = np.argsort(-peaks, kind="stable")
+    areas = np.bincount(owner, minlength=count)
+    doubts = np.bincount(owner, uncertainty[inside], count) / areas
+    boxes = ndimage.find_objects(found)
+    height, width = size or score_map.shape
+    down, across = height / score_map.shape[0], width / score_map.shape[1]
+    regions = []
+    for index in order:
+        rows, columns = boxes[index]
+        left, top = int(columns.start * across), int(rows.start * down)
+        right, bottom = min(-int(-columns.stop * across // 1), width), min(-int(-rows.stop * down // 1), height)
+        regions.append(
+            Region(
+                (left, top, right - left, bottom - top),
+                max(1, round(float(areas[index]) * down * across)),
+                float(peaks[index]),
+                float(doubts[index]),
+            )
+        )
+    places = np.zeros(count + 1, np.int32)
+    places[order + 1] = np.arange(1, count + 1)
+    return regions, places[found]
+
+
+def is_of_another_kind(score_map: Float) -> bool:
+    """Whether most of an image lies above the calibrated pixel threshold, as happens with a part that was never trained on.
+
+    `score_map` is (H, W) on the fixed 0-1 scale. On drawn rings with every defect at most 5 % of the pixels lie above it; on
+    photos of anything else 58 % or more do (`tests/test_regions.py`).
+    """
+    return float((score_map > 0.5).mean()) > MOST_OF_THE_IMAGE

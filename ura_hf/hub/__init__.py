@@ -1,0 +1,1 @@
+"""Names, downloads, cards and uploads of checkpoints."""

@@ -1,0 +1,66 @@
+"""Lists of the checkpoints that there are: bundled, local, and in a namespace of the Hub."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from huggingface_hub import ModelInfo, get_session
+from huggingface_hub.constants import ENDPOINT, HF_HUB_OFFLINE
+from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+
+from ..data.files import ASSETS
+from ..data.network import TransportError
+from ..data.records import EVALUATION, readable_record
+from ..model.errors import UserError
+from .names import bundled, checkpoints_folder, local, namespace
+
+LIST_SECONDS = 5  # wait for the Hub this long
+
+
+@dataclass
+class Entry:
+    """One checkpoint of a list: `place` is bundled, local or hub; figures are None where it was not evaluated."""
+
+    name: str
+    place: str
+    image_auroc: float | None = None
+    pixel_auroc: float | None = None
+    aupro: float | None = None
+
+
+def here() -> list[Entry]:
+    """Bundled checkpoints and those in URA_HF_CHECKPOINTS."""
+    folder = checkpoints_folder()
+    places = [(name, "bundled", ASSETS / name) for name in bundled()]
+    places += [(name, "local", folder / name) for name in local()] if folder else []
+    return [_entry(name, place, readable_record(path, EVALUATION)) for name, place, path in places]
+
+
+def on_the_hub(token: str | None = None) -> list[Entry]:
+    """Checkpoints in the namespace on the Hub, with the figures of their cards.
+
+    Raises:
+        UserError: No namespace is set, it can't be reached, or HF_HUB_OFFLINE=1.
+    """
+    if namespace() is None:
+        raise UserError("the Hub was not asked: set URA_HF_NAMESPACE to list the checkpoints of a namespace.")
+    if HF_HUB_OFFLINE:
+        raise UserError("the Hub was not asked (HF_HUB_OFFLINE=1).")
+    query: dict[str, str | int | bool] = {"author": str(namespace()), "cardData": True, "limit": 1000}
+    try:  # not `HfApi.list_models`, which retries for half a minute where there is no network
+        answer = get_session().get(
+            f"{ENDPOINT}/api/models", params=query, headers=build_hf_headers(token=token), timeout=LIST_SECONDS
+        )
+        hf_raise_for_status(answer)
+    except (TransportError, OSError) as error:
+        raise UserError(f"the Hub could not be reached ({' '.join(str(error).split())[:100]}).") from error
+    entries = []
+    for model in (ModelInfo(**found) for found in answer.json()):
+        results = (model.card_data.eval_results if model.card_data else None) or []
+        entries.append(_entry(model.id, "hub", {str(result.metric_name): result.metric_value for result in results}))
+    return entries
+
+
+def _entry(name: str, place: str, figures: dict[str, Any]) -> Entry:
+    return Entry(name, place, *(figures.get(key) for key in ("image_auroc", "pixel_auroc", "aupro")))

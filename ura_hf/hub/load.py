@@ -1,0 +1,57 @@
+"""Loading a whole checkpoint: model and processor as one detector."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..model.configuration_uranet import URANetConfig
+from ..model.errors import UserError
+from ..model.image_processing_uranet import URANetImageProcessor
+from ..model.loading import CONFIG_FILE, PROCESSOR_FILE, require_files
+from ..model.modeling_uranet import URANetForAnomalyDetection
+from ..model.pipeline_uranet import URANetPipeline, pick_device
+from .download import FILES, checkpoint_folder
+
+
+def load_checkpoint(name: str | Path, **hub: Any) -> tuple[URANetForAnomalyDetection, URANetImageProcessor]:
+    """Model, on the GPU where there is one, and image processor of a checkpoint; arguments as in `load_detector`.
+
+    Raises:
+        UserError: Nothing has this name, or it is not a complete checkpoint.
+    """
+    folder = checkpoint_folder(name, **hub)
+    require_files(folder, FILES)
+    config = _read(URANetConfig, folder, CONFIG_FILE)
+    processor = _read(URANetImageProcessor, folder, PROCESSOR_FILE)
+    if (size := (processor.size.height, processor.size.width)) != (config.image_size, config.image_size):
+        raise UserError(
+            f"{folder / PROCESSOR_FILE}: size is {size[0]}x{size[1]}, but the model takes "
+            f"{config.image_size}x{config.image_size}: fetch or train the checkpoint again."
+        )
+    model = URANetForAnomalyDetection.from_pretrained(folder, config=config).eval()
+    return model.to(pick_device()), processor
+
+
+def load_detector(name: str | Path, **hub: Any) -> URANetPipeline:
+    """The `image-anomaly-detection` pipeline of a checkpoint by folder or name, on the GPU where there is one.
+
+    Args:
+        name: A folder that `uranet train` wrote, a bundled name, a name in URA_HF_CHECKPOINTS, or NAMESPACE/NAME on the Hub.
+        hub: `revision`, `token`, `cache_dir`, `local_files_only`, `force_download`, `subfolder`, as everywhere.
+
+    Raises:
+        UserError: Nothing has this name, or it is not a complete checkpoint.
+    """
+    model, processor = load_checkpoint(name, **hub)
+    return URANetPipeline(model=model, image_processor=processor, device=model.device)
+
+
+def _read(kind: Any, folder: Path, name: str) -> Any:
+    try:
+        return kind.from_pretrained(folder)
+    except UserError as error:
+        raise UserError(f"{folder / name}: {error}") from error
+    except (OSError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{folder / name} is unreadable ({reason}): fetch or train the checkpoint again.") from error

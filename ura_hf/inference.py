@@ -1,0 +1,150 @@
+"""The one loop from images to results: read ahead, batch, model, then one `Finding` an image in the order that they came."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .data.prefetch import read_ahead
+from .model.errors import UserError
+from .model.image_processing_uranet import MAPS, THRESHOLD, URANetImageProcessor
+from .model.images import load_image
+
+Float = NDArray[np.floating[Any]]
+Keep = Callable[[Float], Float | None]
+
+
+class Detector(Protocol):
+    """A model and its image processor, such as a `URANetPipeline`."""
+
+    @property
+    def model(self) -> Any: ...
+
+    @property
+    def image_processor(self) -> Any: ...
+
+
+class Pair(NamedTuple):
+    """The plainest `Detector`."""
+
+    model: Any
+    image_processor: Any
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a detector found on one image."""
+
+    source: Any
+    """The image as it was given: a path, mostly."""
+    size: tuple[int, int]
+    """(H, W) of the image [pixels]."""
+    picture: Float | None
+    """What `keep` made of the image, by default nothing."""
+    output: dict[str, Tensor] = field(repr=False)
+    """The fields of URANetOutput that belong to this image, each with a batch of one, on the CPU."""
+    processor: URANetImageProcessor = field(repr=False)
+    seconds: float
+    """What the model took for the batch that this image was in."""
+
+    @property
+    def raw_score(self) -> float:
+        """Raw image score, also of a model without thresholds."""
+        return float(self.output["image_score"][0])
+
+    def verdict(
+        self, threshold: float = THRESHOLD, maps: Sequence[str] = (), size: tuple[int, int] | None = None
+    ) -> dict[str, Any]:
+        """As `post_process_anomaly_detection`, with maps as arrays at `size`, (H, W), by default that of the image.
+
+        Raises:
+            UserError: The model was never calibrated, or gives no number.
+        """
+        (found,) = self.processor.post_process_anomaly_detection(self.output, [size or self.size], threshold, maps)
+        return {name: value.numpy() if isinstance(value, Tensor) else value for name, value in found.items()}
+
+    def map(self, name: str, size: tuple[int, int] | None = None) -> Float:
+        """A map of `MAPS` at `size`, (H, W), by default that of the image, float32."""
+        return self.processor.restore_geometry(self.output[name].float(), [size or self.size])[0].numpy()
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """An image that could not be checked, and why."""
+
+    source: Any
+    error: UserError
+
+
+def _forget(image: Float) -> None:
+    return None
+
+
+def find(
+    detector: Detector,
+    sources: Iterable[Any],
+    batch_size: int = 1,
+    keep: Keep = _forget,
+    fields: Sequence[str] = MAPS,
+    num_samples: int | None = None,
+) -> Iterator[Finding | Unreadable]:
+    """Check images one batch after the other; every image is decoded once.
+
+    Args:
+        detector: Model and image processor.
+        sources: What `load_image` takes, as many as there are.
+        batch_size: Images that go through the model at once.
+        keep: Makes of the image, float32 RGB (H, W, 3) in [0, 1], what is to be kept of it as `picture`.
+        fields: Maps and features of the output that are kept, beside the scores.
+        num_samples: Weight samples of the predictive distribution; None: as configured.
+
+    Yields:
+        A `Finding` an image, or `Unreadable` for one that can't be read.
+    """
+    if batch_size < 1:
+        raise UserError(f"batch_size must be at least 1, but got {batch_size}.")
+    prepared = read_ahead(lambda source: _prepare(detector.image_processor, source, keep), sources)
+    while batch := list(islice(prepared, batch_size)):
+        readable = [one for one in batch if isinstance(one, _Prepared)]
+        rows = iter(_run(detector, readable, fields, num_samples) if readable else ())
+        for one in batch:
+            yield next(rows) if isinstance(one, _Prepared) else one
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    source: Any
+    pixel_values: Tensor
+    size: tuple[int, int]
+    picture: Float | None
+
+
+def _prepare(processor: URANetImageProcessor, source: Any, keep: Keep) -> _Prepared | Unreadable:
+    try:
+        image = load_image(source, max_value=processor.max_value)
+        inputs = processor(image, return_tensors="pt")
+    except UserError as error:
+        return Unreadable(source, error)
+    return _Prepared(source, inputs["pixel_values"], (image.shape[0], image.shape[1]), keep(image))
+
+
+@torch.inference_mode()
+def _run(
+    detector: Detector, batch: Sequence[_Prepared], fields: Sequence[str], num_samples: int | None
+) -> Iterator[Finding]:
+    pixels = torch.cat([one.pixel_values for one in batch]).to(detector.model.device)
+    began = time.perf_counter()
+    output = detector.model(pixels, num_samples=num_samples, return_dict=True)
+    kept = {name: output[name].cpu() for name in ("image_score", "score", *fields) if output.get(name) is not None}
+    seconds = time.perf_counter() - began
+    for row, one in enumerate(batch):
+        own = {name: values[row : row + 1] for name, values in kept.items()}
+        yield Finding(one.source, one.size, one.picture, own, detector.image_processor, seconds)

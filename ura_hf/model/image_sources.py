@@ -1,0 +1,78 @@
+"""The bytes of an image file, wherever it is: on disk, open, in memory, or at a URL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .errors import UserError
+
+URL_STARTS = ("http://", "https://")
+URL_SECONDS = 20.0  # to wait for a server's next bytes
+MAX_URL_BYTES = 1 << 30
+
+
+def read_bytes(source: Any) -> tuple[bytes, str]:
+    """The bytes of a file and the name that error messages use.
+
+    Args:
+        source: a path, a URL that starts with http:// or https://, bytes, or an open binary file.
+
+    Raises:
+        UserError: There is nothing to read, or it can't be read.
+    """
+    if isinstance(source, str) and source.startswith(URL_STARTS):
+        data, name = _fetch(source), source
+    elif isinstance(source, (str, Path)):
+        data, name = _read_file(source), str(source)
+    elif isinstance(source, (bytes, bytearray, memoryview)):
+        data, name = bytes(source), "bytes of an image"
+    elif hasattr(source, "read"):
+        data, name = source.read(), str(getattr(source, "name", "open file"))
+    else:
+        raise UserError(
+            "image must be a path, a URL, the bytes of a file, an open binary file, a PIL image, a numpy array or a torch "
+            f"tensor, but got {type(source).__name__}; convert it first"
+        )
+    if not data:
+        raise UserError(f"image file is empty (0 bytes): {name}; replace it or remove it")
+    return data, name
+
+
+def _read_file(source: str | Path) -> bytes:
+    path = Path(source)
+    shown = str(path) if len(str(path)) <= 200 else f"{str(path)[:80]}... ({len(str(path))} characters)"
+    try:
+        if path.is_dir():
+            raise UserError(f"expected an image file, but got a folder: {shown}; give the path of one image in it")
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"image file not found: {shown}; check the path") from error
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(
+            f"image file cannot be read: {shown}: {reason}; give the path of a file you may read"
+        ) from error
+
+
+def _fetch(url: str) -> bytes:
+    import httpx  # not at the top: nobody else needs it
+
+    try:
+        with httpx.stream("GET", url, timeout=URL_SECONDS, follow_redirects=True) as answer:
+            answer.raise_for_status()
+            data = bytearray()
+            for block in answer.iter_bytes():
+                data += block
+                if len(data) > MAX_URL_BYTES:
+                    raise UserError(
+                        f"image at {url} is larger than {MAX_URL_BYTES >> 20} MiB; download and crop it first"
+                    )
+    except httpx.HTTPStatusError as error:
+        raise UserError(
+            f"no image at {url}: the server answered {error.response.status_code}; check the address"
+        ) from error
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"image at {url} could not be fetched ({reason}); check the address and the network") from error
+    return bytes(data)

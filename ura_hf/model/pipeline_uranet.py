@@ -1,0 +1,130 @@
+"""The pipeline task `image-anomaly-detection`: anything that is an image in, verdict and maps out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import Pipeline
+
+from .carrying import TASK
+from .errors import UserError
+from .image_processing_uranet import MAPS, THRESHOLD
+from .loading import PROCESSOR_FILE, WEIGHTS_FILE, Hooks
+
+ARGUMENTS = {"forward": ("num_samples",), "after": ("return_features", "threshold", "maps")}
+
+
+class URANetPipeline(Pipeline):
+    """Detect anomalies in images.
+
+    Called with an image or many. An image is a path, a URL, the bytes of a file, a PIL image, an array (H, W), (H, W, C) or
+    (C, H, W) of uint8, uint16 or floats in [0, 1], or such a tensor. Many are a list, a tuple, a generator, a column of a
+    `datasets.Dataset`, a batch (B, H, W, C), or a tensor (B, 3, H, W); `batch_size` of them go through the model at once.
+    Gives a dict an image:
+
+    - `label`: ``normal`` or ``anomalous``; `score`: on the fixed 0-1 scale, calibrated so that 0.5 is the threshold;
+      `threshold`: the score above which the label is anomalous;
+    - `image_score`, `image_threshold`, `pixel_threshold`: raw;
+    - maps in the geometry of the input image, float32 (H, W): `score_map` (fixed 0-1 scale where 0.5 is the pixel
+      threshold), `anomaly_map` (raw), `anomaly_probability`, and in nats `total_uncertainty`,
+      `aleatoric_uncertainty`, `epistemic_uncertainty`;
+    - with ``return_features=True``: `features` and `restored_features`, float32 (C, G, G).
+
+    Arguments of a call, or of the constructor for every call: `threshold` (0 to 1, by default 0.5), `maps` (names of those that
+    are made), `return_features`, `num_samples`, `batch_size`.
+    """
+
+    _load_processor = False
+    _load_image_processor = True
+    _load_feature_extractor = False
+    _load_tokenizer = False
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, **hub: Any) -> URANetPipeline:
+        """The pipeline of a checkpoint by folder or name, on the GPU where there is one; arguments of the Hub as everywhere."""
+        from .image_processing_uranet import URANetImageProcessor
+        from .modeling_uranet import URANetForAnomalyDetection
+
+        place = Hooks.find(name, (PROCESSOR_FILE, WEIGHTS_FILE), **hub) if Hooks.find else name
+        given = {} if Hooks.find else hub
+        model = URANetForAnomalyDetection.from_pretrained(place, **given).eval()
+        processor = URANetImageProcessor.from_pretrained(place, **given)
+        return cls(model=model, image_processor=processor, device=pick_device())
+
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
+        """Write model and image processor, from which `from_pretrained` and transformers' `pipeline` make the same detector.
+
+        Without the entry for code on the Hub that transformers would add: with it `pipeline` looks for our model in transformers.
+        """
+        self.model.save_pretrained(save_directory, **kwargs)
+        self.image_processor.save_pretrained(save_directory, **kwargs)
+
+    def _sanitize_parameters(self, **given: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """Those that were given, and no others: what is here in a call replaces what the constructor was given."""
+        forward, after = ({k: given.pop(k) for k in names if k in given} for names in ARGUMENTS.values())
+        if given:
+            known = ", ".join([*ARGUMENTS["after"], *ARGUMENTS["forward"]])
+            raise UserError(f"{TASK} takes {known}, but got {', '.join(given)}.")
+        return {}, forward, after
+
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(inputs, (list, tuple)):
+            return super().__call__(list(inputs), *args, **kwargs) if inputs else []
+        if isinstance(inputs, (np.ndarray, torch.Tensor)) and inputs.ndim == 4:
+            return super().__call__(list(inputs), *args, **kwargs)
+        if isinstance(inputs, Sequence) and not isinstance(inputs, (str, bytes, bytearray)):  # a column of a dataset
+            return list(super().__call__(_Images(inputs), *args, **kwargs))
+        return super().__call__(inputs, *args, **kwargs)
+
+    def preprocess(self, input_: Any, **parameters: Any) -> dict[str, Any]:
+        inputs = dict(self.image_processor(input_, return_tensors="pt"))
+        if (count := len(inputs["pixel_values"])) > 1:
+            raise UserError(
+                f"one input must be one image, but got a {type(input_).__name__} of {count} images: give a list of images."
+            )
+        return inputs
+
+    def _forward(self, input_tensors: dict[str, Any], **parameters: Any) -> dict[str, Any]:
+        found = self.model(input_tensors["pixel_values"], return_dict=True, **parameters)
+        return {**found, "original_sizes": torch.as_tensor(input_tensors["original_sizes"])}
+
+    def postprocess(
+        self,
+        model_outputs: dict[str, Any],
+        return_features: bool = False,
+        threshold: float = THRESHOLD,
+        maps: Sequence[str] = MAPS,
+    ) -> dict[str, Any]:
+        sizes, config = model_outputs["original_sizes"].cpu(), self.model.config
+        (found,) = self.image_processor.post_process_anomaly_detection(model_outputs, sizes, threshold, maps)
+        found |= {"image_threshold": config.image_threshold, "pixel_threshold": config.pixel_threshold}
+        if return_features:
+            found |= {name: model_outputs[name][0].float() for name in ("features", "restored_features")}
+        return {k: v.cpu().numpy() if isinstance(v, torch.Tensor) else v for k, v in found.items()}
+
+
+class _Images(torch.utils.data.Dataset[Any]):
+    """Images of a column, read one by one."""
+
+    def __init__(self, images: Sequence[Any]) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.images[index]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.images)
+
+
+def pick_device() -> torch.device:
+    """The accelerator that there is: cuda, mps, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

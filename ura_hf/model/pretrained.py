@@ -1,0 +1,167 @@
+"""What both URA-Net models share: their output, and loading, saving and initialisation as transformers has them, but exact."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.utils import ModelOutput, logging
+
+from .backbone import Backbone
+from .carrying import carry_code
+from .configuration_uranet import URANetConfig
+from .errors import UserError
+from .loading import CONFIG_FILE, PROCESSOR_FILE, Hooks, locate, weight_files, weights_name
+from .perception import PlainLinear, VariationalLinear
+from .restoration import FeatureRestoration
+
+logger = logging.get_logger(__name__)
+
+
+@dataclass
+class URANetOutput(ModelOutput):
+    """What URA-Net computed of a batch. B images, C channels, grid side G, network input side S.
+
+    Attributes:
+        features: Standardised features F of the input, (B, C, G, G).
+        restored_features: Restored features F^, (B, C, G, G).
+        anomaly_map: Raw residual map, >= 0, (B, S, S).
+        score_map: `anomaly_map` on the fixed 0-1 scale where 0.5 is the pixel threshold; None before calibration.
+        whole_image_residual: Mean subspace residual, >= 0, (B,); None where it has no weight.
+        image_score: Raw image score, >= 0, (B,).
+        score: `image_score` on the fixed 0-1 scale where 0.5 is the image threshold; None before calibration.
+        anomaly_probability: Expected probability of an anomaly, in [0, 1], (B, S, S).
+        total_uncertainty: Predictive entropy H(E[p]) in nats, [0, ln 2], (B, S, S).
+        aleatoric_uncertainty: Expected entropy E[H(p)] in nats, (B, S, S).
+        epistemic_uncertainty: total - aleatoric, the mutual information, nats, (B, S, S).
+    """
+
+    features: Tensor | None = None
+    restored_features: Tensor | None = None
+    anomaly_map: Tensor | None = None
+    score_map: Tensor | None = None
+    whole_image_residual: Tensor | None = None
+    image_score: Tensor | None = None
+    score: Tensor | None = None
+    anomaly_probability: Tensor | None = None
+    total_uncertainty: Tensor | None = None
+    aleatoric_uncertainty: Tensor | None = None
+    epistemic_uncertainty: Tensor | None = None
+
+
+class URANetPreTrainedModel(PreTrainedModel):
+    """Loading, saving and initialisation that both models share."""
+
+    config: URANetConfig
+    config_class = URANetConfig
+    base_model_prefix = "uranet"
+    main_input_name = "pixel_values"
+    _is_pushed = False
+
+    @property
+    def backbone(self) -> Backbone:
+        """The frozen feature extractor."""
+        raise NotImplementedError
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if getattr(module, "_uranet_frozen", False):
+            return
+        if isinstance(module, (VariationalLinear, PlainLinear, FeatureRestoration)):
+            module.reset_parameters()
+        else:
+            super()._init_weights(module)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, *args: Any, **kwargs: Any) -> Any:
+        """Load a checkpoint as transformers does, but exactly: every tensor of the model, no other, and the backbone frozen.
+
+        The name is a folder or, with the package `ura_hf`, one that it knows; arguments of the Hub as everywhere. Of a folder the
+        tensors are compared with the config before any is allocated. Weights are float32 unless `dtype` says otherwise:
+        thresholds are for float32.
+
+        Raises:
+            UserError: The folder or a file is missing, damaged or of another model; the message names the tensors.
+        """
+        weights = weights_name(kwargs.get("variant"))
+        place = locate(pretrained_model_name_or_path, (CONFIG_FILE, weights), kwargs)
+        asked = kwargs.pop("dtype", None) or kwargs.pop("torch_dtype", None)
+        kwargs["dtype"] = torch.float32 if asked in (None, "auto") else asked
+        kwargs["use_safetensors"] = True
+        info_wanted = kwargs.pop("output_loading_info", False)
+        try:
+            if isinstance(place, Path):
+                config = kwargs.get("config") or cls.config_class.from_pretrained(place)
+                cls._compare_tensors(config, weight_files(place, weights))
+            loaded, info = super().from_pretrained(place, *args, output_loading_info=True, **kwargs)
+            _require_all_tensors(info)
+        except UserError as error:
+            raise UserError(f"{place}: {error}") from error
+        except (SafetensorError, OSError, ValueError, TypeError) as error:
+            raise UserError(
+                f"{place} is not a complete URA-Net checkpoint ({' '.join(str(error).split())[:300]}): "
+                "pass a folder that `uranet train` wrote, or fetch it again."
+            ) from error
+        loaded.backbone.freeze()
+        loaded.backbone.note_fitted()
+        return (loaded, info) if info_wanted else loaded
+
+    def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
+        """As in transformers; `push_to_hub` adds image processor and code, so that it loads without the package."""
+        super().save_pretrained(save_directory, *args, **kwargs)
+        if self._is_pushed:
+            folder, processor = Path(save_directory), Path(self.name_or_path) / PROCESSOR_FILE
+            if processor.is_file():
+                shutil.copyfile(processor, folder / PROCESSOR_FILE)
+            else:
+                logger.warning("The model was not loaded from a folder with an image processor: push that one, too.")
+            carry_code(folder)
+
+    def push_to_hub(self, repo_id: str, **kwargs: Any) -> Any:  # type: ignore[override]
+        """As in transformers, with image processor and code, and our card in place of its automatic one."""
+        self._is_pushed = True
+        try:
+            address = super().push_to_hub(repo_id, **kwargs)
+        finally:
+            self._is_pushed = False
+        if Hooks.describe is not None:
+            revision = getattr(address, "pr_revision", None) or kwargs.get("revision")  # into the same pull request
+            Hooks.describe(self, repo_id, token=kwargs.get("token"), revision=revision)
+        return address
+
+    @classmethod
+    def _compare_tensors(cls, config: URANetConfig, files: Sequence[Path]) -> None:
+        """Raise UserError unless the files hold exactly the tensors of the config; reads their headers alone."""
+        prefix = f"{cls.base_model_prefix}."
+        with torch.device("meta"):
+            wanted = {k.removeprefix(prefix): tuple(v.shape) for k, v in cls(config).state_dict().items()}
+        found: dict[str, tuple[int, ...]] = {}
+        for path in files:
+            with safe_open(path, "pt") as file:
+                names = file.keys()
+                found |= {name.removeprefix(prefix): tuple(file.get_slice(name).get_shape()) for name in names}
+        _require_no_faults(
+            {
+                "missing": sorted(prefix + key for key in wanted.keys() - found.keys()),
+                "unexpected": sorted(prefix + key for key in found.keys() - wanted.keys()),
+                "of another shape": sorted(prefix + k for k in wanted.keys() & found.keys() if wanted[k] != found[k]),
+            }
+        )
+
+
+def _require_all_tensors(info: dict[str, Any]) -> None:
+    """Raise UserError unless transformers loaded exactly the tensors of the model."""
+    keys = {"missing": "missing_keys", "unexpected": "unexpected_keys", "of another shape": "mismatched_keys"}
+    _require_no_faults({kind: sorted(str(key) for key in info.get(name, ())) for kind, name in keys.items()})
+
+
+def _require_no_faults(faults: dict[str, list[str]]) -> None:
+    said = [f"{len(names)} {kind} ({', '.join(names[:5])})" for kind, names in faults.items() if names]
+    if said:
+        raise UserError(f"its tensors do not fit its config: {'; '.join(said)}. Fetch or train it again.")

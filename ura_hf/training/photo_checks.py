@@ -1,0 +1,198 @@
+"""What is wrong with photos of good parts before a detector learns from them: unreadable, doubled, odd sizes, likely defects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional
+
+from ..data.archives import Upload
+from ..data.progress import Progress, silent
+from ..data.records import shorten_paths
+from ..model.backbone import SMALL, Backbone
+from ..model.errors import UserError
+from ..model.image_processing_uranet import URANetImageProcessor
+from ..model.images import load_image
+from .imagenet import load_imagenet
+
+Kind = Literal["unreadable", "duplicate", "size", "defect"]
+KINDS: tuple[Kind, ...] = ("unreadable", "duplicate", "size", "defect")
+
+THUMBNAIL = 64  # side of the grey thumbnails that doubles are told by [pixels]
+SAME = 0.045  # RMS difference of two standardised thumbnails up to which they show one photo
+MIN_SIDE = 32  # of a photo [pixels]
+ASPECT_TOLERANCE, SIZE_TOLERANCE = (
+    0.05,
+    2.0,
+)  # against the median photo: relative aspect ratio, factor of the longer side
+GRID = 16  # side of the feature grid that likely defects are looked for on
+BANK = 20_000  # cells of the other photos that a cell is compared with, at most
+PROJECTED = 64  # dimensions of the cells there
+OUTLIER = 3.0  # robust standard deviations of the log score from which a photo is flagged
+LEAST_DEVIATION = 0.05  # of the log scores
+ENOUGH = 8  # photos below which no statement on likely defects is made
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong with a photo, in a sentence; for likely defects `cells` marks where, (GRID, GRID) in [0, 1]."""
+
+    photo: int
+    kind: Kind
+    sentence: str
+    cells: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class PhotoReport:
+    """Findings in the order of the photos, and the photos that could be read, both by index."""
+
+    count: int
+    readable: list[int]
+    findings: list[Finding]
+
+    def flagged(self, *kinds: Kind) -> list[int]:
+        """Photos with a finding of one of these kinds, of any kind if none is given."""
+        return sorted({finding.photo for finding in self.findings if finding.kind in (kinds or KINDS)})
+
+
+@dataclass
+class _Seen:
+    """What is kept of each readable photo."""
+
+    rows: list[int]
+    sizes: list[tuple[int, int]]
+    thumbnails: list[NDArray[np.float32]]
+    features: list[Tensor]
+
+
+@torch.inference_mode()
+def check_photos(photos: Sequence[Upload], progress: Progress = silent) -> PhotoReport:
+    """Look through photos of good parts; every photo is read once. `progress` hears of the stage ``checking``.
+
+    - unreadable: no image, damaged, or smaller than `MIN_SIDE`;
+    - duplicate: its standardised grey thumbnail is that of an earlier photo up to `SAME`, so it adds nothing;
+    - size: another aspect ratio than most, or a side far from the median;
+    - defect: its worst cell is farther from all cells of all *other* photos than it is usual among them: a robust z-score of
+      the log distance above `OUTLIER`. No model is trained for this, so small or faint defects pass.
+    """
+    backbone = Backbone(SMALL, (1, 2, 3), 2 * GRID)
+    load_imagenet(backbone)
+    processor = URANetImageProcessor()
+    findings: list[Finding] = []
+    seen = _Seen([], [], [], [])
+    for index, photo in enumerate(photos):
+        try:
+            pixels = load_image(photo.path)
+            if min(pixels.shape[:2]) < MIN_SIDE:
+                height, width = pixels.shape[:2]
+                raise UserError(
+                    f"{photo.path} has only {width}x{height} pixels: take photos of at least {MIN_SIDE} on a side"
+                )
+        except UserError as error:
+            sentence = shorten_paths(str(error).replace(str(photo.path), photo.name))
+            findings.append(Finding(index, "unreadable", sentence))
+        else:
+            grid = backbone.raw(processor(pixels, return_tensors="pt")["pixel_values"])
+            seen.rows.append(index)
+            seen.sizes.append((pixels.shape[0], pixels.shape[1]))
+            seen.thumbnails.append(_thumbnail(pixels))
+            seen.features.append(functional.avg_pool2d(grid, 2)[0].half())
+        progress("checking", index + 1, len(photos))
+    if seen.rows:
+        doubles = _doubles(seen, photos)
+        findings += doubles + _odd_sizes(seen)
+        findings += _likely_defects(seen, {finding.photo for finding in doubles}, backbone.level_channels)
+    order = {kind: place for place, kind in enumerate(KINDS)}
+    findings.sort(key=lambda finding: (finding.photo, order[finding.kind]))
+    return PhotoReport(len(photos), seen.rows, findings)
+
+
+def _thumbnail(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Grey thumbnail of mean 0 and deviation 1, so that brightness and contrast don't count, (THUMBNAIL, THUMBNAIL)."""
+    grey = Image.fromarray(np.ascontiguousarray(pixels.mean(2)))
+    small = np.asarray(grey.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX), dtype=np.float32)
+    return (small - small.mean()) / max(float(small.std()), 1e-3)
+
+
+def _doubles(seen: _Seen, photos: Sequence[Upload]) -> list[Finding]:
+    """Photos that show what an earlier one shows."""
+    flat = np.stack(seen.thumbnails).reshape(len(seen.rows), -1)
+    norms = np.square(flat).sum(1)
+    apart = np.sqrt(np.maximum(norms[:, None] + norms - 2 * flat @ flat.T, 0) / flat.shape[1])
+    found = []
+    for place in range(1, len(seen.rows)):
+        nearest = int(apart[place, :place].argmin())
+        if apart[place, nearest] <= SAME:
+            twin = photos[seen.rows[nearest]].name
+            sentence = f"shows the same as {twin}: a second copy teaches nothing new"
+            found.append(Finding(seen.rows[place], "duplicate", sentence))
+    return found
+
+
+def _odd_sizes(seen: _Seen) -> list[Finding]:
+    """Photos that differ in shape or resolution from most; turning a camera or cropping makes good parts look wrong."""
+    sizes = np.array(seen.sizes, dtype=float)
+    aspects, sides = sizes[:, 1] / sizes[:, 0], sizes.max(1)
+    aspect, side = float(np.median(aspects)), float(np.median(sides))
+    usual_height, usual_width = np.median(sizes, axis=0).astype(int)
+    found = []
+    for row, (height, width), own_aspect, own_side in zip(seen.rows, seen.sizes, aspects, sides, strict=True):
+        other_shape = abs(own_aspect / aspect - 1) > ASPECT_TOLERANCE
+        if other_shape or not 1 / SIZE_TOLERANCE <= own_side / side <= SIZE_TOLERANCE:
+            what = "another shape" if other_shape else "another resolution"
+            sentence = f"has {what} than most: {width}x{height} pixels instead of about {usual_width}x{usual_height}"
+            found.append(Finding(row, "size", sentence))
+    return found
+
+
+def _likely_defects(seen: _Seen, doubled: set[int], levels: Sequence[int]) -> list[Finding]:
+    """Photos with a place unlike any place of the other photos; doubles are left out, since they would hide each other."""
+    kept = [place for place, row in enumerate(seen.rows) if row not in doubled]
+    if len(kept) < ENOUGH:
+        return []
+    maps = strangeness(torch.stack([seen.features[place] for place in kept]), levels)
+    scores = np.log(maps.reshape(len(maps), -1).max(1))
+    centre = np.median(scores)
+    deviation = max(1.4826 * float(np.median(np.abs(scores - centre))), LEAST_DEVIATION)
+    found = []
+    for place, single, score in zip(kept, maps, scores, strict=True):
+        if score - centre > OUTLIER * deviation:
+            sentence = "has a place that looks like nothing on the other photos: is this part really good?"
+            cells = (single / single.max()).astype(np.float32)
+            found.append(Finding(seen.rows[place], "defect", sentence, cells))
+    return found
+
+
+def strangeness(features: Tensor, levels: Sequence[int]) -> NDArray[Any]:
+    """Squared distance of every cell to the nearest cell of any other photo, (N, C, G, G) -> float (N, G, G) above 0, smoothed.
+
+    Channels are standardised over all photos, with the floor of `Backbone.set_statistics`, and projected at random.
+    """
+    values = features.float()
+    count, channels, side, _ = values.shape
+    spread = values.std((0, 2, 3), keepdim=True)
+    floors = [part.clamp_min(0.25 * float(part.median())).clamp_min(1e-5) for part in spread.split(list(levels), 1)]
+    values = (values - values.mean((0, 2, 3), keepdim=True)) / torch.cat(floors, 1)
+    generator = torch.Generator().manual_seed(0)
+    projection = torch.randn(channels, PROJECTED, generator=generator) / PROJECTED**0.5
+    cells = values.flatten(2).transpose(1, 2) @ projection  # (N, T, PROJECTED)
+    per_photo = max(1, min(cells.shape[1], BANK // count))
+    chosen = torch.stack([torch.randperm(cells.shape[1], generator=generator)[:per_photo] for _ in range(count)])
+    bank = torch.gather(cells, 1, chosen[..., None].expand(-1, -1, PROJECTED)).flatten(0, 1)
+    norms = bank.square().sum(1)
+    maps = []
+    for index in range(count):
+        distances = norms - 2 * (cells[index] @ bank.T)
+        distances[:, index * per_photo : (index + 1) * per_photo] = torch.inf
+        nearest = (distances.amin(1) + cells[index].square().sum(1)).clamp_min(1e-6)
+        maps.append(ndimage.gaussian_filter(nearest.view(side, side).numpy(), 0.7))
+    return np.stack(maps)

@@ -1,0 +1,202 @@
+"""From a folder of good images to a calibrated checkpoint: read, extract features, fit, learn, calibrate, save."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accelerate import PartialState
+from transformers import TrainerCallback, TrainingArguments, set_seed
+
+from ..data.files import files_fingerprint
+from ..data.prefetch import loading_processes
+from ..data.progress import Progress, silent
+from ..data.records import TRAINING
+from ..data.textures import generated_textures
+from ..model.backbone import timms_weights
+from ..model.configuration_uranet import URANetConfig
+from ..model.image_processing_uranet import URANetImageProcessor
+from ..model.modeling_uranet import URANetForAnomalyDetection
+from ..model.pipeline_uranet import pick_device
+from .features import all_problems_at_once, cached_features, channel_statistics
+from .finish import Clock, describe_run, require_finite, save
+from .fit import calibrate, fill_memories
+from .imagenet import load_imagenet, own_weights
+from .material import Material, read_material, split_rows
+from .options import TrainingOptions
+from .pose import ANY_ROTATION, TURNED_COPIES, rotation_ratio
+from .randomness import kept_randomness
+from .run_folder import claim_output, resume_point
+from .trainer import FeatureBatches, ReportProgress, RestorationTrainer, use_bf16
+
+
+def train(
+    options: TrainingOptions,
+    config: URANetConfig,
+    command: str | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Train a detector, calibrate it on held-out good images and save it; the same call resumes an interrupted run.
+
+    The checkpoint is that of the last step.
+
+    Args:
+        options: What the run depends on.
+        config: Of the model; calibration sets its thresholds.
+        command: The command line, for the record.
+        callbacks: transformers' callbacks, called with the model while it trains.
+        progress: Called with the stages ``training features``, ``texture features``, ``memory``, ``training`` (with losses)
+            and ``calibration``.
+
+    Returns:
+        The record that is also written to ``training.json``.
+
+    Raises:
+        UserError: Data, weights or the output folder can't be used.
+        Cancelled: `progress` raised it; the output folder then holds no checkpoint, only what resumes the run.
+    """
+    clock, device = Clock(), pick_device()
+    state = PartialState(cpu=device.type == "cpu")
+    material = read_material(options, config)
+    with claim_output(options.output, _ticket(options, config, material), state) as work, kept_randomness():
+        set_seed(options.seed)
+        model = URANetForAnomalyDetection(config)
+        processor = make_processor(options, config)
+        seen = extract(options, material, model, processor, work, state, progress)
+        batches, held_out = fit(options, model, seen, progress)
+        resumed = resume_point(work)
+        trainer = learn(options, model, batches, work, resumed, [*callbacks, ReportProgress(progress)])
+        if state.is_main_process:
+            if options.half:
+                model.half().float()
+            calibrate(model, batches, held_out, progress)
+            require_finite(model, options.learning_rate)
+            counts = {"fitted": len(material.images) - len(held_out), "held_out": len(held_out)}
+            known: dict[str, Any] = {
+                "command": command,
+                "images": counts,
+                "pose": seen.pose,
+                "resumed": resumed is not None,
+            }
+            known |= {"good_images": material.good, "left_out": material.left_out}
+            save(
+                model.half() if options.half else model,
+                processor,
+                known | describe_run(options, trainer, clock),
+                options.output,
+            )
+        state.wait_for_everyone()
+    record: dict[str, Any] = json.loads((options.output / TRAINING).read_text())
+    return record
+
+
+def make_processor(options: TrainingOptions, config: URANetConfig) -> URANetImageProcessor:
+    """The image processor that a checkpoint of these options has; it normalises as the backbone's weights ask for."""
+    size = {"height": config.image_size, "width": config.image_size}
+    weights = timms_weights(config.backbone)
+    colours = {"image_mean": weights.mean, "image_std": weights.std} if weights else {}
+    return URANetImageProcessor(size=size, max_value=options.max_value, resize_mode=options.resize_mode, **colours)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Features of the images and their turned copies, (N, C, G, G) float16, of the textures, and how the parts lie."""
+
+    features: np.ndarray
+    textures: np.ndarray | None
+    images: int
+    copies: int
+    pose: dict[str, Any]
+
+
+def extract(
+    options: TrainingOptions,
+    material: Material,
+    model: URANetForAnomalyDetection,
+    processor: URANetImageProcessor,
+    work: Path,
+    state: PartialState,
+    progress: Progress,
+) -> Seen:
+    """Load the backbone's weights, find out how the parts lie, and see every image and texture once."""
+    load_imagenet(model.backbone, options.backbone_weights)
+    model.backbone.to(state.device)
+    if options.half:
+        model.backbone.half().float()
+    images, photos, cache = material.images, material.textures, options.cache or work
+    with all_problems_at_once(images, processor):
+        ratio = rotation_ratio(images, model.backbone, processor) if options.pose == "auto" else None
+    copies = TURNED_COPIES if options.pose == "any" or (ratio is not None and ratio <= ANY_ROTATION) else 0
+    with state.main_process_first():
+        features = cached_features(images, model.backbone, processor, cache, "training", copies, progress)
+        if not photos and model.config.source_weights.get("texture"):
+            photos = generated_textures(cache, model.config.image_size, options.seed)
+        textures = (
+            cached_features(photos, model.backbone, processor, cache, "texture", progress=progress) if photos else None
+        )
+    return Seen(features, textures, len(images), copies, {"rotation_ratio": ratio, "turned_copies": copies})
+
+
+def fit(
+    options: TrainingOptions, model: URANetForAnomalyDetection, seen: Seen, progress: Progress
+) -> tuple[FeatureBatches, list[int]]:
+    """Set the statistics and memories from the images to fit; returns their batches, and the rows held out for calibration."""
+    held_out, chosen = split_rows(seen.images, options)
+    rows = [copy * seen.images + row for copy in range(seen.copies + 1) for row in chosen]
+    model.backbone.set_statistics(*channel_statistics(seen.features, rows), model.config.std_floor)
+    if options.half:
+        model.backbone.half().float()
+    batches = FeatureBatches(seen.features, rows, seen.textures, model)
+    fill_memories(model, batches, len(chosen), options.seed, progress)
+    return batches, held_out
+
+
+def learn(
+    options: TrainingOptions,
+    model: URANetForAnomalyDetection,
+    batches: FeatureBatches,
+    work: Path,
+    resumed: str | None,
+    callbacks: Sequence[TrainerCallback],
+) -> RestorationTrainer:
+    """Train perception and restoration on artificial anomalies, from the resume point `resumed` on if there is one."""
+    device = pick_device().type
+    arguments = TrainingArguments(
+        output_dir=str(work),
+        max_steps=options.steps,
+        per_device_train_batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        weight_decay=0.01,
+        max_grad_norm=1.0,
+        lr_scheduler_type="cosine",
+        warmup_steps=max(1, options.steps // 10),
+        bf16=use_bf16(options.precision),
+        use_cpu=device == "cpu",
+        logging_steps=max(1, min(50, options.steps // 10)),
+        save_steps=options.save_every,
+        save_total_limit=1,
+        remove_unused_columns=False,
+        dataloader_pin_memory=device == "cuda",
+        dataloader_num_workers=loading_processes(),
+        ddp_find_unused_parameters=False,
+        report_to="none",
+        seed=options.seed,
+    )
+    trainer = RestorationTrainer(model, args=arguments, train_dataset=batches, callbacks=list(callbacks))
+    trainer.train(resume_from_checkpoint=resumed)
+    return trainer
+
+
+def _ticket(options: TrainingOptions, config: URANetConfig, material: Material) -> dict[str, Any]:
+    """What a run must share with the one that it resumes."""
+    choices = {k: v for k, v in dataclasses.asdict(options).items() if k not in ("output", "cache")}
+    weights = options.backbone_weights or own_weights(config.backbone)
+    files = {"images": files_fingerprint(material.images), "textures": files_fingerprint(material.textures)}
+    files["backbone"] = files_fingerprint([weights] if weights and weights.is_file() else [])
+    return choices | files | {"config": config.to_diff_dict()}

@@ -1,1 +1,0 @@
-"""Model-card template and dataset facts, as package data: `importlib.resources.files("weights_card")`."""
