@@ -21,13 +21,14 @@ from artificial import write_held_out
 from detection import DATASETS, ROOT, TURNED, WEIGHTS, data_folder, written_once
 from runs import commit, part, read_runs, run_missing, slug, write_report
 
-from ura_hf import URANetConfig, URANetForAnomalyDetection, URANetImageProcessor
+from ura_hf import TrainingOptions, URANetConfig, URANetForAnomalyDetection, URANetImageProcessor, evaluate, train
 from ura_hf.data.drawn.parts import write_demo_data
 from ura_hf.data.folder import distinct, read_dataset
 from ura_hf.data.records import METRIC_KEYS
-from ura_hf.evaluation.evaluate import evaluate
+from ura_hf.inference import Pair
 from ura_hf.model.configuration_uranet import RESIDUAL_WEIGHTS, RESIDUALS
-from ura_hf.training.train import TrainingOptions, calibration, split_rows, train
+from ura_hf.training.calibration import spread_ratio
+from ura_hf.training.material import split_rows
 
 RING = "drawn_ring"
 ALL = (RING, *DATASETS)
@@ -153,7 +154,7 @@ def measured_spread(
     outputs = [model.uranet(processor([image], return_tensors="pt")["pixel_values"]) for image in images]
     wholes = [output.whole_image_residual for output in outputs if output.whole_image_residual is not None]
     of_maps = torch.cat([model.score_maps(output.anomaly_map) for output in outputs])
-    return calibration.spread_ratio(of_maps, torch.cat(wholes)) if wholes else None
+    return spread_ratio(of_maps, torch.cat(wholes)) if wholes else None
 
 
 def run_one(name: str, dataset: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
@@ -169,7 +170,7 @@ def run_one(name: str, dataset: str, seed: int, options: argparse.Namespace) -> 
         model.config.spread_ratio = measured_spread(model, processor, held_out_images(checkpoint))
     result = {"row": name, "dataset": dataset, "seed": seed, "steps": options.steps, "commit": commit()}
     for place, data in (("held_out", split), ("test", source)):
-        report = evaluate(model, processor, data, BATCHES)
+        report = evaluate(Pair(model, processor), data, BATCHES)
         types = {kind: {k: values[k] for k in METRIC_KEYS} for kind, values in report["per_type"].items()}
         counts = {k: report[k] for k in ("n_normal", "n_anomalous")}
         result[place] = {**{k: report[k] for k in METRIC_KEYS}, **counts, "per_type": types}

@@ -23,8 +23,10 @@ from detection import DATASETS, WEIGHTS
 from latency import take_turns
 from safetensors.torch import save_file
 
+from ura_hf.data.files import ASSETS
 from ura_hf.data.records import METRIC_KEYS
 from ura_hf.model.backbone import SMALL, Backbone, create_cnn
+from ura_hf.training.imagenet import load_imagenet
 
 ROOT = Path(__file__).resolve().parent.parent
 TEACHER = "resnet18"
@@ -60,7 +62,7 @@ def latencies(weights: dict[str, Path | None]) -> dict[str, dict[str, float]]:
     backbones = {}
     for row, path in weights.items():
         backbones[row] = Backbone(TEACHER if row == "teacher" else SMALL, (1, 2, 3), 32)
-        backbones[row].load_imagenet(path)
+        load_imagenet(backbones[row], path)
         backbones[row].to(memory_format=torch.channels_last)
     picture = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
@@ -112,7 +114,7 @@ def main() -> None:
     for row, path in weights.items():
         rows[row] += ["--backbone-weights", str(path)] if path else []
     speed, runs = latencies(weights), []
-    own = ROOT / "ura_hf/weights" / f"{SMALL}.safetensors"
+    own = ASSETS / f"{SMALL}.safetensors"
     parameters = {
         row: sum(p.numel() for p in create_cnn(chosen[1], (1, 2, 3)).parameters()) for row, chosen in rows.items()
     }

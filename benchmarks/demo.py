@@ -1,6 +1,6 @@
 """Draw kinds, train their bundled checkpoints, evaluate them on unseen drawings: `python benchmarks/demo.py ring cloth board`.
 
-A checkpoint goes to ura_hf/weights/uranet-demo-KIND, its figures to docs/results/demo-KIND.json, with the types that miss the
+A checkpoint goes to ura_hf/assets/uranet-demo-KIND, its figures to docs/results/demo-KIND.json, with the types that miss the
 aims (image AUROC 0.99, pixel AUROC 0.98; logical ones have none). `python benchmarks/render.py` puts them into docs/demo.md.
 """
 
@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from ura_hf.data.drawn.parts import KINDS, LOGICAL
+from ura_hf.data.files import ASSETS
 
 ROOT = Path(__file__).resolve().parent.parent
 FIELDS = (
@@ -34,7 +35,7 @@ def main() -> None:
     """Each kind from nothing to its figures; what an earlier call left is made again. 1 where a type misses the aims."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kinds", nargs="+", choices=KINDS, metavar="KIND", help="of " + ", ".join(KINDS))
-    parser.add_argument("--weights", type=Path, default=ROOT / "ura_hf/weights", help="the checkpoints go there")
+    parser.add_argument("--weights", type=Path, default=ASSETS, help="the checkpoints go there")
     parser.add_argument("--results", type=Path, default=ROOT / "docs/results")
     parser.add_argument("--steps", type=int, default=1000)
     options = parser.parse_args()

@@ -24,11 +24,11 @@ from detection import DATASETS, ROOT, TURNED, WEIGHTS, data_folder
 from detection import run as run_uranet
 from runs import commit, cpu_seconds, device_here, part, read_runs, run_missing, slug, versions, write_report
 
-from ura_hf import URANetForAnomalyDetection, URANetImageProcessor
+from ura_hf import URANetForAnomalyDetection, URANetImageProcessor, evaluate
 from ura_hf.data.folder import read_dataset
 from ura_hf.data.records import METRIC_KEYS
-from ura_hf.evaluation.evaluate import evaluate
-from ura_hf.training.train import draw_images
+from ura_hf.inference import Pair
+from ura_hf.training.material import draw_images
 
 KEY = ("model", "dataset", "seed")
 OURS = "uranet"
@@ -60,8 +60,8 @@ NOTES = [
     "Runs that are said to be of a GPU compute convolutions in TF32, torch's default there; their seconds are the clock's, also "
     "where several runs share it.",
     "Frozen extractors see each training image once and students compute channels-last: the same mathematics, faster.",
-    "PatchCore and MH-PatchCore coresets are selected by ura_hf.model.memory.farthest_points, exact and faster; before every run it is "
-    "compared with anomalib's own selection, on a CPU.",
+    "PatchCore and MH-PatchCore coresets are selected by ura_hf.model.memory.farthest_points, exact and faster; before every "
+    "run it is compared with anomalib's own selection, on a CPU.",
     "MH-PatchCore's centre crop to 224 is left out, as every model sees the whole image.",
     "Left out of anomalib's list: CFA (compares every cell with 4096 centres at every step, hours on CPUs), DFKDE (wants the "
     "fourth stage and gives no map), and models with other networks or weights than a ResNet-18's first three stages.",
@@ -130,7 +130,7 @@ def run_one(name: str, dataset: str, seed: int, options: argparse.Namespace) -> 
     budget = Budget(options.budget, kept(options.work, (name, dataset, seed)))
     model, training = train_rival(name, options.shared / WEIGHTS, images, budget, seed)
     facts |= cost(began, training.get("earlier_seconds", 0), options.device)
-    report = evaluate(model, processor, data)  # type: ignore[arg-type]
+    report = evaluate(Pair(model, processor), data)
     if options.device == "cpu":
         facts["ms_per_image"] = latency(model, images[:1])
     return {

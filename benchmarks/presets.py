@@ -17,7 +17,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from ura_hf import URANetForAnomalyDetection
 from ura_hf.benchmark.settings import PRESETS, Settings
 from ura_hf.data.datasets import facts, published_counts
-from ura_hf.training.train import MAX_IMAGES
+from ura_hf.training.objective import Learner
+from ura_hf.training.options import MAX_IMAGES
 
 PLACES = {
     "toothbrush, the smallest": [("mvtec", "toothbrush")],
@@ -44,7 +45,7 @@ def step(model: URANetForAnomalyDetection, count: int) -> tuple[int, int]:
 
     with FlopCounterMode(display=False) as counter:
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            loss = model(features=features, textures=textures, num_images=1000).loss
+            loss = Learner(model)(features, textures, num_images=1000).loss
         loss.backward()
     inputs = features.nbytes * 2 + features.nbytes // 2  # both in float32, and the float16 batch as it is read
     return sum(kept.values()) + inputs, counter.get_total_flops()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -36,28 +35,13 @@ from descent import BATCH, Budget, cached, descend
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
+from wrapped import SIDE, Rival
 
 from ura_hf.model.memory import farthest_points
 
 BACKBONE = "resnet18"
 ALL = ["layer1", "layer2", "layer3"]
 DEEP = ["layer2", "layer3"]
-SIDE = 256
-
-
-class Rival(nn.Module):
-    """One of anomalib's torch models, with what `ura_hf.evaluation.evaluate.evaluate` asks of a model."""
-
-    def __init__(self, model: nn.Module, device: torch.device) -> None:
-        super().__init__()
-        self.model = model
-        self.device = device
-        self.config = SimpleNamespace(image_threshold=None, image_size=SIDE, image_score="the model's own")
-
-    def forward(self, pixel_values: Tensor) -> SimpleNamespace:
-        """(B, 3, S, S) normalised pixels -> image_score (B,), anomaly_map (B, S, S)."""
-        found = self.model(pixel_values)
-        return SimpleNamespace(image_score=found.pred_score.flatten(), anomaly_map=found.anomaly_map.flatten(0, 1))
 
 
 def _given_weights(teachers: list[nn.Module], weights: Path) -> None:

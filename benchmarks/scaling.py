@@ -23,8 +23,8 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from ura_hf import URANetConfig, URANetForAnomalyDetection, URANetImageProcessor
-from ura_hf.evaluation.evaluate import evaluate
+from ura_hf import URANetConfig, URANetForAnomalyDetection, URANetImageProcessor, evaluate
+from ura_hf.inference import Pair
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDE = 64
@@ -74,8 +74,9 @@ def evaluate_only(data: Path) -> None:
         URANetForAnomalyDetection(config).eval(),
         URANetImageProcessor(size={"height": SIDE, "width": SIDE}),
     )
+    model.backbone.set_statistics(model.backbone.mean, model.backbone.std)  # an unfitted model refuses to score
     before = resource.getrusage(resource.RUSAGE_SELF)
-    evaluate(model, processor, data)
+    evaluate(Pair(model, processor), data)
     after = resource.getrusage(resource.RUSAGE_SELF)
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     print(json.dumps({"peak_mib": round(after.ru_maxrss / 1024, 1), "cpu_seconds": round(seconds, 2)}))
