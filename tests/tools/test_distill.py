@@ -10,17 +10,18 @@ import pictures
 import pytest
 import torch
 from conftest import ROOT
+from distill import main
 from pictures import Pictures
 from PIL import Image
 from safetensors.torch import load_file
 from scipy import ndimage
 
-from ura_hf.cli.main import main
 from ura_hf.data.drawn.parts import demo_image
 from ura_hf.data.files import ASSETS
 from ura_hf.data.textures import generated_texture
 from ura_hf.hub.names import bundled
 from ura_hf.model.backbone import SMALL, Backbone
+from ura_hf.training.imagenet import load_imagenet
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def photos(tmp_path):
 
 
 def arguments(resnet18_weights, photos, output, *more: object) -> list[str]:
-    given = ["distill", "--teacher", "resnet18", "--teacher-weights", resnet18_weights, "--photos", photos]
+    given = ["--teacher", "resnet18", "--teacher-weights", resnet18_weights, "--photos", photos]
     return [str(a) for a in (*given, "--output", output, "--side", 64, "--batch-size", 4, *more)]
 
 
@@ -47,7 +48,7 @@ def test_command_writes_weights_and_card(resnet18_weights, photos, tmp_path, cap
     assert not list(output.parent.glob("*.partial"))
     assert card["options"]["seed"] == 0 and card["options"]["teacher"] == "resnet18"
     assert {tensor.dtype for tensor in load_file(output).values()} <= {torch.float16, torch.int64}
-    Backbone(SMALL, (1, 2, 3), 8).load_imagenet(output)
+    load_imagenet(Backbone(SMALL, (1, 2, 3), 8), output)
     assert "parameters" in capsys.readouterr().out
 
 
@@ -131,7 +132,7 @@ def test_generated_textures(seed, kind):
 def test_shipped_backbone_is_trained_and_small():
     """It tells pictures apart where the same network untrained does not, and its file stays below 4 MB."""
     backbone = Backbone(SMALL, (1, 2, 3), 16)
-    backbone.load_imagenet()
+    load_imagenet(backbone)
     path = ASSETS / f"{SMALL}.safetensors"
     assert path.stat().st_size < 4e6
     card = json.loads(path.with_suffix(".json").read_text())
