@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import itertools
 import json
+import shutil
 
 import numpy as np
 import pictures
@@ -24,10 +27,9 @@ from ura_hf.model.backbone import SMALL, Backbone
 from ura_hf.training.imagenet import load_imagenet
 
 
-@pytest.fixture
-def photos(tmp_path):
-    folder = tmp_path / "photos"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
     for index in range(20):
         Image.fromarray(demo_image("board", index, side=96)[0]).save(folder / f"{index}.png")
     return folder
@@ -38,10 +40,18 @@ def arguments(resnet18_weights, photos, output, *more: object) -> list[str]:
     return [str(a) for a in (*given, "--output", output, "--side", 64, "--batch-size", 4, *more)]
 
 
-def test_command_writes_weights_and_card(resnet18_weights, photos, tmp_path, capsys):
+@pytest.fixture(scope="module")
+def distilled(resnet18_weights, photos, tmp_path_factory):
+    """The weights of a distillation of 30 steps, and what it printed."""
+    output, printed = tmp_path_factory.mktemp("distilled") / "out" / "small.safetensors", io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert main(arguments(resnet18_weights, photos, output, "--steps", 30)) == 0
+    return output, printed.getvalue()
+
+
+def test_command_writes_weights_and_card(distilled):
     """More steps come closer to the teacher, and the file is one that `--backbone-weights` takes."""
-    output = tmp_path / "out" / "small.safetensors"
-    assert main(arguments(resnet18_weights, photos, output, "--steps", 30)) == 0
+    output, printed = distilled
     card = json.loads(output.with_suffix(".json").read_text())
     assert card["losses"][-1] < 0.7 * card["losses"][0]
     assert card["photos"] == {"trained_on": 18, "held_out": 2} and len(card["held_out"]["error"]) == 3
@@ -49,13 +59,14 @@ def test_command_writes_weights_and_card(resnet18_weights, photos, tmp_path, cap
     assert card["options"]["seed"] == 0 and card["options"]["teacher"] == "resnet18"
     assert {tensor.dtype for tensor in load_file(output).values()} <= {torch.float16, torch.int64}
     load_imagenet(Backbone(SMALL, (1, 2, 3), 8), output)
-    assert "parameters" in capsys.readouterr().out
+    assert "parameters" in printed
 
 
-def test_going_on_from_an_earlier_distillation(resnet18_weights, photos, tmp_path, capsys):
+def test_going_on_from_an_earlier_distillation(distilled, resnet18_weights, photos, tmp_path, capsys):
     """It begins where the earlier one ended, keeps its card, and asks for that card."""
-    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
-    assert main(arguments(resnet18_weights, photos, first, "--steps", 30)) == 0
+    first, second = (tmp_path / f"{name}.safetensors" for name in ("first", "second"))
+    for suffix in (".safetensors", ".json"):
+        shutil.copy(distilled[0].with_suffix(suffix), first.with_suffix(suffix))
     assert main(arguments(resnet18_weights, photos, second, "--steps", 1, "--initial", first)) == 0
     earlier, card = (json.loads(path.with_suffix(".json").read_text()) for path in (first, second))
     assert card["earlier"] == earlier and card["losses"][0] < 0.7 * earlier["losses"][0]
@@ -68,8 +79,9 @@ def test_going_on_from_an_earlier_distillation(resnet18_weights, photos, tmp_pat
 
 
 def test_too_few_photos(resnet18_weights, photos, tmp_path, capsys):
-    (photos / "0.png").unlink()
-    assert main(arguments(resnet18_weights, photos, tmp_path / "s.safetensors")) == 2
+    few = shutil.copytree(photos, tmp_path / "photos")
+    (few / "0.png").unlink()
+    assert main(arguments(resnet18_weights, few, tmp_path / "s.safetensors")) == 2
     assert "at least 20 photos, but got 19" in capsys.readouterr().err
     assert not list(tmp_path.glob("s.*"))
 
