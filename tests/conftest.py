@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import atexit
 import os
+import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers of pytest-xdist share the cores; NumPy and torch read it once
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from hub_server import HubServer
 from PIL import Image
 from scipy import ndimage
 
 HUB = HubServer()  # the real client reads its address when it is imported, so all tests share one
-os.environ.update(HF_ENDPOINT=HUB.__enter__().url, HF_HUB_DISABLE_XET="1", HF_HOME=tempfile.mkdtemp(prefix="hf-home-"))
+HOME = tempfile.mkdtemp(prefix="hf-home-")
+os.environ.update(HF_ENDPOINT=HUB.__enter__().url, HF_HUB_DISABLE_XET="1", HF_HOME=HOME)
 atexit.register(HUB.__exit__)
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 
-from ura_hf import (  # noqa: E402
-    TrainingOptions,
-    URANetConfig,
-    train,
-)
+import ura_hf  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -55,9 +59,9 @@ TINY = {
 }
 
 
-def tiny_config(**fields: object) -> URANetConfig:
+def tiny_config(**fields: object) -> ura_hf.URANetConfig:
     """A detector that trains in seconds."""
-    return URANetConfig(**{**TINY, **fields})
+    return ura_hf.URANetConfig(**{**TINY, **fields})
 
 
 def draw_part(seed: int, defect: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -71,10 +75,27 @@ def draw_part(seed: int, defect: bool = False) -> tuple[np.ndarray, np.ndarray]:
     return np.repeat(picture[..., None], 3, 2), mask
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder below the session's that `make` fills once for all workers of pytest-xdist: only to read."""
+    root = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    folder, done = root / "shared" / name, root / "shared" / f"{name.replace('/', '-')}.done"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(done.with_suffix(".lock")):
+        if not done.exists():
+            make(folder)
+            done.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def category(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small category in the MVTec layout: 12 good training images, 4 good and 4 spotted test images with masks."""
-    root = tmp_path_factory.mktemp("category") / "disc"
+    return made_once(tmp_path_factory, "category/disc", draw_category)
+
+
+def draw_category(root: Path) -> None:
     for folder, count, first, defect in (
         ("train/good", 12, 0, False),
         ("test/good", 4, 100, False),
@@ -87,12 +108,15 @@ def category(tmp_path_factory: pytest.TempPathFactory) -> Path:
             if defect:
                 (root / "ground_truth/spot").mkdir(parents=True, exist_ok=True)
                 Image.fromarray(mask.astype(np.uint8) * 255).save(root / f"ground_truth/spot/{index:03d}_mask.png")
-    return root
 
 
 @pytest.fixture(scope="session")
 def checkpoint(category: Path, resnet18_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A detector trained on `category` for a few seconds."""
-    output = tmp_path_factory.mktemp("checkpoint") / "disc"
-    train(TrainingOptions(category, output, resnet18_weights, steps=200, batch_size=4), tiny_config())
-    return output
+
+    def make(output: Path) -> None:
+        options = ura_hf.TrainingOptions(category, output, resnet18_weights, steps=200, batch_size=4)
+        ura_hf.train(options, tiny_config())
+
+    made = made_once(tmp_path_factory, "checkpoint/disc", make)
+    return Path(shutil.copytree(made, tmp_path_factory.mktemp("checkpoint") / "disc"))
