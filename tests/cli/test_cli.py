@@ -47,7 +47,7 @@ def test_train_command_end_to_end(category, resnet18_weights, tmp_path, capsys):
 
 
 def test_train_says_when_it_leaves_images_out(category, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("ura_hf.training.train.MAX_IMAGES", 8)
+    monkeypatch.setattr("ura_hf.training.material.MAX_IMAGES", 8)
     arguments = ["train", "--data", category, "--output", tmp_path / "o", "--backbone", "uranet-small", "--steps", 1]
     fields = (
         "image_size=64",

@@ -23,8 +23,8 @@ import yaml
 
 FRONT_MATTER = re.compile(r"\A\s*---\s*\n(.*?)\n---\s*(?:\n|\Z)", re.DOTALL)
 VERBS = "resolve|revision|tree|paths-info|refs|preupload|commit|tag|batch|verify"
-PLACE = "/([^/]+(?:/[^/]+)??)"  # of a repository: NAME or NAMESPACE/NAME
-PATH = re.compile(rf"(?:/api/models)?{PLACE}(?:(?:\.git/info/lfs/objects)?/({VERBS})(?:/([^/]+)(?:/(.+))?)?)?")
+PLACE = "/((?:datasets/)?[^/]+(?:/[^/]+)??)"  # of a repository: NAME or NAMESPACE/NAME, of a dataset after datasets/
+PATH = re.compile(rf"(?:/api/models|/api(?=/datasets/))?{PLACE}(?:(?:\.git/info/lfs/objects)?/({VERBS})(?:/([^/]+)(?:/(.+))?)?)?")
 
 
 def is_lfs(path: str, size: int) -> bool:
@@ -89,7 +89,8 @@ class Repo:
         tags = [*names.values(), *card.get("tags", ()), *(f"license:{card[key]}" for key in card if key == "license")]
         entries = tree(files) if blobs else {path: {"oid": None} for path in files}
         siblings = [{**entries[path], "rfilename": path, "blobId": entries[path]["oid"]} for path in sorted(files)]
-        info = {"id": self.id, "modelId": self.id, "author": self.id.split("/")[0], **names, "tags": tags, "sha": sha}
+        name = self.id.removeprefix("datasets/")
+        info = {"id": name, "modelId": name, "author": name.split("/")[0], **names, "tags": tags, "sha": sha}
         return info | {"private": self.private, "gated": self.gated and "auto", "cardData": card, "siblings": siblings}
 
 
@@ -126,7 +127,7 @@ class HubServer:
         self.requests, self.ranges = [], []
 
     def add_repo(self, repo_id: str, files: Mapping[str, bytes], private: bool = False, gated: bool = False) -> str:
-        """Add a repository with one commit; returns its hash."""
+        """Add a repository with one commit; returns its hash. The id of a dataset begins with datasets/."""
         self.repos[repo_id] = Repo(repo_id, private, gated)
         return self.add_commit(repo_id, files)
 
@@ -187,7 +188,8 @@ class _Handler(BaseHTTPRequestHandler):
             case ("GET", "/api/models"):
                 wanted = {self.query[key] for key in ("filter", "pipeline_tag", "author") if key in self.query}
                 hidden = {"siblings", "cardData"} - {"siblings" if key == "full" else key for key in self.query}
-                shown = [repo.info("main") for repo in hub.repos.values() if self.known or not repo.private]
+                models = [repo for repo in hub.repos.values() if not repo.id.startswith("datasets/")]
+                shown = [repo.info("main") for repo in models if self.known or not repo.private]
                 shown = [it for it in shown if self.query.get("search", "").lower() in it["id"].lower()]
                 shown = [it for it in shown if wanted <= {it["author"], *it["tags"]}]
                 return [{key: it[key] for key in it.keys() - hidden} for it in shown]

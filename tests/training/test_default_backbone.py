@@ -12,8 +12,9 @@ from safetensors.torch import save
 
 import ura_hf.training.default_backbone
 from ura_hf.cli.main import main
-from ura_hf.model.backbone import SMALL, weights_reachable
+from ura_hf.model.backbone import SMALL
 from ura_hf.training.default_backbone import DEFAULT, default_backbone
+from ura_hf.training.imagenet import weights_reachable
 
 SMALL_SIZES = ("hidden_size=32", "num_hidden_layers=1", "memory_tokens=16", "memory_cells=32", "perception_size=16")
 

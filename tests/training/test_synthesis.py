@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ura_hf.model.configuration_uranet import MASK_KINDS
-from ura_hf.training.train import synthesis
+from ura_hf.training import synthesis
 
 CPU = torch.device("cpu")
 FAMILIES = [synthesis.large_masks, synthesis.small_masks, synthesis.thin_masks]

@@ -16,9 +16,10 @@ from ura_hf.data.drawn.parts import demo_image
 from ura_hf.data.progress import Cancelled
 from ura_hf.demo.looked import chosen
 from ura_hf.hub.load import load_detector
+from ura_hf.hub.push import write_checkpoint_zip
+from ura_hf.training import teaching
 from ura_hf.training.photo_checks import PhotoReport
-from ura_hf.training.teaching import FalseAlarms, teach, write_checkpoint_zip
-from ura_hf.training.train import teaching
+from ura_hf.training.teaching import FalseAlarms, teach
 
 QUICK = {"image_size": 64, "grid_size": 8, "hidden_size": 32, "num_attention_heads": 2, "memory_cells": 128}
 

@@ -24,10 +24,13 @@ from ura_hf.data import textures
 from ura_hf.data.progress import Cancelled
 from ura_hf.hub.load import load_checkpoint
 from ura_hf.model.backbone import Backbone
+from ura_hf.training import calibration
+from ura_hf.training import fit as fitting
+from ura_hf.training import train as training_module
 from ura_hf.training.features import channel_statistics
-from ura_hf.training.train import TrainingOptions, calibration, make_processor, train
-from ura_hf.training.train import fit as fitting
-from ura_hf.training.train import train as training_module
+from ura_hf.training.material import split_rows
+from ura_hf.training.options import TrainingOptions
+from ura_hf.training.train import make_processor, train
 from ura_hf.training.trainer import FeatureBatches, SeedEveryProcess, use_bf16
 
 SETTINGS = ["--image-size", "64", "--grid-size", "8", "--batch-size", "4", "--backbone", "resnet18"] + [
@@ -123,13 +126,13 @@ def test_loading_in_other_processes_changes_nothing(trained, tmp_path, monkeypat
 def test_the_record_is_there_before_the_cleaning(category, resnet18_weights, tmp_path, monkeypatch):
     """So that a run killed amid gigabytes of features has lost nothing."""
     found = []
-    remove = training_module.shutil.rmtree
+    remove = shutil.rmtree
 
     def rmtree(folder, **options):
         found.append((tmp_path / "o/training.json").exists())
         remove(folder, **options)
 
-    monkeypatch.setattr(training_module.shutil, "rmtree", rmtree)
+    monkeypatch.setattr("ura_hf.training.finish.shutil.rmtree", rmtree)
     train(TrainingOptions(category, tmp_path / "o", resnet18_weights, steps=1), tiny_config())
     assert found == [True] and not (tmp_path / "o/unfinished").exists()
 
@@ -232,7 +235,7 @@ def test_backbone_runs_once_an_image(category, resnet18_weights, tmp_path, monke
 
 def test_thresholds_come_from_held_out_images_only(trained):
     options, output, record = trained
-    held_out, fitted = training_module.split_rows(12, options)
+    held_out, fitted = split_rows(12, options)
     assert sorted(held_out + fitted) == list(range(12)) and len(held_out) == 3
     model, processor = load_checkpoint(output)
     paths = sorted((options.data / "train/good").iterdir())
@@ -320,13 +323,13 @@ def test_few_images_still_train(category, resnet18_weights, tmp_path):
 
 
 def test_texture_photos_reach_the_model(category, photos, resnet18_weights, tmp_path, monkeypatch):
-    seen, plain = [], URANetForAnomalyDetection.learn
+    seen, plain = [], Learner.forward
 
     def spy(self, features, textures, num_images):
         seen.append(textures)
         return plain(self, features, textures, num_images)
 
-    monkeypatch.setattr(URANetForAnomalyDetection, "learn", spy)
+    monkeypatch.setattr(Learner, "forward", spy)
     options = TrainingOptions(category, tmp_path / "o", resnet18_weights, photos, steps=2, batch_size=4)
     train(options, tiny_config())
     model, processor = load_checkpoint(tmp_path / "o")
@@ -410,7 +413,7 @@ def test_thresholds_are_those_of_the_checkpoint(category, resnet18_weights, tmp_
     record = train(options, tiny_config())
     model, processor = load_checkpoint(options.output)
     paths = sorted((category / "train/good").iterdir())
-    held_out, _ = training_module.split_rows(12, options)
+    held_out, _ = split_rows(12, options)
     outputs = []
     with torch.no_grad():
         for row in held_out:

@@ -8,20 +8,20 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-import torch
+from ..model.pipeline_uranet import pick_device
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def reading_workers() -> int:
-    """Workers that keep a GPU busy; on a CPU, where they would take the model's own cores, one."""
-    return min(4, os.cpu_count() or 1) if torch.cuda.is_available() else 1
+    """Threads that keep a GPU busy; one beside a CPU, where more would take the model's own cores."""
+    return 1 if pick_device().type == "cpu" else min(4, os.cpu_count() or 1)
 
 
 def loading_processes() -> int:
-    """Processes that load batches while a GPU trains; none beside a CPU."""
-    return reading_workers() if torch.cuda.is_available() else 0
+    """Processes that load batches while a CUDA GPU trains; none elsewhere."""
+    return reading_workers() if pick_device().type == "cuda" else 0
 
 
 def read_ahead(

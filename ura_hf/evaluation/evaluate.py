@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..data.folder import read_dataset
+from ..data.hub_datasets import open_dataset
 from ..data.progress import Progress, silent
 from ..inference import Detector, Unreadable, find
 from ..model.errors import UserError
@@ -24,11 +24,11 @@ def evaluate(
     curves: bool = False,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Image and pixel metrics on the test images of a category in any layout that `read_dataset` knows.
+    """Image and pixel metrics on the test images of a category or dataset.
 
     Args:
         detector: As `load_detector` gives it, or any other model with its image processor (`inference.Pair`).
-        data: Folder of the category.
+        data: Folder of a category in any layout that `read_dataset` knows, or a dataset with a test split that `open_dataset` reads.
         batch_size: Images that go through the model at once.
         curves: Whether to add the curves of `AnomalyMetrics.curves`.
         progress: Called with the stage ``evaluation``, in images.
@@ -39,7 +39,7 @@ def evaluate(
     Raises:
         UserError: There is nothing to test on, or an image or mask is unreadable.
     """
-    dataset = read_dataset(data, for_training=False)
+    dataset = open_dataset(data, for_training=False)
     samples = dataset.test
     if not samples:
         raise UserError(f"{data} has no test images: expected test/good and test/<defect type>.")

@@ -5,14 +5,11 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
-
 from ..model.backbone import SMALL, Backbone
 from ..model.configuration_uranet import URANetConfig
 from ..model.errors import UserError
-from ..model.pipeline_uranet import pick_device
 from .imagenet import load_imagenet
+from .processes import from_main_process, processes
 from .run_folder import WORK, resume_point, unfinished_config
 
 DEFAULT = URANetConfig.backbone
@@ -24,9 +21,7 @@ def default_backbone(output: Path) -> str:
 
     An unfinished run in `output` keeps what it began with. All processes of a run get the main one's choice.
     """
-    state = PartialState(cpu=pick_device().type == "cpu")
-    choice = [_choose(output) if state.is_main_process else ""]
-    return str(broadcast_object_list(choice)[0])
+    return from_main_process(_choose(output) if processes().is_main_process else "")
 
 
 def _choose(output: Path) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ..data.folder import MIN_TRAIN_IMAGES, distinct, images_below, list_images, read_dataset
+from ..data.folder import MIN_TRAIN_IMAGES, distinct, images_below, list_images
+from ..data.hub_datasets import open_dataset
 from ..model.configuration_uranet import URANetConfig
 from ..model.errors import UserError
 from .options import MAX_IMAGES, TrainingOptions, split_sizes
@@ -29,14 +32,19 @@ class Material:
     left_out: dict[str, int]
     textures: list[Path]
 
+    def counts(self, held_out: Sequence[int]) -> dict[str, Any]:
+        """How many images the run fits and holds out, how many there are, and how many were left out; for the record."""
+        used = {"fitted": len(self.images) - len(held_out), "held_out": len(held_out)}
+        return {"images": used, "good_images": self.good, "left_out": self.left_out}
+
 
 def read_material(options: TrainingOptions, config: URANetConfig) -> Material:
     """Find the images of a run; of too many, those that the seed draws.
 
     Raises:
-        UserError: There are none, they are copies of one, or there are no textures where some were asked for.
+        UserError: The data can't be read, the good images are copies of one, or there are no textures where some were asked for.
     """
-    found = [sample.image for sample in read_dataset(options.data).train]
+    found = [sample.image for sample in open_dataset(options.data).train]
     good = distinct(found)
     if len(good) < MIN_TRAIN_IMAGES:
         raise UserError(

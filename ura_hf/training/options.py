@@ -21,7 +21,8 @@ class TrainingOptions:
     """What a training run depends on, apart from the model's own config.
 
     Args:
-        data: Category in any layout that `read_dataset` knows, or a plain folder of good images.
+        data: Folder of a category in any layout that `read_dataset` knows, a plain folder of good images, or a dataset that
+            `open_dataset` reads: a folder that `datasets` wrote, or NAMESPACE/NAME on the Hub.
         output: Folder of the checkpoint.
         backbone_weights: safetensors file in timm's key layout; None: timm fetches them from the Hub.
         textures: Folder of natural photos for artificial anomalies, searched recursively; None: none are used.
@@ -41,7 +42,7 @@ class TrainingOptions:
         half: Round the weights to float16 before calibration and store them so, for half the size.
     """
 
-    data: Path
+    data: str | Path
     output: Path
     backbone_weights: Path | None = None
     textures: Path | None = None

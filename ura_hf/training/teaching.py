@@ -84,7 +84,7 @@ class Taught:
 def teach(photos: Sequence[Upload], folder: Path, progress: Progress = silent) -> Taught:
     """Train a detector on photos of good parts and save it in `folder`, which must not be there yet.
 
-    `progress` hears of the stages of `training.train`. Nothing is left of a run that fails or is cancelled.
+    `progress` is called with the stages of `training.train`. Nothing is left of a run that fails or is cancelled.
 
     Raises:
         UserError: Too few or too many photos, one that can't be read, or `folder` is there.

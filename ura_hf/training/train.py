@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from accelerate import PartialState
-from transformers import TrainerCallback, TrainingArguments, set_seed
+from torch import nn
+from transformers import TrainerCallback, TrainingArguments
 
-from ..data.files import files_fingerprint
+from ..data.files import files_fingerprint, read_json
 from ..data.prefetch import loading_processes
 from ..data.progress import Progress, silent
 from ..data.records import TRAINING
@@ -30,9 +29,12 @@ from .imagenet import load_imagenet, own_weights
 from .material import Material, read_material, split_rows
 from .options import TrainingOptions
 from .pose import ANY_ROTATION, TURNED_COPIES, rotation_ratio
-from .randomness import kept_randomness
+from .processes import PartialState, processes
+from .randomness import own_randomness
 from .run_folder import claim_output, resume_point
 from .trainer import FeatureBatches, ReportProgress, RestorationTrainer, use_bf16
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def train(
@@ -61,39 +63,22 @@ def train(
         UserError: Data, weights or the output folder can't be used.
         Cancelled: `progress` raised it; the output folder then holds no checkpoint, only what resumes the run.
     """
-    clock, device = Clock(), pick_device()
-    state = PartialState(cpu=device.type == "cpu")
+    clock, state = Clock(), processes()
     material = read_material(options, config)
-    with claim_output(options.output, _ticket(options, config, material), state) as work, kept_randomness():
-        set_seed(options.seed)
-        model = URANetForAnomalyDetection(config)
-        processor = make_processor(options, config)
+    with claim_output(options.output, _ticket(options, config, material), state) as work, own_randomness(options.seed):
+        model, processor = URANetForAnomalyDetection(config), make_processor(options, config)
         seen = extract(options, material, model, processor, work, state, progress)
         batches, held_out = fit(options, model, seen, progress)
         resumed = resume_point(work)
         trainer = learn(options, model, batches, work, resumed, [*callbacks, ReportProgress(progress)])
         if state.is_main_process:
-            if options.half:
-                model.half().float()
-            calibrate(model, batches, held_out, progress)
+            calibrate(_rounded(model, options), batches, held_out, progress)
             require_finite(model, options.learning_rate)
-            counts = {"fitted": len(material.images) - len(held_out), "held_out": len(held_out)}
-            known: dict[str, Any] = {
-                "command": command,
-                "images": counts,
-                "pose": seen.pose,
-                "resumed": resumed is not None,
-            }
-            known |= {"good_images": material.good, "left_out": material.left_out}
-            save(
-                model.half() if options.half else model,
-                processor,
-                known | describe_run(options, trainer, clock),
-                options.output,
-            )
+            known = {"command": command, **material.counts(held_out), "pose": seen.pose, "resumed": resumed is not None}
+            record = known | describe_run(options, trainer, clock)
+            save(model.half() if options.half else model, processor, record, options.output)
         state.wait_for_everyone()
-    record: dict[str, Any] = json.loads((options.output / TRAINING).read_text())
-    return record
+    return dict(read_json(options.output / TRAINING))
 
 
 def make_processor(options: TrainingOptions, config: URANetConfig) -> URANetImageProcessor:
@@ -126,9 +111,7 @@ def extract(
 ) -> Seen:
     """Load the backbone's weights, find out how the parts lie, and see every image and texture once."""
     load_imagenet(model.backbone, options.backbone_weights)
-    model.backbone.to(state.device)
-    if options.half:
-        model.backbone.half().float()
+    _rounded(model.backbone.to(state.device), options)
     images, photos, cache = material.images, material.textures, options.cache or work
     with all_problems_at_once(images, processor):
         ratio = rotation_ratio(images, model.backbone, processor) if options.pose == "auto" else None
@@ -150,8 +133,7 @@ def fit(
     held_out, chosen = split_rows(seen.images, options)
     rows = [copy * seen.images + row for copy in range(seen.copies + 1) for row in chosen]
     model.backbone.set_statistics(*channel_statistics(seen.features, rows), model.config.std_floor)
-    if options.half:
-        model.backbone.half().float()
+    _rounded(model.backbone, options)
     batches = FeatureBatches(seen.features, rows, seen.textures, model)
     fill_memories(model, batches, len(chosen), options.seed, progress)
     return batches, held_out
@@ -191,6 +173,11 @@ def learn(
     trainer = RestorationTrainer(model, args=arguments, train_dataset=batches, callbacks=list(callbacks))
     trainer.train(resume_from_checkpoint=resumed)
     return trainer
+
+
+def _rounded(module: Module, options: TrainingOptions) -> Module:
+    """The module, its weights rounded in place to what the checkpoint stores."""
+    return module.half().float() if options.half else module
 
 
 def _ticket(options: TrainingOptions, config: URANetConfig, material: Material) -> dict[str, Any]:

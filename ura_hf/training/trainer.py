@@ -14,6 +14,7 @@ from transformers.trainer_callback import ProgressCallback
 
 from ..data.progress import Progress
 from ..model.modeling_uranet import URANetForAnomalyDetection
+from ..model.pipeline_uranet import pick_device
 from .objective import Learner, Losses
 
 LOSS_PARTS = Losses._fields[1:]
@@ -153,7 +154,7 @@ def use_bf16(precision: str) -> bool:
     """
     if precision != "auto":
         return precision == "bf16"
-    if torch.cuda.is_available():
+    if pick_device().type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     has_amx = getattr(torch.cpu, "_is_amx_tile_supported", None)  # torch's private name, which may go
     return torch.backends.mkldnn.is_available() and has_amx is not None and has_amx()

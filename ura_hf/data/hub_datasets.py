@@ -1,0 +1,143 @@
+"""Datasets of Hugging Face's `datasets` as data: saved on disk, Parquet or Arrow files in a folder, or NAMESPACE/NAME on the Hub.
+
+The images of a split are written once, as they are encoded, into a folder in the MVTec AD layout in the Hub client's cache.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+from huggingface_hub import cached_assets_path
+
+from ..model.errors import UserError
+from .extras import needs_extra
+from .folder import GROUND_TRUTH, is_category, list_images, read_dataset
+from .network import UNREACHABLE
+from .samples import GOOD, Dataset
+from .table_images import File, Row, Table
+
+if TYPE_CHECKING:
+    import datasets
+
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(?::[\w.-]+)?", re.ASCII)
+"""NAMESPACE/NAME, or NAMESPACE/NAME:CONFIG of a dataset with several configs."""
+SAVED_FILES = ("state.json", "dataset_dict.json")  # what `save_to_disk` writes
+TABLE_SUFFIXES = (".parquet", ".arrow")
+TRAIN, TEST = "train", "test"
+
+
+def open_dataset(data: str | Path, for_training: bool = True) -> Dataset:
+    """`read_dataset` of a folder, or of the images of a `datasets` dataset: its training split, or else its test split.
+
+    Args:
+        data: A folder that `read_dataset` knows, one that `save_to_disk` wrote, one with Parquet or Arrow files, or the name of a
+            dataset on the Hub, NAMESPACE/NAME or NAMESPACE/NAME:CONFIG.
+        for_training: Whether the training images are wanted; of a folder both are read.
+
+    Raises:
+        UserError: As `read_dataset`, or the dataset can't be loaded, lacks the split, or does not tell good images from others.
+    """
+    if not is_table(data):
+        return read_dataset(data, for_training)
+    return read_dataset(images_of(data, TRAIN if for_training else TEST), for_training)
+
+
+def is_table(data: str | Path) -> bool:
+    """Whether `data` names a dataset that the package `datasets` reads, and not a folder of images."""
+    folder = Path(data)
+    if folder.is_dir():
+        return _is_saved(folder) or _holds_tables(folder)
+    return not folder.exists() and HUB_NAME.fullmatch(str(data)) is not None
+
+
+def _is_saved(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in SAVED_FILES)
+
+
+def _holds_tables(folder: Path) -> bool:
+    if is_category(folder) or list_images(folder):
+        return False
+    return any(path.suffix.lower() in TABLE_SUFFIXES for path in folder.rglob("*"))
+
+
+def images_of(data: str | Path, role: str) -> Path:
+    """The images of a `datasets` dataset as a folder in the MVTec AD layout, written unless it is there from an earlier call.
+
+    `role` is train, for the good images of the training split, or test, for all images of the test split and their masks.
+
+    Raises:
+        UserError: As `open_dataset`.
+    """
+    split = _split(_load(data), role, data)
+    table = Table(split, data)
+    name = re.sub(r"[^\w.-]", "-", Path(data).resolve().name) or "dataset"
+    home = cached_assets_path("ura-hf", "datasets", f"{split._fingerprint}-{role}")
+    folder = home / name
+    try:
+        with FileLock(home / "writing.lock"):  # a second run waits for the first, and then has the images
+            if not folder.is_dir():
+                shutil.rmtree(home / "partial", ignore_errors=True)
+                _write(table.rows(needs_labels=role == TEST), home / "partial", role, data)
+                (home / "partial").rename(folder)
+    except OSError as error:
+        reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
+        raise UserError(f"the images of {data} can't be stored in {home} ({reason}): mend that.") from error
+    return folder
+
+
+def _load(data: str | Path) -> Any:
+    """The dataset, or the dict of its splits, as `datasets` loads it."""
+    with needs_extra("datasets", f"{data} is no folder of images, and reading it as a dataset"):
+        import datasets
+    name, _, config = str(data).partition(":")
+    try:
+        if not Path(data).is_dir():
+            return datasets.load_dataset(name, config or None)
+        return datasets.load_from_disk(str(data)) if _is_saved(Path(data)) else datasets.load_dataset(str(data))
+    except (*UNREACHABLE, datasets.exceptions.DatasetsError, OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        where = "" if Path(data).is_dir() else "there is no such folder, and as a dataset on the Hub "
+        raise UserError(f"{data}: {where}it could not be loaded ({reason}): correct --data.") from error
+
+
+def _split(found: Any, role: str, data: str | Path) -> datasets.Dataset:
+    """The split of a role; a dataset that was saved without splits is taken whole."""
+    import datasets
+
+    if not isinstance(found, datasets.DatasetDict):
+        if role == TEST and str(found.split or "") == TRAIN:
+            raise UserError(f"{data} is the split train, but a test split is needed: pass the dataset with its splits.")
+        return found
+    if role in found:
+        return found[role]
+    if role == TRAIN and len(found) == 1 and TEST not in found:
+        return next(iter(found.values()))
+    raise UserError(f"{data} has the splits {', '.join(found)}, but the split {role} is needed: name one so.")
+
+
+def _write(rows: Iterable[Row], folder: Path, role: str, data: str | Path) -> None:
+    for row in rows:
+        if row.kind != GOOD and role == TRAIN:
+            continue
+        _write_file(folder / role / row.kind / row.name, row.image)
+        if row.mask is not None and row.kind != GOOD:
+            _write_file(folder / GROUND_TRUTH / row.kind / f"{row.name}_mask", row.mask)
+    if not folder.is_dir():
+        raise UserError(
+            f"{data} has no {'good' if role == TRAIN else 'test'} images in its split {role}: check its labels."
+        )
+
+
+def _write_file(stem: Path, file: File) -> None:
+    content, suffix = file
+    path = stem.with_name(stem.name + suffix)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    os.utime(path, (0, 0))  # written again they are the same files, so that a run can be resumed
