@@ -1,0 +1,117 @@
+"""Every script of benchmarks/ starts, and what no other test runs works on the smallest data."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import math
+import runpy
+import shutil
+import sys
+from types import ModuleType, SimpleNamespace
+from unittest import mock
+
+import ablation
+import latency
+import peers
+import presets
+import pytest
+import runs
+import scaling
+import torch
+from conftest import ROOT, tiny_config
+from torch import Tensor, nn
+from wrapped import SIDE, Rival
+
+from ura_hf import URANetForAnomalyDetection
+from ura_hf.data.records import METRIC_KEYS
+
+FILES = sorted((ROOT / "benchmarks").glob("*.py"))
+SCRIPTS = [path for path in FILES if "__main__" in path.read_text() and path.stem != "render"]  # which takes no --help
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_a_script_says_how_it_is_used(path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [path.name, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(path), run_name="__main__")
+    assert not ended.value.code and capsys.readouterr().out.startswith(f"usage: {path.name}")
+
+
+class Anomalib:
+    """Stands in for the package, which only the extra `benchmarks` installs."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> object:
+        return importlib.machinery.ModuleSpec(name, self, is_package=True) if name.startswith("anomalib") else None
+
+    def create_module(self, spec: object) -> ModuleType:
+        return mock.MagicMock(__path__=[], __spec__=spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        pass
+
+
+def test_rivals_are_those_of_the_comparison(monkeypatch):
+    monkeypatch.setattr(sys, "meta_path", [Anomalib(), *sys.meta_path])
+    before = set(sys.modules)
+    rivals = importlib.import_module("rivals")
+    for name in set(sys.modules) - before:
+        if name == "rivals" or name.startswith("anomalib"):
+            monkeypatch.delitem(sys.modules, name)
+    assert set(rivals.RIVALS) == {*peers.FITTED, *peers.DESCENDED}
+
+
+class Bright(nn.Module):
+    """A model as anomalib's are: the map is how bright the image is, the score its maximum."""
+
+    def forward(self, pixels: Tensor) -> SimpleNamespace:
+        brightness = pixels.mean(1, keepdim=True)
+        return SimpleNamespace(pred_score=-brightness.amin((1, 2, 3)), anomaly_map=-brightness)
+
+
+def test_a_rival_is_measured_as_we_are(category, tmp_path, monkeypatch):
+    """By the same evaluation: here it finds the dark spots by their darkness."""
+    fit = mock.Mock(return_value=(Rival(Bright(), torch.device("cpu")), {"coreset_ratio": 0.1}))
+    monkeypatch.setitem(sys.modules, "rivals", SimpleNamespace(train_rival=fit))
+    monkeypatch.setattr(peers, "data_folder", lambda *place: category)
+    options = SimpleNamespace(work=tmp_path, shared=tmp_path, limit=None, device="cpu", budget=1)
+    found = peers.run_one("padim", "pill", 0, options)
+    assert found["image_auroc"] == 1 and found["pixel_auroc"] > 0.85 and found["ms_per_image"] > 0
+    assert found["training"]["images"] == 12 and fit.call_args.args[2].shape == (12, 3, SIDE, SIDE)
+    assert json.loads(json.dumps(found))["n_images"] == 8
+
+
+def test_a_row_that_is_scored_again(checkpoint, category, tmp_path):
+    """On the drawn ring, whose drawings and checkpoint are there already."""
+    ring = tmp_path / ablation.RING
+    shutil.copytree(category, ring / "drawn")
+    shutil.copytree(checkpoint, ring / runs.slug((ablation.DEFAULTS, 0, 200)))
+    options = argparse.Namespace(work=tmp_path, shared=tmp_path, steps=200)
+    found = ablation.run_one("memory of all levels", ablation.RING, 0, options)
+    assert found["train_cpu_seconds"] is None and found["held_out"]["n_anomalous"] == 8
+    assert all(math.isfinite(found[place][key]) for place in ("held_out", "test") for key in METRIC_KEYS)
+    assert found["test"]["pixel_auroc"] > 0.9
+
+
+def test_a_step_of_two_images_costs_nearly_twice_that_of_one():
+    model = URANetForAnomalyDetection(tiny_config(backbone="uranet-small")).train()
+    (bytes_1, flops_1), (bytes_2, flops_2) = (presets.step(model, count) for count in (1, 2))
+    assert 1.5 * bytes_1 < bytes_2 <= 2 * bytes_1 and 1.5 * flops_1 < flops_2 <= 2 * flops_1
+
+
+def test_evaluation_of_drawn_images_is_counted(tmp_path, capsys):
+    scaling.evaluate_only(scaling.category(tmp_path, 2, 4))
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["peak_mib"] > 0 and found["cpu_seconds"] >= 0
+
+
+def test_a_trained_model_takes_part_in_both_formats(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(latency, "commit", lambda: "abc")
+    shutil.copytree(checkpoint, tmp_path / "disc-resnet18-abc")
+    options = argparse.Namespace(work=tmp_path, shared=tmp_path, device="cpu")
+    model = latency.make(latency.OURS[0], tmp_path / "disc", torch.rand(1, 3, 64, 64), options)
+    calls = latency.in_formats({"uranet": model}, image := torch.rand(1, 3, 64, 64))
+    assert {label for _, label in calls} == set(latency.FORMATS)
+    contiguous, channels_last = (call(image).anomaly_map for call in calls.values())
+    assert torch.allclose(contiguous, channels_last, rtol=1e-3, atol=1e-4)
