@@ -1,12 +1,10 @@
-"""The frozen backbone: its features by hand, its frozenness, and what becomes of wrong names and files."""
+"""The frozen backbone: its features by hand, its frozenness, and what becomes of wrong names."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
-from torch.nn import functional
 
 from ura_hf import UserError
 from ura_hf.model.backbone import Backbone, create_cnn
@@ -128,114 +126,3 @@ def test_unknown_architecture_names_near_ones():
 def test_missing_level(levels):
     with pytest.raises(UserError, match="test_resnet"):
         create_cnn("test_resnet", levels)
-
-
-def saved(backbone: Backbone, path, change=lambda tensors: tensors):
-    tensors = {key: value.clone() for key, value in backbone.cnn.state_dict().items()}
-    save_file(change(tensors), path)
-    return path
-
-
-def test_weights_from_a_file(backbone, tmp_path):
-    """Whatever the file holds comes in, BatchNorm statistics too; classifier tensors in it are left aside."""
-
-    def change(tensors):
-        shifted = {key: value + 0.5 if value.is_floating_point() else value for key, value in tensors.items()}
-        return shifted | {"fc.weight": torch.zeros(10, 192)}
-
-    path = saved(backbone, tmp_path / "weights.safetensors", change)
-    other = Backbone("test_resnet", (1, 2, 3), grid_size=8)
-    other.load_imagenet(path)
-    stored = load_file(path)
-    for key, value in other.cnn.state_dict().items():
-        assert torch.equal(value, stored[key]), key
-    assert not any(parameter.requires_grad for parameter in other.parameters())
-
-
-def test_constants_that_timm_leaves_out_of_files_are_kept(tmp_path):
-    """Blur filters: not in weights for timm, in a checkpoint of ours, where transformers would not restore them."""
-    backbone, other = (Backbone("resnetblur18", (1, 2, 3), grid_size=8) for _ in range(2))
-    assert any(name.endswith("aa.filt") for name in backbone.constants) and backbone.constants < set(
-        backbone.cnn.state_dict()
-    )
-
-    def change(tensors):
-        return {key: value for key, value in tensors.items() if key not in backbone.constants}
-
-    other.load_imagenet(saved(backbone, tmp_path / "weights.safetensors", change))
-    for key, value in other.cnn.state_dict().items():
-        assert torch.equal(value, backbone.cnn.state_dict()[key]), key
-
-
-def test_batch_counters_may_be_absent(backbone, tmp_path):
-    def change(tensors):
-        return {key: value for key, value in tensors.items() if not key.endswith("num_batches_tracked")}
-
-    backbone.load_imagenet(saved(backbone, tmp_path / "weights.safetensors", change))
-
-
-def test_missing_file(backbone, tmp_path):
-    with pytest.raises(UserError, match=r"absent\.safetensors does not exist"):
-        backbone.load_imagenet(tmp_path / "absent.safetensors")
-
-
-def test_unreadable_file(backbone, tmp_path):
-    path = saved(backbone, tmp_path / "weights.safetensors")
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(UserError, match="not a readable safetensors file"):
-        backbone.load_imagenet(path)
-    path.write_bytes(b"")
-    with pytest.raises(UserError, match="not a readable safetensors file"):
-        backbone.load_imagenet(path)
-
-
-def test_file_without_a_tensor(backbone, tmp_path):
-    def change(tensors):
-        del tensors["layer1.0.bn1.running_var"]
-        return tensors
-
-    before = backbone.cnn.conv1[0].weight.clone()
-    with pytest.raises(UserError, match=r"layer1\.0\.bn1\.running_var"):
-        backbone.load_imagenet(saved(backbone, tmp_path / "weights.safetensors", change))
-    assert torch.equal(backbone.cnn.conv1[0].weight, before)
-
-
-def test_file_with_another_shape(backbone, tmp_path):
-    def change(tensors):
-        return tensors | {"layer2.0.conv1.weight": torch.zeros(48, 31, 3, 3)}
-
-    with pytest.raises(UserError, match=r"1 have another shape \(first: layer2\.0\.conv1\.weight"):
-        backbone.load_imagenet(saved(backbone, tmp_path / "weights.safetensors", change))
-
-
-def test_no_network(backbone, monkeypatch):
-    def refuse(*args, **kwargs):
-        raise ConnectionError("no route")
-
-    monkeypatch.setattr("ura_hf.model.backbone.timm.create_model", refuse)
-    with pytest.raises(UserError, match=r"test_resnet.*could not be fetched.*--backbone-weights"):
-        backbone.load_imagenet()
-
-
-def test_real_resnet18(shared_dir):
-    """The real weights come in whole, and the features tell a bottle from the noise of the same colours."""
-    path = shared_dir / "backbones" / "resnet18_in1k_stages1-3.safetensors"
-    backbone = Backbone("resnet18", (1, 2, 3), grid_size=16)
-    backbone.load_imagenet(path)
-    stored = load_file(path)
-    state = backbone.cnn.state_dict()
-    assert torch.equal(state["conv1.weight"], stored["conv1.weight"])
-    assert torch.equal(state["layer3.1.bn2.running_var"], stored["layer3.1.bn2.running_var"])
-    assert backbone.level_channels == [64, 128, 256]
-    image = torch.nn.functional.interpolate(torch.randn(1, 3, 8, 8), (128, 128), mode="bilinear")
-    smooth, shuffled = backbone.raw(image), backbone.raw(image.flatten(2)[..., torch.randperm(128**2)].view_as(image))
-    assert smooth.isfinite().all()
-    assert functional.cosine_similarity(smooth.flatten(1), shuffled.flatten(1)).item() < 0.9
-
-
-def test_weights_of_another_architecture(shared_dir):
-    backbone = Backbone("resnet18", (1, 2, 3), grid_size=8)
-    with pytest.raises(UserError, match="does not fit the backbone"):
-        backbone.load_imagenet(shared_dir / "backbones" / "mobilenetv2_100_in1k_features.safetensors")
-    with pytest.raises(UserError, match="does not fit the backbone"):
-        Backbone("resnet34", (1, 2, 3), 8).load_imagenet(shared_dir / "backbones/resnet18_in1k_stages1-3.safetensors")

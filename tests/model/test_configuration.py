@@ -14,7 +14,7 @@ from ura_hf import URANetConfig, UserError
 def test_defaults_are_the_documented_ones():
     config = URANetConfig()
     assert config.model_type == "uranet"
-    assert (config.backbone, config.out_indices, config.image_size) == ("wide_resnet50_2.tv_in1k", [1, 2, 3], 256)
+    assert (config.backbone, config.out_indices, config.image_size) == ("resnet18.tv_in1k", [1, 2, 3], 256)
     assert config.image_threshold is None and config.pixel_threshold is None and not config.is_calibrated
 
 

@@ -19,6 +19,7 @@ from ura_hf import URANetForAnomalyDetection, URANetImageProcessor
 from ura_hf.model.memory import farthest_points
 from ura_hf.model.nearest import NearestCells
 from ura_hf.training.fit import calibrate
+from ura_hf.training.objective import Learner
 from ura_hf.training.pose import turned_copy
 from ura_hf.training.trainer import FeatureBatches
 
@@ -59,6 +60,8 @@ def detector(dtype: torch.dtype) -> URANetForAnomalyDetection:
             module._parameters[name] = None if tensor is None else nn.Parameter(tensor.detach().to(dtype))
         for name, tensor in module._buffers.items():
             module._buffers[name] = tensor.to(dtype) if tensor is not None and tensor.is_floating_point() else tensor
+    channels = torch.ones(CHANNELS, device="cuda")
+    model.backbone.set_statistics(0.1 * channels, channels)
     return model.eval()
 
 
@@ -75,8 +78,8 @@ def test_detection(dtype):
 
 
 def test_learning():
-    output = detector(torch.float32).train()(features=features(), textures=features())
-    assert {value.device.type for value in output.values()} == {"cuda"}
+    losses = Learner(detector(torch.float32).train())(features(), features())
+    assert {value.device.type for value in losses} == {"cuda"}
 
 
 def test_calibration():

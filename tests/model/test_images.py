@@ -300,7 +300,7 @@ def test_float_array(dtype):
         (np.full((4, 4), -0.5), r"but got \[-0.5, -0.5\]"),
         (np.full((4, 4), np.nan), "NaN"),
         (np.zeros((4, 4), np.int64), "but got int64"),
-        (np.zeros((3, 9, 9), np.uint8), r"but got \(3, 9, 9\)"),
+        (np.zeros((5, 9, 9), np.uint8), r"but got \(5, 9, 9\)"),
         (np.zeros(9, np.uint8), r"but got \(9,\)"),
         (np.zeros((0, 9), np.uint8), r"but got \(0, 9, 1\)"),
         (np.broadcast_to(np.uint8(0), (20_000, 20_000)), "20000x20000 pixels"),

@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy import stats
 
+from ura_hf.model import scoring
 from ura_hf.training import calibration
 
 
