@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .data.extras import needs_extra
 from .data.files import write, write_whole
 from .data.textures import generated_texture
 from .hub.load import load_checkpoint
@@ -142,15 +143,10 @@ def _differences(detector: ExportedDetector, run: Run, pixels: Tensor) -> dict[s
 
 
 def _require_onnx() -> None:
-    try:
+    with needs_extra("export", "writing .onnx"):
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise UserError(
-            f"writing .onnx needs a package that is not installed ({error.name}): pip install onnx onnxscript onnxruntime, "
-            "or write a .pt2, which needs none."
-        ) from error
 
 
 def _write_onnx(program: torch.export.ExportedProgram, path: Path, known: Mapping[str, Any]) -> None:

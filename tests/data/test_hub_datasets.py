@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import sys
 
 import datasets
@@ -144,7 +145,14 @@ def test_train_and_evaluate(discs, tmp_path, resnet18_weights, capsys, name):
 
 def test_the_train_command_takes_a_name_of_the_hub(discs, tmp_path, capsys):
     data = on_the_hub(discs, tmp_path / "files")
-    small = ("image_size=64", "grid_size=8", "hidden_size=32", "num_hidden_layers=1", "memory_tokens=16", "memory_cells=32")
+    small = (
+        "image_size=64",
+        "grid_size=8",
+        "hidden_size=32",
+        "num_hidden_layers=1",
+        "memory_tokens=16",
+        "memory_cells=32",
+    )
     arguments = ["train", "--data", data, "--output", tmp_path / "o", "--backbone", "uranet-small", "--steps", 1]
     assert main([str(a) for a in arguments] + [f"--set={field}" for field in small]) == 0
     assert "trained on 5 good images" in capsys.readouterr().out
@@ -178,7 +186,9 @@ def test_what_the_labels_do_not_say(tmp_path):
     images = [encoded(draw_part(index)[0]) for index in range(3)]
     for number, labels in enumerate(([0, 0, 2], [0, None, 1], [-1, 0, 0])):
         data = saved(plain(images, label=labels), tmp_path / str(number))
-        with pytest.raises(UserError, match="label must name a class, or be 0 for good images and 1 for others, but got"):
+        with pytest.raises(
+            UserError, match="label must name a class, or be 0 for good images and 1 for others, but got"
+        ):
             open_dataset(data)
     with pytest.raises(UserError, match="no good images in its split train"):
         open_dataset(saved(plain(images, label=[1, 1, 1]), tmp_path / "bad"))
@@ -240,5 +250,8 @@ def test_the_package_that_is_needed_is_named(tmp_path, monkeypatch):
 
 def test_folders_of_images_are_read_as_before(category, tmp_path):
     assert not is_table(category) and not is_table(tmp_path) and not is_table(category / "nowhere")
-    (category.parent / "notes.parquet").touch()
     assert len(open_dataset(category).train) == 12 and open_dataset(category).test
+    tests = tmp_path / "tests"
+    shutil.copytree(category / "test", tests / "test")
+    (tests / "test/notes.parquet").touch()
+    assert not is_table(tests) and len(open_dataset(tests, for_training=False).test) == 8

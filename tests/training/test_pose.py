@@ -15,6 +15,7 @@ from ura_hf import URANetImageProcessor
 from ura_hf.model.backbone import Backbone
 from ura_hf.model.errors import UserError
 from ura_hf.training.features import cached_features
+from ura_hf.training.imagenet import load_imagenet
 from ura_hf.training.pose import ANY_ROTATION, TURNED_COPIES, rotation_ratio, turn, turn_input, turned_copy
 from ura_hf.training.train import TrainingOptions, train
 
@@ -48,7 +49,7 @@ def turned(tmp_path_factory):
 @pytest.fixture(scope="module")
 def backbone(resnet18_weights):
     backbone = Backbone("resnet18", (1, 2, 3), 8)
-    backbone.load_imagenet(resnet18_weights)
+    load_imagenet(backbone, resnet18_weights)
     return backbone
 
 
@@ -109,7 +110,7 @@ def test_ratio_tells_turned_parts_from_upright_ones(backbone, upright, turned):
 
 def test_real_parts_in_one_pose_are_told(shared_dir, resnet18_weights):
     backbone = Backbone("resnet18", (1, 2, 3), 16)
-    backbone.load_imagenet(resnet18_weights)
+    load_imagenet(backbone, resnet18_weights)
     images = sorted((shared_dir / "data/mvtec/pill/train/good").iterdir())[:24]
     assert rotation_ratio(images, backbone, URANetImageProcessor(size={"height": 128, "width": 128})) > ANY_ROTATION
 
@@ -136,5 +137,5 @@ def test_training_says_what_it_took_the_pose_for(turned, resnet18_weights, tmp_p
 
 
 def test_an_unknown_pose_is_named(tmp_path):
-    with pytest.raises(UserError, match="pose must be auto, fixed or any, but got 'upright'"):
+    with pytest.raises(UserError, match="pose must be one of auto, fixed, any, but got 'upright'"):
         TrainingOptions(tmp_path, tmp_path / "run", pose="upright")

@@ -29,6 +29,7 @@ from ura_hf.training import fit as fitting
 from ura_hf.training import train as training_module
 from ura_hf.training.features import channel_statistics
 from ura_hf.training.material import split_rows
+from ura_hf.training.objective import Learner
 from ura_hf.training.options import TrainingOptions
 from ura_hf.training.train import make_processor, train
 from ura_hf.training.trainer import FeatureBatches, SeedEveryProcess, use_bf16

@@ -10,11 +10,12 @@ from __future__ import annotations
 import datetime
 import fcntl
 import json
+import logging
 import multiprocessing
 import os
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +27,12 @@ from ..data.datasets import locate_categories
 from ..data.files import read_json, write_json
 from ..data.folder import RECOMMENDED_TRAIN_IMAGES
 from ..model.errors import UserError
+from ..model.pipeline_uranet import pick_device
 from .run import INTERRUPTED, execute, fingerprint
 from .settings import Run, Settings
 from .table import write_tables
+
+logger = logging.getLogger(__name__)
 
 SETTINGS = "benchmark.json"
 POLL_SECONDS = 1.0
@@ -106,11 +110,16 @@ def _differs(run: Run) -> bool:
         return False
 
 
-def work(runs: list[Run], settings: Settings, command: str, place: Place) -> bool:
-    """Do what is left of `runs`; the first process then waits for the others and writes the tables. Whether all succeeded."""
+def work(
+    runs: list[Run], settings: Settings, command: str, place: Place, say: Callable[[str], None] = logger.info
+) -> bool:
+    """Do what is left of `runs`; the first process then waits for the others and writes the tables.
+
+    `say` is called with a line when a run is over. Returns whether all runs succeeded.
+    """
     started, spent = time.time(), []
     if place.rank == 0:
-        print(f"{len(runs)} runs, {sum(run.result.exists() for run in runs)} done before", flush=True)
+        say(f"{len(runs)} runs, {sum(run.result.exists() for run in runs)} done before")
     while left := [run for run in runs if not _settled(run, started)]:
         idle = True
         for run in left:
@@ -123,7 +132,7 @@ def work(runs: list[Run], settings: Settings, command: str, place: Place) -> boo
                 spent.append(time.monotonic() - began)
             waiting = sum(not _settled(other, started) for other in runs)
             left_seconds = statistics.mean(spent) * waiting / place.processes
-            print(_progress(run, len(runs) - waiting, len(runs), left_seconds), flush=True)
+            say(_progress(run, len(runs) - waiting, len(runs), left_seconds))
             if place.rank == 0:
                 write_tables(runs, settings, command)
         if idle and place.rank:
@@ -156,9 +165,9 @@ def _claimed(run: Run) -> Iterator[bool]:
 def _in_process(run: Run, settings: Settings, command: str) -> None:
     """Execute a run in a process of its own: its memory is measured alone, and a crash ends it only."""
     run.failure.unlink(missing_ok=True)
-    # forking from a server that has imported everything saves seconds a run, but not with CUDA in play
+    # forking from a server that has imported everything saves seconds a run, but a GPU that is in use does not survive a fork
     multiprocessing.set_forkserver_preload([execute.__module__])
-    context: Any = multiprocessing.get_context("spawn" if torch.cuda.is_available() else "forkserver")
+    context: Any = multiprocessing.get_context("forkserver" if pick_device().type == "cpu" else "spawn")
     process = context.Process(target=execute, args=(run, settings, command), name=run.name)
     process.start()
     try:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import threading
 import time
-import traceback
 from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ from ..training.options import MAX_IMAGES
 from ..training.train import make_processor, train
 from .settings import Run, Settings
 
+logger = logging.getLogger(__name__)
+
 INTERRUPTED = 130  # exit code
 KEPT = (
     *("command", "images", "good_images", "seconds", "resumed", "peak_memory_gib", "peak_gpu_memory_gib"),
@@ -49,7 +51,7 @@ def execute(run: Run, settings: Settings, command: str) -> None:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except Exception as error:  # the other categories go on
-        traceback.print_exc()
+        logger.exception("%s failed", run.name)
         write_json(run.failure, {"reason": f"unexpected {type(error).__name__}: {error}", "time": time.time()})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import shlex
 import shutil
 import sys
@@ -108,7 +109,7 @@ def _benchmark(options: argparse.Namespace) -> int:
     root = str(options.root.absolute())
     settings = Settings(options.dataset, root, options.preset, fields, training, options.partial, options.best_on_test)
     runs = plan(settings, options.output, options.categories, list(dict.fromkeys(options.seeds)))
-    complete = work(runs, settings, shlex.join(["uranet", *sys.argv[1:]]), place)
+    complete = work(runs, settings, shlex.join(["uranet", *sys.argv[1:]]), place, functools.partial(print, flush=True))
     if place.rank:
         return 0
     print((options.output / MARKDOWN).read_text())

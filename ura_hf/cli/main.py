@@ -7,7 +7,8 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from ..model.errors import UserError
@@ -26,12 +27,12 @@ EXIT_BROKEN_PIPE = 141
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command: 0 done, 1 done in part, 2 with one sentence on stderr where its input must be mended, 130 interrupted."""
     options = build_parser().parse_args(arguments)
-    logging.basicConfig(format="uranet: %(message)s", level=logging.WARNING)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
-        return options.run(options) or 0
+        with _warnings_on_stderr():
+            return options.run(options) or 0
     except UserError as error:
         print(f"uranet: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
@@ -45,6 +46,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # who read the output has enough; nothing more is written, at the end of Python either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
+
+
+@contextmanager
+def _warnings_on_stderr() -> Iterator[None]:
+    """Show the package's warnings as the other messages of the command."""
+    logger, handler = logging.getLogger(__package__.partition(".")[0]), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("uranet: %(message)s"))
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -9,10 +9,14 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..data.files import write
 from ..model.errors import UserError
+
+if TYPE_CHECKING:
+    from ..inference import Finding
+    from ..model.configuration_uranet import URANetConfig
 
 
 def add_predict(commands: Any, add_command: Any) -> None:
@@ -93,13 +97,13 @@ def _list_images(places: Iterable[Path]) -> list[Path]:
     return images
 
 
-def _describe(one: Any, config: Any, threshold: float) -> dict[str, Any]:
+def _describe(one: Finding, config: URANetConfig, threshold: float) -> dict[str, Any]:
     """What is printed of a finding."""
     raw = {"image_threshold": config.image_threshold, "pixel_threshold": config.pixel_threshold}
     return {"image": str(one.source), **one.verdict(threshold), **raw}
 
 
-def _write_pictures(one: Any, folder: Path, name: str) -> dict[str, str]:
+def _write_pictures(one: Finding, folder: Path, name: str) -> dict[str, str]:
     """Write heatmap and raw map; returns where they are."""
     import numpy as np
     from PIL import Image
@@ -107,6 +111,7 @@ def _write_pictures(one: Any, folder: Path, name: str) -> dict[str, str]:
     from ..evaluation.visualization import overlay
 
     heatmap, raw = (folder / f"{name}{end}" for end in ("_heatmap.png", "_map.npy"))
+    assert one.picture is not None  # as `keep` keeps it
     glowing = overlay(one.picture, one.map("score_map"))
     write(heatmap, lambda target: Image.fromarray(glowing).save(target))
     write(raw, lambda target: np.save(target, one.map("anomaly_map")))

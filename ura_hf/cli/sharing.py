@@ -15,6 +15,13 @@ AddCommand = Callable[..., argparse.ArgumentParser]
 
 def add_sharing(commands: Any, add_command: AddCommand) -> None:
     """Add the parsers of the four commands."""
+    _add_push(commands, add_command)
+    _add_list(commands, add_command)
+    _add_card(commands, add_command)
+    _add_export(commands, add_command)
+
+
+def _add_push(commands: Any, add_command: AddCommand) -> None:
     parser = add_command(
         commands,
         "push",
@@ -33,16 +40,22 @@ name; a repeated call sends only what changed, so an interrupted one can simply 
     parser.add_argument("--to", required=True, metavar="NAMESPACE/NAME", help="repository; with --all the namespace")
     parser.add_argument("--private", action="store_true", help="make a new repository private")
     parser.add_argument("--license", metavar="ID", help="of the weights; default: that of the dataset in the name")
+
+
+def _add_list(commands: Any, add_command: AddCommand) -> None:
     parser = add_command(
         commands,
         "list",
         _list,
         "show bundled, local and published checkpoints",
-        """Show the checkpoints that are bundled, those in the folder URA_HF_CHECKPOINTS, and, when it can be reached, those in
-the project's namespace on the Hub (URA_HF_NAMESPACE names another), with their figures.""",
+        """Show the checkpoints that are bundled, those in the folder URA_HF_CHECKPOINTS, and those in the Hub namespace
+URA_HF_NAMESPACE where one is set and the Hub can be reached, with their figures.""",
         "uranet list",
     )
     parser.add_argument("--offline", action="store_true", help="leave the Hub alone")
+
+
+def _add_card(commands: Any, add_command: AddCommand) -> None:
     parser = add_command(
         commands,
         "card",
@@ -54,6 +67,9 @@ the project's namespace on the Hub (URA_HF_NAMESPACE names another), with their 
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder or name")
     parser.add_argument("--to", metavar="NAMESPACE/NAME", help="repository that the card names")
     parser.add_argument("--license", metavar="ID", help="of the weights; default: that of the dataset in the name")
+
+
+def _add_export(commands: Any, add_command: AddCommand) -> None:
     parser = add_command(
         commands,
         "export",
@@ -63,7 +79,7 @@ the project's namespace on the Hub (URA_HF_NAMESPACE names another), with their 
 
 The file is run and compared with the model before it counts: on images of yours, or on generated textures. It takes RGB in
 [0, 1] of the network's size and gives the raw image score and maps; the thresholds lie beside the graph (docs/sharing.md).
-ONNX needs the packages onnx, onnxscript and onnxruntime.""",
+ONNX needs more packages: pip install "ura-hf[export]".""",
         "uranet export runs/ring --output ring.onnx --images new/*.png",
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder or name")

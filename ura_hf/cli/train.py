@@ -13,11 +13,12 @@ from ..model.errors import UserError
 from ..training.options import POSES, PRECISIONS, TrainingOptions
 from .fields import read_fields
 
-LOOKED_AT = 8  # images whose largest value is looked at
+CHECKED_IMAGES = 8  # of which the largest value is looked at
 WHY_LEFT_OUT = {
     "copies": "each is a copy of another one, byte by byte.",
     "in_subfolders": "they lie in subfolders, and only the folder itself is read; move them up where they are good.",
 }
+CONFIG_FLAGS = ("backbone", "image_size", "grid_size", "false_positive_rate")
 
 
 def add_train(commands: Any, add_command: Any) -> None:
@@ -29,117 +30,89 @@ def add_train(commands: Any, add_command: Any) -> None:
         "train a detector on good images",
         """Train a detector on good images only and write a checkpoint folder.
 
-DIR is a category of MVTec AD, BTAD, OCT-2017 or VisA as it was published, your own in the MVTec AD layout (train/good
-is used; masks in ground_truth must belong to test images), or a plain folder of good images. The frozen backbone sees
-every image once (of more than 4000, 4000 drawn by the seed); its features are cached in the output folder while training
-runs. A tenth of the images is kept from training to calibrate the thresholds. The checkpoint is that of the last step.
+DATA is a category of MVTec AD, BTAD, OCT-2017 or VisA as it was published, your own in the MVTec AD layout (train/good
+is used; masks in ground_truth must belong to test images), or a plain folder of good images. It may also be a dataset of
+the package `datasets`: a folder that save_to_disk wrote, a folder of Parquet or Arrow files, or a dataset on the Hub,
+NAMESPACE/NAME or NAMESPACE/NAME:CONFIG. Its column label tells good images from others; without one all are good.
+
+The frozen backbone sees every image once (of more than 4000, 4000 drawn by the seed); its features are cached in the
+output folder while training runs. A tenth of the images is kept from training to calibrate the thresholds. The
+checkpoint is that of the last step.
 
 Killed or interrupted runs go on from the last saved step when the same command is repeated. Several processes or
 GPUs: accelerate launch -m ura_hf train ...""",
         "uranet train --data photos/ring --output runs/ring --seed 0",
         resumes=True,
     )
-    data = parser.add_argument_group("data")
-    data.add_argument("--data", type=Path, required=True, metavar="DIR", help="category or folder of good images")
-    data.add_argument(
-        "--output", type=Path, required=True, metavar="DIR", help="folder for the checkpoint; made if absent"
-    )
-    data.add_argument("--limit", type=int, metavar="N", help="use only N good images, drawn by the seed")
-    data.add_argument("--textures", type=Path, metavar="DIR", help="natural photos as a source of artificial anomalies")
-    data.add_argument(
-        "--max-value", type=float, metavar="V", help="white in 16-bit images, e.g. 4095 for 12-bit cameras"
-    )
-    data.add_argument(
-        "--resize-mode",
-        choices=("stretch", "pad"),
-        default=TrainingOptions.resize_mode,
-        help="pad keeps the aspect ratio",
-    )
-    data.add_argument(
-        "--pose",
-        choices=POSES,
-        default=TrainingOptions.pose,
-        help="any: parts lie in any rotation (default: found out from the images)",
-    )
-    model = parser.add_argument_group("model")
-    model.add_argument(
+    _add_data(parser.add_argument_group("data"))
+    _add_model(parser.add_argument_group("model"))
+    _add_training(parser.add_argument_group("training"))
+
+
+def _add(group: Any, flag: str, help: str, **more: Any) -> None:
+    """Add a flag of `TrainingOptions`, with its default; numbers get their type from it."""
+    default = getattr(TrainingOptions, flag.removeprefix("--").replace("-", "_"))
+    if isinstance(default, (int, float)):
+        more["type"] = type(default)
+    group.add_argument(flag, default=default, help=help, **more)
+
+
+def _add_data(group: Any) -> None:
+    group.add_argument("--data", type=Path, required=True, metavar="DATA", help="folder or dataset, see above")
+    group.add_argument("--output", type=Path, required=True, metavar="DIR", help="for the checkpoint; made if absent")
+    _add(group, "--limit", "use only N good images, drawn by the seed", type=int, metavar="N")
+    _add(group, "--textures", "natural photos as a source of artificial anomalies", type=Path, metavar="DIR")
+    _add(group, "--max-value", "white in 16-bit images, e.g. 4095 for 12-bit cameras", type=float, metavar="V")
+    _add(group, "--resize-mode", "pad keeps the aspect ratio", choices=("stretch", "pad"))
+    _add(group, "--pose", "any: parts lie in any rotation (default: found out from the images)", choices=POSES)
+
+
+def _add_model(group: Any) -> None:
+    group.add_argument(
         "--backbone",
         metavar="NAME",
         help="any timm CNN, or uranet-small, which lies in the package (default: resnet18.tv_in1k; uranet-small where its "
         "weights can't be fetched)",
     )
-    model.add_argument(
-        "--backbone-weights", type=Path, metavar="FILE", help="its weights as safetensors; default: the Hub"
-    )
-    model.add_argument("--image-size", type=int, metavar="S", help="side of the network input, pixels (default: 256)")
-    model.add_argument("--grid-size", type=int, metavar="G", help="side of the feature grid (default: 32)")
-    model.add_argument(
+    _add(group, "--backbone-weights", "its weights as safetensors; default: the Hub", type=Path, metavar="FILE")
+    group.add_argument("--image-size", type=int, metavar="S", help="side of the network input, pixels (default: 256)")
+    group.add_argument("--grid-size", type=int, metavar="G", help="side of the feature grid (default: 32)")
+    group.add_argument(
         "--set", action="append", default=[], metavar="FIELD=JSON", help="any other field of URANetConfig"
     )
-    run = parser.add_argument_group("training")
-    run.add_argument("--steps", type=int, default=TrainingOptions.steps, help="optimiser steps (default: %(default)s)")
-    run.add_argument(
-        "--batch-size",
-        type=int,
-        default=TrainingOptions.batch_size,
-        help="images per step per process (default: %(default)s)",
-    )
-    run.add_argument(
-        "--learning-rate",
-        type=float,
-        default=TrainingOptions.learning_rate,
-        help="peak of the schedule (default: %(default)s)",
-    )
-    run.add_argument(
-        "--held-out",
-        type=float,
-        default=TrainingOptions.held_out,
-        metavar="SHARE",
-        help="for calibration (default: %(default)s)",
-    )
-    run.add_argument(
+
+
+def _add_training(group: Any) -> None:
+    _add(group, "--steps", "optimiser steps (default: %(default)s)")
+    _add(group, "--batch-size", "images per step per process (default: %(default)s)")
+    _add(group, "--learning-rate", "peak of the schedule (default: %(default)s)")
+    _add(group, "--held-out", "share for calibration (default: %(default)s)", metavar="SHARE")
+    group.add_argument(
         "--false-positive-rate", type=float, metavar="RATE", help="of good images, to calibrate for (default: 0.05)"
     )
-    run.add_argument(
-        "--seed",
-        type=int,
-        default=TrainingOptions.seed,
-        help="same seed, same weights on one machine (default: %(default)s)",
-    )
-    run.add_argument(
-        "--precision", choices=PRECISIONS, default=TrainingOptions.precision, help="default: bf16 where it is faster"
-    )
-    run.add_argument(
-        "--save-every",
-        type=int,
-        default=TrainingOptions.save_every,
-        metavar="STEPS",
-        help="between resume points (default: 200)",
-    )
-    run.add_argument(
-        "--cache", type=Path, metavar="DIR", help="keep the frozen features there for later runs on the same images"
-    )
-    run.add_argument("--half", action="store_true", help="store the weights as float16, half the size")
+    _add(group, "--seed", "same seed, same weights on one machine (default: %(default)s)")
+    _add(group, "--precision", "default: bf16 where it is faster", choices=PRECISIONS)
+    _add(group, "--save-every", "between resume points (default: %(default)s)", metavar="STEPS")
+    _add(group, "--cache", "keep the frozen features there for later runs on the same images", type=Path, metavar="DIR")
+    group.add_argument("--half", action="store_true", help="store the weights as float16, half the size")
 
 
 def _train(options: argparse.Namespace) -> None:
+    from ..data.hub_datasets import open_dataset
     from ..model.configuration_uranet import URANetConfig
     from ..training.default_backbone import default_backbone
     from ..training.train import train
 
-    fields = {
-        name: value
-        for name in ("backbone", "image_size", "grid_size", "false_positive_rate")
-        if (value := getattr(options, name)) is not None
-    }
+    fields = {name: value for name in CONFIG_FLAGS if (value := getattr(options, name)) is not None}
     fields |= read_fields(options.set)
     chosen = TrainingOptions(**{name: getattr(options, name) for name in TrainingOptions.__dataclass_fields__})
-    if "backbone" not in fields and options.backbone_weights is None and options.data.is_dir():
+    images = [sample.image for sample in open_dataset(options.data).train]  # what is wrong with them is said first
+    if "backbone" not in fields and options.backbone_weights is None:
         fields["backbone"] = default_backbone(options.output)
     command = shlex.join(["uranet", *sys.argv[1:]])
     is_main = int(os.environ.get("RANK", "0")) == 0
     if is_main and options.max_value is None:
-        _hint_at_white(options.data)
+        _hint_at_white(images)
     record = train(chosen, URANetConfig(**fields), command)
     if is_main:
         _report(options.output, record)
@@ -163,13 +136,12 @@ def _report(output: Path, record: dict[str, Any]) -> None:
         )
 
 
-def _hint_at_white(data: Path) -> None:
+def _hint_at_white(images: list[Path]) -> None:
     """Say so where the first images look like those of a camera of 10 to 14 bits, stored in 16."""
-    from ..data.folder import read_dataset
     from ..model.images import largest_level
 
     try:
-        levels = [largest_level(sample.image) or 2**16 for sample in read_dataset(data).train[:LOOKED_AT]]
+        levels = [largest_level(image) or 2**16 for image in images[:CHECKED_IMAGES]]
     except UserError:
         return  # training says it, and of all images
     if (largest := max(levels)) < 2**14:

@@ -18,7 +18,7 @@ from huggingface_hub import cached_assets_path
 
 from ..model.errors import UserError
 from .extras import needs_extra
-from .folder import GROUND_TRUTH, is_category, list_images, read_dataset
+from .folder import GROUND_TRUTH, IMAGE_SUFFIXES, is_category, list_images, read_dataset
 from .network import UNREACHABLE
 from .samples import GOOD, Dataset
 from .table_images import File, Row, Table
@@ -64,7 +64,8 @@ def _is_saved(folder: Path) -> bool:
 def _holds_tables(folder: Path) -> bool:
     if is_category(folder) or list_images(folder):
         return False
-    return any(path.suffix.lower() in TABLE_SUFFIXES for path in folder.rglob("*"))
+    suffixes = {path.suffix.lower() for path in folder.rglob("*")}
+    return not suffixes.isdisjoint(TABLE_SUFFIXES) and suffixes.isdisjoint(IMAGE_SUFFIXES)
 
 
 def images_of(data: str | Path, role: str) -> Path:

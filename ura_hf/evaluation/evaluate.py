@@ -14,7 +14,8 @@ from ..data.progress import Progress, silent
 from ..inference import Detector, Unreadable, find
 from ..model.errors import UserError
 from ..model.images import load_mask
-from .metrics import AUPRO_FPR_LIMIT, AnomalyMetrics
+from .histograms import AUPRO_FPR_LIMIT
+from .metrics import AnomalyMetrics
 
 
 def evaluate(
@@ -28,7 +29,8 @@ def evaluate(
 
     Args:
         detector: As `load_detector` gives it, or any other model with its image processor (`inference.Pair`).
-        data: Folder of a category in any layout that `read_dataset` knows, or a dataset with a test split that `open_dataset` reads.
+        data: Folder of a category in any layout that `read_dataset` knows, or a dataset with a test split that
+            `open_dataset` reads.
         batch_size: Images that go through the model at once.
         curves: Whether to add the curves of `AnomalyMetrics.curves`.
         progress: Called with the stage ``evaluation``, in images.

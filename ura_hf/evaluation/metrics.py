@@ -2,52 +2,16 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.integrate import trapezoid
-from scipy.ndimage import label as connected_components
 
+from ..data.extras import needs_extra
 from ..data.records import METRIC_KEYS
 from ..model.errors import UserError
-
-AUPRO_FPR_LIMIT = 0.3
-
-_CODE_BITS = 20  # sign, 8 bits of exponent, 11 of mantissa
-
-
-def _histogram() -> np.ndarray:
-    return np.zeros(1 << _CODE_BITS, dtype=np.int64)
-
-
-def _weight_histogram() -> np.ndarray:
-    return np.zeros(1 << _CODE_BITS, dtype=np.float64)
-
-
-@dataclass
-class _Group:
-    """What is kept of the images of one kind: the good ones, or those of one defect type."""
-
-    scores: array[float] = field(default_factory=lambda: array("d"))
-    negatives: np.ndarray = field(default_factory=_histogram)  # normal pixels per score bin
-    positives: np.ndarray = field(default_factory=_histogram)  # defective pixels per score bin
-    overlap: np.ndarray = field(default_factory=_weight_histogram)  # 1 / area of its region for each defective pixel
-    n_regions: int = 0
-
-    def add_pixels(self, anomaly_map: np.ndarray, mask: np.ndarray) -> None:
-        codes = _monotone_codes(anomaly_map)
-        _count(self.negatives, codes[~mask])
-        if not mask.any():
-            return
-        regions, n_regions = connected_components(mask, structure=np.ones((3, 3)))
-        inside, region_of_pixel = codes[mask], regions[mask]
-        _count(self.positives, inside)
-        _count(self.overlap, inside, 1.0 / np.bincount(region_of_pixel)[region_of_pixel])
-        self.n_regions += n_regions
+from .histograms import Group, pixel_curves, pixel_metrics, pool_pixels, up_to_limit
 
 
 class AnomalyMetrics:
@@ -69,8 +33,8 @@ class AnomalyMetrics:
 
     def reset(self) -> None:
         """Forgets every image."""
-        self._good = _Group()
-        self._defects: dict[str, _Group] = {}
+        self._good = Group()
+        self._defects: dict[str, Group] = {}
 
     def update(
         self,
@@ -119,7 +83,7 @@ class AnomalyMetrics:
             for i, k in enumerate(kinds)
         ]
         for score, kind, defect_type, pair in zip(scores.tolist(), kinds, defect_types, pixels, strict=True):
-            group = self._defects.setdefault(defect_type, _Group()) if kind else self._good
+            group = self._defects.setdefault(defect_type, Group()) if kind else self._good
             group.scores.append(score)
             if pair is not None:
                 group.add_pixels(*pair)
@@ -153,7 +117,8 @@ class AnomalyMetrics:
             over the false-positive rate of the normal pixels up to 0.3: dicts of lists `x` and `y`, or None where undefined.
             `scores`: the image scores of the good images under ``good``, of every defect type under its name.
         """
-        from sklearn.metrics import roc_curve  # not at the top: the page starts without it
+        with needs_extra("train", "evaluation"):
+            from sklearn.metrics import roc_curve  # not at the top: the page starts without it
 
         defects = dict(sorted(self._defects.items()))
         groups = list(defects.values())
@@ -164,9 +129,9 @@ class AnomalyMetrics:
             fpr, tpr, _ = roc_curve(np.arange(len(scores)) >= len(self._good.scores), scores)
             image_roc = _thinned(fpr, tpr, points)
         pixel_roc = pro = None
-        if (pixels := _pixels(self._good, groups)) is not None:
-            fpr, tpr, overlap = _pixel_curves(*pixels)
-            pixel_roc, pro = _thinned(fpr, tpr, points), _thinned(*_up_to_limit(fpr, overlap), points)
+        if (pixels := pool_pixels(self._good, groups)) is not None:
+            fpr, tpr, overlap = pixel_curves(*pixels)
+            pixel_roc, pro = _thinned(fpr, tpr, points), _thinned(*up_to_limit(fpr, overlap), points)
         return {
             "image_roc": image_roc,
             "pixel_roc": pixel_roc,
@@ -217,42 +182,19 @@ def _check_pixels(index: int, anomaly_map: Any, mask: Any, anomalous: Any) -> tu
     return None if anomalous and not defective.any() else (scores, defective)
 
 
-def _monotone_codes(scores: np.ndarray) -> np.ndarray:
-    """Leading bits of float32 scores as integers in [0, 2^20) such that a < b implies code(a) <= code(b)."""
-    bits = (scores + np.float32(0)).view(np.uint32)  # adding zero turns -0.0 into 0.0
-    ordered = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
-    return ordered >> np.uint32(32 - _CODE_BITS)
-
-
-def _count(histogram: np.ndarray, codes: np.ndarray, weights: np.ndarray | None = None) -> None:
-    if codes.size:
-        low = codes.min()
-        counts = np.bincount(codes - low, weights)
-        histogram[low : low + counts.size] += counts
-
-
-def _metrics(good: _Group, defects: list[_Group]) -> dict[str, float | None]:
+def _metrics(good: Group, defects: list[Group]) -> dict[str, float | None]:
     anomalous = np.concatenate([np.asarray(group.scores) for group in defects]) if defects else np.empty(0)
     values: dict[str, float | None] = dict.fromkeys(METRIC_KEYS)
     if good.scores and anomalous.size:
         values |= _image_metrics(np.array(good.scores), anomalous)
-    if (pixels := _pixels(good, defects)) is not None:
-        values |= _pixel_metrics(*pixels)
+    if (pixels := pool_pixels(good, defects)) is not None:
+        values |= pixel_metrics(*pixels)
     return values
 
 
-def _pixels(good: _Group, defects: list[_Group]) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Histograms of normal pixels, of defective ones and of the mean overlap, whose total is 1; None without both kinds."""
-    negatives = sum((group.negatives for group in defects), start=good.negatives)
-    positives = sum((group.positives for group in defects), start=_histogram())
-    if not (negatives.any() and positives.any()):
-        return None
-    overlap = sum((group.overlap for group in defects), start=_weight_histogram())
-    return negatives, positives, overlap / sum(group.n_regions for group in defects)
-
-
 def _image_metrics(normal: np.ndarray, anomalous: np.ndarray) -> dict[str, float]:
-    from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+    with needs_extra("train", "evaluation"):
+        from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
     scores = np.concatenate([normal, anomalous])
     labels = np.arange(len(scores)) >= len(normal)
@@ -263,37 +205,6 @@ def _image_metrics(normal: np.ndarray, anomalous: np.ndarray) -> dict[str, float
         "image_ap": float(average_precision_score(labels, scores)),
         "image_f1max": float(f1.max()),
     }
-
-
-def _pixel_metrics(negatives: np.ndarray, positives: np.ndarray, overlap: np.ndarray) -> dict[str, float]:
-    """Metrics over the thresholds between bins; `overlap` is the histogram whose total is a mean overlap of 1."""
-    bins = np.flatnonzero(negatives + positives)[::-1]
-    true, false = np.cumsum(positives[bins]), np.cumsum(negatives[bins])
-    fpr, tpr, overlaps = _pixel_curves(negatives, positives, overlap)
-    pro_x, pro_y = _up_to_limit(fpr, overlaps)
-    return {
-        "pixel_auroc": float(trapezoid(tpr, fpr)),
-        "pixel_ap": float(np.sum(np.diff(tpr) * (true / (true + false)))),
-        "pixel_f1max": float(np.max(2 * true / (true + false + true[-1]))),
-        "aupro": float(min(trapezoid(pro_y, pro_x) / AUPRO_FPR_LIMIT, 1.0)),
-    }
-
-
-def _pixel_curves(
-    negatives: np.ndarray, positives: np.ndarray, overlap: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """False-positive rate, true-positive rate and per-region overlap over falling thresholds, from 0 to 1 each."""
-    bins = np.flatnonzero(negatives + positives)[::-1]
-    true, false = np.cumsum(positives[bins]), np.cumsum(negatives[bins])
-    return np.append(0.0, false / false[-1]), np.append(0.0, true / true[-1]), np.append(0.0, np.cumsum(overlap[bins]))
-
-
-def _up_to_limit(fpr: np.ndarray, overlap: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The curve up to `AUPRO_FPR_LIMIT`, linearly interpolated there; `fpr` rises from 0 to 1."""
-    after = int(np.searchsorted(fpr, AUPRO_FPR_LIMIT, side="right"))
-    share = (AUPRO_FPR_LIMIT - fpr[after - 1]) / (fpr[after] - fpr[after - 1])
-    at_limit = overlap[after - 1] + share * (overlap[after] - overlap[after - 1])
-    return np.append(fpr[:after], AUPRO_FPR_LIMIT), np.append(overlap[:after], at_limit)
 
 
 def _thinned(x: np.ndarray, y: np.ndarray, points: int) -> dict[str, list[float]]:

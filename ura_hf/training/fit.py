@@ -1,6 +1,8 @@
-"""What of a detector is measured and not trained: its memories, the reliability of its residuals and its thresholds."""
+"""Fits the memories of a detector, weighs its residuals and calibrates its thresholds."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -16,6 +18,8 @@ from . import calibration
 from .trainer import FeatureBatches
 
 MAX_CANDIDATES = 300_000  # vectors that a coreset is chosen from; of larger sets, random ones of every image
+Vectors = Callable[[Tensor], Tensor]
+"""Standardised features (1, C, G, G) of an image -> its vectors (count, C') for a memory."""
 
 
 @torch.no_grad()
@@ -51,23 +55,29 @@ def fill_memories(
         stores.append((uranet.shallow_memory.cells, shallow_cells, per_image))
     for done, (store, vectors, count) in enumerate(stores):
         progress("memory", done, len(stores))
-        if len(store) == 0:
-            continue
-        draw = np.random.default_rng(seed)
-        kept = max(1, min(count, MAX_CANDIDATES // len(rows)))
-        picks = [np.sort(draw.permutation(count)[:kept]) for _ in rows]
-        candidates = (vectors(batches.features_of([row]))[pick] for row, pick in zip(rows, picks, strict=True))
-        chosen = greedy_coreset(candidates, len(store), torch.Generator().manual_seed(seed)).tolist()
-        by_image: dict[int, list[int]] = {}
-        for slot in range(len(store)):  # a set smaller than the memory is repeated
-            by_image.setdefault(chosen[slot % len(chosen)] // kept, []).append(slot)
-        for image, slots in by_image.items():
-            found = vectors(batches.features_of([rows[image]]))[picks[image]]
-            store[slots] = found[[chosen[slot % len(chosen)] % kept for slot in slots]].to(store)
+        if len(store):
+            _fill_memory(store, batches, rows, vectors, count, seed)
     if model.config.residuals.get("subspace_l2"):
         images = (model.backbone.level(plain(batches.features_of([row])), 1) for row in rows[:MAX_FITTED])
         fitted = torch.cat([uranet.subspace.coarse(image) for image in images])
         uranet.subspace.fit(fitted, min(different, len(fitted)))
+
+
+def _fill_memory(
+    store: Tensor, batches: FeatureBatches, rows: list[int], vectors: Vectors, count: int, seed: int
+) -> None:
+    """Fill `store`, (M, C), with a coreset of the `count` vectors that each of the images in `rows` has."""
+    draw = np.random.default_rng(seed)
+    kept = max(1, min(count, MAX_CANDIDATES // len(rows)))
+    picks = [np.sort(draw.permutation(count)[:kept]) for _ in rows]
+    candidates = (vectors(batches.features_of([row]))[pick] for row, pick in zip(rows, picks, strict=True))
+    chosen = greedy_coreset(candidates, len(store), torch.Generator().manual_seed(seed)).tolist()
+    by_image: dict[int, list[int]] = {}
+    for slot in range(len(store)):  # a set smaller than the memory is repeated
+        by_image.setdefault(chosen[slot % len(chosen)] // kept, []).append(slot)
+    for image, slots in by_image.items():
+        found = vectors(batches.features_of([rows[image]]))[picks[image]]
+        store[slots] = found[[chosen[slot % len(chosen)] % kept for slot in slots]].to(store)
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ from .canvas import Field, blob, line, paint, soft, texture, walk
 from .flaws import Flaw, spot, surface_flaw
 
 YARNS = 26.0  # in one image side
+Place = tuple[float, float]
 WARP, WEFT = np.array([0.5, 0.54, 0.64]), np.array([0.72, 0.68, 0.58])
 
 
@@ -20,11 +21,7 @@ def cloth(u: Field, v: Field, rng: np.random.Generator, flaw: Flaw) -> Field:
     tones = 1 + rng.normal(0, 0.035, (2, 80))  # of single yarns
     tone = rng.uniform(0.95, 1.05)
     if name == "fold":
-        across = (u - place[0]) * 0.8 + (v - place[1]) * 0.6
-        along = (v - place[1]) * 0.8 - (u - place[0]) * 0.6
-        push = 0.035 * np.exp(-((across / 0.035) ** 2)) * soft(np.abs(along) - draw.uniform(0.09, 0.14), 0.05)
-        u, v = u + 0.8 * push, v + 0.6 * push
-        crease = push / 0.035 * np.sin(across / 0.022)
+        u, v, crease = _fold(u, v, draw, place)
     warp, weft = u * YARNS, v * YARNS
     column, row = np.floor(warp), np.floor(weft)
     over = (column + row) % 2 == 0
@@ -51,11 +48,27 @@ def cloth(u: Field, v: Field, rng: np.random.Generator, flaw: Flaw) -> Field:
     if name == "fold":
         canvas = np.clip(canvas * (1 + 0.55 * crease[..., None]), 0, 1)
     if name == "hole":
-        field = blob(u, v, draw, place, draw.uniform(0.025, 0.042))
-        canvas = paint(canvas, 0.5 * soft(field - 0.008, 0.02), canvas * 0.6)
-        canvas = paint(canvas, soft(field), (0.05, 0.05, 0.06))
+        canvas = _hole(canvas, u, v, draw, place)
     if name == "foreign_fibre":
-        corners = walk(draw, place, draw.uniform(0, 2 * np.pi), draw.uniform(0.16, 0.28), 0.5)
-        canvas = paint(canvas, soft(line(u + 0.006, v + 0.008, corners, 0.012), 0.012), canvas * 0.55)
-        canvas = paint(canvas, soft(line(u, v, corners, 0.011)), (0.66, 0.1, 0.1))
+        canvas = _fibre(canvas, u, v, draw, place)
     return surface_flaw(canvas, u, v, flaw, (0.05, 0.33))
+
+
+def _fold(u: Field, v: Field, draw: np.random.Generator, place: Place) -> tuple[Field, Field, Field]:
+    """Coordinates that are pushed aside by a fold, and its shading."""
+    across = (u - place[0]) * 0.8 + (v - place[1]) * 0.6
+    along = (v - place[1]) * 0.8 - (u - place[0]) * 0.6
+    push = 0.035 * np.exp(-((across / 0.035) ** 2)) * soft(np.abs(along) - draw.uniform(0.09, 0.14), 0.05)
+    return u + 0.8 * push, v + 0.6 * push, push / 0.035 * np.sin(across / 0.022)
+
+
+def _hole(canvas: Field, u: Field, v: Field, draw: np.random.Generator, place: Place) -> Field:
+    field = blob(u, v, draw, place, draw.uniform(0.025, 0.042))
+    canvas = paint(canvas, 0.5 * soft(field - 0.008, 0.02), canvas * 0.6)
+    return paint(canvas, soft(field), (0.05, 0.05, 0.06))
+
+
+def _fibre(canvas: Field, u: Field, v: Field, draw: np.random.Generator, place: Place) -> Field:
+    corners = walk(draw, place, draw.uniform(0, 2 * np.pi), draw.uniform(0.16, 0.28), 0.5)
+    canvas = paint(canvas, soft(line(u + 0.006, v + 0.008, corners, 0.012), 0.012), canvas * 0.55)
+    return paint(canvas, soft(line(u, v, corners, 0.011)), (0.66, 0.1, 0.1))
