@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 DEFAULT = "uranet-demo-ring"
+LOOPBACK = "127.0.0.1", "localhost", "::1"
 MAX_PIXELS = 25_000_000
 """Largest image [pixels] that the page reads: decoding one takes about 30 bytes a pixel of the server's memory."""
 
@@ -36,6 +37,12 @@ def main() -> int:
         help="port to listen on (default: %(default)s)",
     )
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
+    parser.add_argument(
+        "--shared",
+        action="store_true",
+        help="all visitors use what one of them taught, as on a page that only this machine can open; without it a checkpoint "
+        "that was taught on a Space, or on a page for other machines, is its visitor's alone and leaves after an hour",
+    )
     arguments = parser.parse_args()
     if not 0 < arguments.port < 65536:
         parser.error(f"--port must be from 1 to 65535, but got {arguments.port}")
@@ -43,7 +50,8 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="uranet-page-") as uploads:
             os.environ.setdefault("GRADIO_TEMP_DIR", uploads)
-            serve(arguments.checkpoint, arguments.host, arguments.port, arguments.open)
+            public = not arguments.shared and is_public(arguments.host)
+            serve(arguments.checkpoint, arguments.host, arguments.port, arguments.open, public)
     except KeyboardInterrupt:
         return 0
     except (ValueError, OSError) as error:
@@ -54,7 +62,12 @@ def main() -> int:
     return 0
 
 
-def serve(checkpoint: str, host: str, port: int, browser: bool) -> None:
+def is_public(host: str) -> bool:
+    """Whether visitors may be strangers to each other: on a Space, or where other machines can open the page."""
+    return "SPACE_ID" in os.environ or host not in LOOPBACK
+
+
+def serve(checkpoint: str, host: str, port: int, browser: bool, public: bool = False) -> None:
     """Open the page with a checkpoint, by folder or name, and stay until it is stopped."""
     gc.disable()  # nearly all that is imported stays, so looking through it again and again is for nothing
     from ura_hf.demo.examples import draw_early
@@ -62,7 +75,7 @@ def serve(checkpoint: str, host: str, port: int, browser: bool) -> None:
     from ura_hf.model import images
 
     images.MAX_PIXELS = MAX_PIXELS
-    store = Detectors()
+    store = Detectors(public=public)
     if Path(checkpoint).is_dir():
         checkpoint = store.add(Path(checkpoint), Path(checkpoint).resolve().name)
     draw_early(checkpoint)

@@ -14,7 +14,7 @@ from ura_hf.demo.analysis import Analysis, Shelf, analyse
 from ura_hf.demo.store import Detectors
 from ura_hf.model.errors import UserError
 from ura_hf.model.images import load_image
-from ura_hf.model.pipeline_uranet import MAPS
+from ura_hf.model.image_processing_uranet import MAPS
 
 RING = "uranet-demo-ring"
 
@@ -116,7 +116,7 @@ def summary(**changes: object) -> dict[str, object]:
     base: dict[str, object] = {
         "label": "anomalous",
         "score": 0.7,
-        "score_threshold": 0.5,
+        "threshold": 0.5,
         "of_another_kind": False,
         "regions": [{"box": (1, 2, 3, 4), "area": 1234, "peak_score": 0.8, "uncertainty": 0.1}],
         "anomalous_fraction": 0.02,
@@ -137,7 +137,7 @@ def summary(**changes: object) -> dict[str, object]:
         ({"label": "normal"}, ["not enough for a verdict"]),
         ({"of_another_kind": True}, ["Not a part", "&lt;b&gt;x&lt;/b&gt;"]),
         ({"anomalous_fraction": 1e-6}, ["Less than 0.1 %"]),
-        ({"score_threshold": 0.95, "milliseconds": 2100}, ["0.95 threshold", "2.1 s"]),
+        ({"threshold": 0.95, "milliseconds": 2100}, ["0.95 threshold", "2.1 s"]),
     ],
 )
 def test_the_words_of_the_verdict(changes, said):

@@ -25,7 +25,7 @@ from playwright.sync_api import Page, expect
 from ura_hf.data.drawn.parts import demo_image
 from ura_hf.hub.load import load_detector
 from ura_hf.model.images import load_mask
-from ura_hf.training.train import TrainingOptions, train
+from ura_hf import TrainingOptions, train
 
 DEFECT = "contamination/003"
 WAIT = 120_000  # ms

@@ -25,11 +25,12 @@ from ura_hf.demo.page import build_demo, launch_options
 from ura_hf.demo.store import Detectors
 from ura_hf.demo.tabs import batch as batch_tab
 from ura_hf.demo.tabs import teach as teach_tab
-from ura_hf.evaluation.evaluate import compare as comparison
+from ura_hf.demo.tabs import teach_layout
+from ura_hf.evaluation import compare as comparison
 from ura_hf.evaluation.evaluate import evaluate
 from ura_hf.hub.load import load_detector
 from ura_hf.model.errors import UserError
-from ura_hf.training.train import teaching
+from ura_hf.training import teaching
 
 WAIT = 120_000  # ms
 QUICK = {"image_size": 64, "grid_size": 8, "hidden_size": 32, "num_attention_heads": 2, "memory_cells": 128}
@@ -41,7 +42,7 @@ def address(checkpoint):
     patch = pytest.MonkeyPatch()
     patch.setattr(teaching, "CONFIG", {**teaching.CONFIG, **QUICK})
     patch.setattr(teaching, "OPTIONS", {**teaching.OPTIONS, "steps": 30, "batch_size": 4})
-    patch.setattr(teach_tab, "OPTIONS", teaching.OPTIONS)
+    patch.setattr(teach_layout, "OPTIONS", teaching.OPTIONS)
     patch.setattr(comparison, "DRAWN_GOOD", 4)
     patch.setattr(comparison, "DRAWN_EACH", 1)
     store = Detectors()
@@ -424,7 +425,7 @@ def test_the_endpoint_evaluate(address, category, checkpoint, tmp_path):
         "Your own, as a zip", handle_file(archive), "disc", None, api_name="/evaluate"
     )
     detector = load_detector(checkpoint)
-    expected = evaluate(detector.model, detector.image_processor, category, curves=True)
+    expected = evaluate(detector, category, curves=True)
     assert found == {"disc": json.loads(json.dumps(expected))}
     assert f"{expected['aupro']:.3f}" in table and np.diff(found["disc"]["curves"]["pro"]["x"]).min() >= 0
 

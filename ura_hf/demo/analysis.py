@@ -113,6 +113,8 @@ def analyse(detector: URANetPipeline, path: str, checkpoint: str) -> Analysis:
 def _device(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, half precision"
+    if device.type == "mps":
+        return "Apple GPU"
     return f"CPU, {torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}"
 
 
@@ -129,28 +131,34 @@ class Shelf:
     The same image and checkpoint give the same maps, so what was checked once, an example above all, is not computed again.
     """
 
-    def __init__(self, folder: Path, store: Detectors, infer: Callable[[str, str], Analysis], kept: int = KEPT) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        store: Detectors,
+        infer: Callable[[str, str, str | None], Analysis],
+        kept: int = KEPT,
+    ) -> None:
         self.folder, self.store, self.infer, self.kept = folder, store, infer, kept
         self.files = SharedSet()
         """Paths of the files, for Gradio's own removal of what is old."""
         self._lock = threading.Lock()
 
-    def check(self, image: str, checkpoint: str) -> tuple[str, Analysis]:
-        """The key and the analysis of an uploaded file, computed unless it is here.
+    def check(self, image: str, checkpoint: str, session: str | None = None) -> tuple[str, Analysis]:
+        """The key and the analysis of an uploaded file with a checkpoint that the session knows, computed unless it is here.
 
         Raises:
-            UserError: There is no such checkpoint, or the image can't be read or is no longer there.
+            UserError: The session knows no such checkpoint, or the image can't be read or is no longer there.
         """
         (path,) = still_there([image])
-        digest = hashlib.sha256(f"{checkpoint}\n{self.store.folder(checkpoint)}\n{path.name}\n".encode())
+        digest = hashlib.sha256(f"{checkpoint}\n{self.store.folder(checkpoint, session)}\n{path.name}\n".encode())
         digest.update(path.read_bytes())
         key = digest.hexdigest()[:32]
         if (known := self.find(key)) is not None:
             with suppress(FileNotFoundError):
                 os.utime(self.folder / f"{key}.npz")  # its age counts from here
             return key, known
-        self.store.get(checkpoint)  # a process of ZeroGPU inherits what is loaded here
-        found = self.infer(image, checkpoint)
+        self.store.get(checkpoint, session)  # a process of ZeroGPU inherits what is loaded here
+        found = self.infer(image, checkpoint, session)
         self._keep(key, found)
         return key, found
 

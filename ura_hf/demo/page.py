@@ -7,17 +7,19 @@ from importlib.util import find_spec
 from typing import Any
 
 import gradio as gr
+from gradio.events import Dependency
 
 from .analysis import SharedSet
-from .shared import QUIET, checkpoint_picker, to_gr_error
-from .store import Detectors
+from .shared import QUIET, checkpoint_picker, session_of, to_gr_error
+from .store import KEEP_SECONDS, Detectors
 from .style import CSS, HEAD, theme
 from .style_jobs import JOBS_CSS
 from .tabs import batch, compare, detect, teach
 
 TITLE = "URA-Net: find what is wrong, and what normal would look like"
 MAX_FILE_SIZE = "100mb"
-KEEP_SECONDS, SWEEP_SECONDS = 3600, 600  # files of uploads and results live this long; how often old ones are removed
+SWEEP_SECONDS = 600  # how often files of uploads and results that are older than KEEP_SECONDS are removed
+MAX_WAITING = 60  # events that wait for their turn; Gradio answers further ones that the page is busy
 SESSIONS = 500  # of which Gradio keeps what was last shown, half a megabyte each
 
 
@@ -31,24 +33,7 @@ def build_demo(store: Detectors, start: str | None = None) -> gr.Blocks:
         picker = checkpoint_picker(store, start, elem_id="checkpoint")
         with gr.Accordion("About this checkpoint", open=False, elem_id="about"):
             card = gr.Markdown(store.card(str(picker.value)), elem_id="card")
-
-        @to_gr_error()
-        def open_checkpoint(name: str) -> str:
-            if name not in store.names():
-                gr.Info(f"Looking for {escape(str(name))} on the Hub.", duration=5)
-            store.get(name)
-            return store.card(name)
-
-        opened = picker.change(lambda: "", outputs=card, **QUIET).then(
-            open_checkpoint,
-            inputs=picker,
-            outputs=card,
-            api_visibility="private",
-            concurrency_id="open",
-            concurrency_limit=2,
-            show_progress="hidden",
-            trigger_mode="always_last",
-        )
+        opened = _open_when_picked(store, picker, card)
         with gr.Tab("Detect"):
             shelf = detect.build(store, picker, opened, demo.load)
         with gr.Tab("Batch"):
@@ -58,16 +43,44 @@ def build_demo(store: Detectors, start: str | None = None) -> gr.Blocks:
         with gr.Tab("Compare"):
             second = compare.build(store, picker)
         demo.temp_file_sets.append(shelf.files)
-        # other checkpoints may have come meanwhile
-        demo.load(lambda: [gr.Dropdown(choices=store.names())] * 2, outputs=[picker, second], **QUIET)
 
-        def checkpoints() -> list[dict[str, Any]]:
+        def offer(request: gr.Request) -> list[gr.Dropdown]:
+            """Other checkpoints may have come since the page was built."""
+            return [gr.Dropdown(choices=store.names(session_of(request)))] * 2
+
+        demo.load(offer, outputs=[picker, second], **QUIET)
+
+        def checkpoints(request: gr.Request) -> list[dict[str, Any]]:
             """The checkpoints that are known here by name, each with its backbone, its input size and what was measured on it."""
-            return store.describe()
+            return store.describe(session_of(request))
 
         gr.api(checkpoints, api_name="checkpoints")
+    demo.queue(max_size=MAX_WAITING)
     _share_files(demo)
     return demo
+
+
+def _open_when_picked(store: Detectors, picker: gr.Dropdown, card: gr.Markdown) -> Dependency:
+    """Load what is picked and show its card; returns the event after which it is loaded."""
+
+    @to_gr_error()
+    def open_checkpoint(name: str, request: gr.Request) -> str:
+        session = session_of(request)
+        if name not in store.names(session):
+            gr.Info(f"Looking for {escape(str(name))} on the Hub.", duration=5)
+        store.get(name, session)
+        return store.card(name, session)
+
+    return picker.change(lambda: "", outputs=card, **QUIET).then(
+        open_checkpoint,
+        inputs=picker,
+        outputs=card,
+        api_visibility="private",
+        concurrency_id="open",
+        concurrency_limit=2,
+        show_progress="hidden",
+        trigger_mode="always_last",
+    )
 
 
 def _share_files(demo: gr.Blocks) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from html import escape
@@ -91,6 +92,15 @@ def checkpoint_picker(store: Detectors, value: str | None = None, **options: Any
         **options,
     }
     return gr.Dropdown(names, value=value or names[0], allow_custom_value=True, filterable=True, **settings)
+
+
+def session_of(request: gr.Request) -> str:
+    """What names a visitor's session: one page load, or one client.
+
+    All agents that come by Gradio's MCP server share one client, so each of their calls counts as a session of its own.
+    """
+    by_agent = request.headers.get("x-gradio-user") == "mcp"
+    return secrets.token_hex(16) if by_agent or not request.session_hash else str(request.session_hash)
 
 
 def on_gpu(seconds: int) -> Callable[[Function], Function]:

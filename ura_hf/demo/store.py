@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import re
+import shutil
 import threading
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
-from huggingface_hub import get_hf_file_metadata, hf_hub_url
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
-from ..data.network import TransportError
 from ..data.records import EVALUATION, readable_record
 from ..hub.card import make_card
-from ..hub.download import FILES, checkpoint_folder
+from ..hub.download import FILES
 from ..hub.load import load_detector
-from ..hub.names import bundled, hub_id, local, locate
+from ..hub.names import bundled, local, locate
 from ..model.errors import UserError
-from ..model.loading import CONFIG_FILE, WEIGHTS_FILE, require_files
+from ..model.loading import CONFIG_FILE, require_files
 from ..model.pipeline_uranet import URANetPipeline
+from .fetched import Fetched
 
 IN_MEMORY = 3  # detectors
 NAME = re.compile(r"([\w-][\w.-]{0,95}/)?[\w-][\w.-]{0,95}")  # of a checkpoint: never a path of the server
-MAX_DOWNLOAD = 2 * 2**30  # bytes of the weights of a checkpoint on the Hub
+KEEP_SECONDS = 3600  # what visitors bring, and what is made of it, lives this long on the server
+MAX_PRIVATE = 30  # taught checkpoints on the disk of a public page
+
+Key = tuple[str | None, str]
 
 
 class Detectors:
@@ -32,62 +35,78 @@ class Detectors:
 
     A name is bundled, in the folder URA_HF_CHECKPOINTS, added by `add`, or one on the Hub; never a path, so that nobody on
     the page can name the server's folders.
+
+    With `public` the visitors are strangers to each other: what one of them adds is known in that session alone and leaves
+    after `keep_seconds`, and checkpoints of the Hub fill a bounded part of the disk (`Fetched`).
     """
 
-    def __init__(self, in_memory: int = IN_MEMORY) -> None:
-        self.in_memory = in_memory
-        self._added: dict[str, Path] = {}
-        self._loaded: OrderedDict[str, URANetPipeline] = OrderedDict()
-        self._loading: dict[str, threading.Lock] = {}
+    def __init__(
+        self,
+        in_memory: int = IN_MEMORY,
+        public: bool = False,
+        keep_seconds: float = KEEP_SECONDS,
+        hub: Fetched | None = None,
+    ) -> None:
+        self.in_memory, self.public, self.keep_seconds = in_memory, public, keep_seconds
+        self._hub = hub or Fetched(public)
+        self._added: dict[Key, Path] = {}  # by session, None for everyone's, and name
+        self._loaded: OrderedDict[Path, URANetPipeline] = OrderedDict()
+        self._loading: WeakValueDictionary[Path, threading.Lock] = (
+            WeakValueDictionary()
+        )  # while somebody holds or awaits one
         self._lock = threading.Lock()
 
-    def names(self) -> list[str]:
-        """Names that can be used without asking the Hub: added here, bundled, then local."""
-        with self._lock:
-            added = list(self._added)
-        return list(dict.fromkeys([*added, *bundled(), *local()]))
+    def names(self, session: str | None = None) -> list[str]:
+        """Names that can be used in a session without asking the Hub: added here, fetched before, bundled, then local."""
+        return list(self._folders(session))
 
-    def add(self, folder: Path, name: str) -> str:
+    def add(self, folder: Path, name: str, session: str | None = None) -> str:
         """Make the checkpoint in `folder` known as `name`, or as `name-2` and so on where that is taken; returns its name.
+
+        On a public page one that is added with a session is known in it alone, and the folder is removed after `keep_seconds`.
 
         Raises:
             UserError: It is not a complete checkpoint.
         """
         require_files(folder, FILES)
+        owner = session if self.public else None
         plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._") or "checkpoint"
         with self._lock:
-            taken = {*self._added, *bundled(), *local()}
+            taken = {known for session, known in self._added if session in (None, owner)}
+            taken |= {*bundled(), *local(), *self._hub.folders()}
             number, free = 1, plain
             while free in taken:
                 number += 1
                 free = f"{plain}-{number}"
-            self._added[free] = folder
+            self._added[owner, free] = folder
+            private = [key for key in self._added if key[0] is not None]
+        if owner is not None:
+            leaving = threading.Timer(self.keep_seconds, self._forget, [(owner, free)])
+            leaving.daemon = True
+            leaving.start()
+            for key in private[:-MAX_PRIVATE]:
+                self._forget(key)
         return free
 
-    def folder(self, name: str) -> Path:
+    def folder(self, name: str, session: str | None = None) -> Path:
         """The folder of a checkpoint; one on the Hub is fetched first and is known by this name from then on.
 
         Raises:
-            UserError: Nothing has this name, it can't be fetched or is too large.
+            UserError: Nothing has this name in the session, it can't be fetched or is too large.
         """
         name = str(name or "").strip()
         with self._lock:
-            if name in self._added:
-                return self._added[name]
+            for owner in (session, None):
+                if (owner, name) in self._added:
+                    return self._added[owner, name]
         if name in bundled() or name in local():
             return locate(name)  # type: ignore[return-value]
         if not NAME.fullmatch(name) or Path(name).exists():
-            raise UserError(
-                f"{name[:100] or 'nothing'} is not the name of a checkpoint: choose one of {self._choices()}."
-            )
-        _check_download(name)
-        folder = checkpoint_folder(name)
-        require_files(folder, FILES)
-        with self._lock:
-            self._added[name] = folder
-        return folder
+            known = ", ".join(self.names(session))
+            raise UserError(f"{name[:100] or 'nothing'} is not the name of a checkpoint: choose one of {known}.")
+        return self._hub.folder(name)
 
-    def get(self, name: str) -> URANetPipeline:
+    def get(self, name: str, session: str | None = None) -> URANetPipeline:
         """The detector of a checkpoint, loaded at most once; of those not used for longest only their files stay.
 
         On the GPU, where there is one, in half precision.
@@ -95,48 +114,42 @@ class Detectors:
         Raises:
             UserError: As in `folder`, or the checkpoint is damaged.
         """
-        name = str(name or "").strip()
+        folder = self.folder(name, session)
         with self._lock:
-            loading = self._loading.setdefault(name, threading.Lock())
+            loading = self._loading.setdefault(folder, threading.Lock())
         with loading:
             with self._lock:
-                if name in self._loaded:
-                    self._loaded.move_to_end(name)
-                    return self._loaded[name]
-            try:
-                detector = load_detector(self.folder(name))
-                if not detector.model.config.is_calibrated:
-                    raise UserError(f"{name} has no calibrated thresholds, so it gives no verdict: choose another one.")
-            except UserError:
-                with self._lock:
-                    self._loading.pop(name, None)
-                raise
+                if folder in self._loaded:
+                    self._loaded.move_to_end(folder)
+                    return self._loaded[folder]
+            detector = load_detector(folder)
+            if not detector.model.config.is_calibrated:
+                raise UserError(f"{name} has no calibrated thresholds, so it gives no verdict: choose another one.")
             if detector.device.type == "cuda":
                 detector.model.to(torch.float16)
             with self._lock:
-                self._loaded[name] = detector
+                self._loaded[folder] = detector
                 while len(self._loaded) > self.in_memory:
                     self._loaded.popitem(last=False)
         return detector
 
-    def card(self, name: str) -> str:
-        """The model card of a checkpoint as Markdown, without its title and its figure.
+    def card(self, name: str, session: str | None = None) -> str:
+        """The model card of a checkpoint as Markdown, without its title, its figure and what damaged records would tell.
 
         Raises:
             UserError: As in `folder`.
         """
-        text = make_card(self.folder(name), name).text
+        text = make_card(self.folder(name, session), name, read=readable_record).text
         kept = [line for line in text.strip().splitlines() if not line.startswith(("# ", "!["))]
         return "\n".join(kept).strip()
 
-    def describe(self) -> list[dict[str, Any]]:
+    def describe(self, session: str | None = None) -> list[dict[str, Any]]:
         """For each of `names`: `name`, `backbone`, `image_size` [pixels], whether `loaded`, AUROCs or None where not measured."""
         described = []
-        for name in self.names():
-            folder = self.folder(name)
+        for name, folder in self._folders(session).items():
             config, figures = readable_record(folder, CONFIG_FILE), readable_record(folder, EVALUATION)
             with self._lock:
-                loaded = name in self._loaded
+                loaded = folder in self._loaded
             described.append(
                 {
                     "name": name,
@@ -149,18 +162,20 @@ class Detectors:
             )
         return described
 
-    def _choices(self) -> str:
-        return ", ".join(self.names())
+    def _folders(self, session: str | None) -> dict[str, Path]:
+        """The folders of `names`."""
+        with self._lock:
+            found = {name: folder for (owner, name), folder in self._added.items() if owner in (None, session)}
+        here = {name: folder for name in (*bundled(), *local()) if (folder := locate(name)) is not None}
+        for name, folder in (*self._hub.folders().items(), *here.items()):
+            found.setdefault(name, folder)
+        return found
 
-
-def _check_download(name: str) -> None:
-    """Raise UserError where the weights on the Hub are too large for the page; what can't be asked is left to the download."""
-    try:
-        size = get_hf_file_metadata(hf_hub_url(hub_id(name), WEIGHTS_FILE)).size or 0
-    except (HfHubHTTPError, TransportError, OSError, LocalEntryNotFoundError, OfflineModeIsEnabled):
-        return
-    if size > MAX_DOWNLOAD:
-        raise UserError(
-            f"the weights of {name} have {size / 2**30:.1f} GiB, but the page loads at most {MAX_DOWNLOAD / 2**30:.0f} GiB: "
-            "run it on your own machine with `uranet predict`."
-        )
+    def _forget(self, key: Key) -> None:
+        """Remove a private checkpoint, from the disk too."""
+        with self._lock:
+            folder = self._added.pop(key, None)
+            if folder is not None:
+                self._loaded.pop(folder, None)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)

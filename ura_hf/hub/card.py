@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ..data.datasets import facts
+from ..data.extras import needs_extra
 from ..data.files import ASSETS
 from ..data.records import EVALUATION, METRIC_KEYS, METRICS, TRAINING, read_record
 from ..model.carrying import TASK
+from ..model.configuration_uranet import URANetConfig
 from ..model.loading import CONFIG_FILE, PROCESSOR_FILE
+from .load import read_part
 
 FIGURE = "figure.png"
 METRIC_TYPES = {"auroc": "roc_auc", "ap": "average_precision", "f1max": "f1", "aupro": "aupro"}
@@ -23,19 +27,30 @@ def dataset_key(name: str) -> str | None:
     return parts[0] if name.startswith("uranet-") and parts[0] in facts() else None
 
 
-def make_card(folder: Path, repo_id: str, license: str | None = None) -> ModelCard:
+def make_card(
+    folder: Path,
+    repo_id: str,
+    license: str | None = None,
+    read: Callable[[Path, str], dict[str, Any] | None] = read_record,
+) -> ModelCard:
     """The card of a checkpoint folder as it would be pushed to `repo_id`.
 
     Figures come from its evaluation.json (`uranet evaluate --save`), or the card says that it was not evaluated.
-    `license` is that of the weights; by default that of the dataset in the name, else ``other``.
+    `license` is that of the weights; by default that of the dataset in the name, else ``other``. `read` reads its records:
+    `readable_record` makes a card without those that are damaged.
+
+    Raises:
+        UserError: The config is missing or damaged, a record is, or a package is missing.
     """
+    with needs_extra("train", "a model card"):
+        import jinja2  # noqa: F401 - the template of the card needs it
     name = repo_id.split("/")[-1]
-    config = read_record(folder, CONFIG_FILE) or {}
-    training, evaluation = read_record(folder, TRAINING), read_record(folder, EVALUATION)
+    config = read_part(URANetConfig, folder, CONFIG_FILE)
+    training, evaluation = read(folder, TRAINING), read(folder, EVALUATION)
     key = dataset_key(name)
     dataset = facts()[key] if key else None
     category = str(evaluation["dataset"]) if evaluation else name.removeprefix("uranet-")
-    backbone = str(config.get("backbone", ""))
+    backbone = config.backbone
     data = ModelCardData(
         language=None,
         license=license or (dataset["license"] if dataset else "other"),
@@ -94,7 +109,8 @@ def _rows(evaluation: dict[str, Any]) -> list[list[str]]:
 
 def draw_figure(evaluation: dict[str, Any], path: Path) -> None:
     """Bars of image AUROC, pixel AUROC and AUPRO of every defect type, as PNG."""
-    from matplotlib.figure import Figure
+    with needs_extra("train", "the figure of a card"):
+        from matplotlib.figure import Figure
 
     parts = {"all": evaluation, **evaluation["per_type"]}
     figure = Figure(figsize=(max(5, 1.1 * len(parts) + 2), 3.2), layout="constrained")

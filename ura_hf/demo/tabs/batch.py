@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ..cancelling import finish
 from ..examples import example_images, has_examples
 from ..jobs import Job, note_html, one_at_a_time, progress_html, waiting_html
 from ..render import format_score
-from ..shared import QUIET, on_gpu, still_there, to_gr_error
+from ..shared import QUIET, on_gpu, session_of, still_there, to_gr_error
 from ..store import Detectors
 
 LIMITS = ZipLimits(files=1000, total=1024 * MIB)
@@ -26,48 +27,34 @@ HEADERS = ["File", "Verdict", "Score", "Area %", "Note"]
 EMPTY = ("Nothing checked yet", "Drop photos or a zip of them, then press Check all. The worst come first.")
 
 
+@dataclass(frozen=True)
+class Layout:
+    """What the tab consists of; `report` is for those who call the endpoint."""
+
+    files: gr.File
+    sample: gr.Button
+    start: gr.Button
+    cancel: gr.Button
+    status: gr.HTML
+    report: gr.JSON
+    results: gr.Column
+    table_file: gr.DownloadButton
+    overlay_file: gr.DownloadButton
+    gallery: gr.Gallery
+    table: gr.Dataframe
+
+
 def build(store: Detectors, picker: gr.Dropdown) -> None:
     """Files, progress, summary, gallery, table and downloads, wired to the endpoint `batch`."""
-    with gr.Row(equal_height=False):
-        with gr.Column(min_width=320, scale=2):
-            files = gr.File(file_count="multiple", label="Photos, or a zip of them", height=200, elem_id="batch-files")
-            has_sample = has_examples(str(picker.value))
-            sample = gr.Button("Use drawn parts", size="sm", visible=has_sample, elem_id="batch-sample")
-        with gr.Column(min_width=280, scale=1):
-            start = gr.Button("Check all", variant="primary", elem_id="batch-start")
-            cancel = gr.Button("Cancel", visible=False, elem_id="batch-cancel")
-            status = gr.HTML(note_html(*EMPTY), elem_id="batch-status", padding=False)
+    tab = _lay_out(has_examples(str(picker.value)))
     idle = gr.State(note_html(*EMPTY))
-    report = gr.JSON(visible=False)
-    with gr.Column(visible=False, elem_id="batch-results") as results:
-        with gr.Row():
-            table_file = gr.DownloadButton("Download table (CSV)", size="md", elem_id="batch-csv")
-            overlay_file = gr.DownloadButton("Download overlays (ZIP)", size="md", elem_id="batch-overlays")
-        gallery = gr.Gallery(
-            label="Worst first",
-            columns=4,
-            fit_columns=False,
-            height="auto",
-            object_fit="contain",
-            interactive=False,
-            buttons=["download", "fullscreen"],
-            elem_id="batch-gallery",
-        )
-        table = gr.Dataframe(
-            headers=HEADERS,
-            datatype=["str", "str", "number", "number", "str"],
-            interactive=False,
-            wrap=True,
-            column_widths=["25%", "20%", "13%", "13%", "29%"],
-            max_height=420,
-            label="All photos; a click on a heading sorts",
-            buttons=["fullscreen", "copy"],
-            elem_id="batch-table",
-        )
-    outputs = [report, table_file, overlay_file, gallery, table, status]
 
     @on_gpu(GPU_SECONDS)
-    def batch(files: list[str] | None, checkpoint: str) -> Iterator[tuple[Any, ...]]:
+    def checking(files: list[str] | None, checkpoint: str, session: str) -> Iterator[tuple[Any, ...]]:
+        with to_gr_error():
+            yield from _check(store, files, checkpoint, session)
+
+    def batch(files: list[str] | None, checkpoint: str, request: gr.Request) -> Iterator[tuple[Any, ...]]:
         """Check many images, or zips of them, with one checkpoint.
 
         Returns a report as JSON: `checkpoint`; how many `images`, `anomalous`, `normal`, `not_checked`; and `rows`, worst
@@ -75,53 +62,103 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
         pixels, and `problem` where it could not be checked. Then the table as CSV, a zip of overlays, pictures of the worst,
         the table and the summary as HTML.
         """
-        with to_gr_error():
-            if not files:
-                raise UserError("There are no photos yet: drop some, or a zip of them.")
-            uploads = still_there(files)
-
-            def work(progress: Progress, folder: Path) -> list[BatchRow]:
-                detector, rows = store.get(checkpoint), []
-                gathered = gather(uploads, folder / "files", LIMITS)
-                total = len(gathered.files) + len(gathered.damaged)
-                for row in check_batch(detector, gathered, folder / "overlays"):
-                    rows.append(row)
-                    progress("checking", len(rows), total)
-                rows = worst_first(rows)
-                write_csv(rows, folder / "uranet-batch.csv")
-                write_overlays(rows, folder / "uranet-overlays.zip")
-                return rows
-
-            with Job(work) as job:
-                for state in job.follow():
-                    words = "Checking photos" if state.done else "Reading the upload"
-                    yield (*[gr.skip()] * (len(outputs) - 1), progress_html(words, state))
-                rows = job.result()
-                figures = {"checkpoint": checkpoint, **summary(rows), "rows": [row.figures() for row in rows]}
-                yield (
-                    figures,
-                    str(job.folder / "uranet-batch.csv"),
-                    str(job.folder / "uranet-overlays.zip"),
-                    [(str(row.overlay), _caption(row)) for row in rows if row.overlay is not None][:SHOWN],
-                    [_cells(row) for row in rows],
-                    _summary_html(figures),
-                )
+        yield from checking(files, checkpoint, session_of(request))
 
     def begin() -> tuple[Any, ...]:
         return gr.Button(visible=False), gr.Button(visible=True), gr.Column(visible=False), waiting_html()
 
-    buttons = [start, cancel]
-    running = start.click(begin, outputs=[*buttons, results, status], **QUIET).then(
+    running = tab.start.click(begin, outputs=[tab.start, tab.cancel, tab.results, tab.status], **QUIET).then(
         batch,
-        inputs=[files, picker],
-        outputs=outputs,
+        inputs=[tab.files, picker],
+        outputs=[tab.report, tab.table_file, tab.overlay_file, tab.gallery, tab.table, tab.status],
         api_name="batch",
         **one_at_a_time("batch"),
     )
-    finish(start, cancel, running, status, results, idle, "Nothing was kept. Press Check all to start again.")
-    sample.click(lambda checkpoint: [str(path) for path in example_images(checkpoint)], picker, files, **QUIET)
-    picker.change(lambda name: gr.Button(visible=has_examples(name)), picker, sample, **QUIET)
-    files.clear(lambda: (note_html(*EMPTY), gr.Column(visible=False)), outputs=[status, results], **QUIET)
+    stopped = "Nothing was kept. Press Check all to start again."
+    finish(tab.start, tab.cancel, running, tab.status, tab.results, idle, stopped)
+    tab.sample.click(lambda checkpoint: [str(path) for path in example_images(checkpoint)], picker, tab.files, **QUIET)
+    picker.change(lambda name: gr.Button(visible=has_examples(name)), picker, tab.sample, **QUIET)
+    tab.files.clear(lambda: (note_html(*EMPTY), gr.Column(visible=False)), outputs=[tab.status, tab.results], **QUIET)
+
+
+def _lay_out(has_sample: bool) -> Layout:
+    """The tab, not wired."""
+    with gr.Row(equal_height=False):
+        with gr.Column(min_width=320, scale=2):
+            files = gr.File(file_count="multiple", label="Photos, or a zip of them", height=200, elem_id="batch-files")
+            sample = gr.Button("Use drawn parts", size="sm", visible=has_sample, elem_id="batch-sample")
+        with gr.Column(min_width=280, scale=1):
+            start = gr.Button("Check all", variant="primary", elem_id="batch-start")
+            cancel = gr.Button("Cancel", visible=False, elem_id="batch-cancel")
+            status = gr.HTML(note_html(*EMPTY), elem_id="batch-status", padding=False)
+    report = gr.JSON(visible=False)
+    with gr.Column(visible=False, elem_id="batch-results") as results:
+        with gr.Row():
+            table_file = gr.DownloadButton("Download table (CSV)", size="md", elem_id="batch-csv")
+            overlay_file = gr.DownloadButton("Download overlays (ZIP)", size="md", elem_id="batch-overlays")
+        gallery, table = _gallery(), _table()
+    return Layout(files, sample, start, cancel, status, report, results, table_file, overlay_file, gallery, table)
+
+
+def _gallery() -> gr.Gallery:
+    return gr.Gallery(
+        label="Worst first",
+        columns=4,
+        fit_columns=False,
+        height="auto",
+        object_fit="contain",
+        interactive=False,
+        buttons=["download", "fullscreen"],
+        elem_id="batch-gallery",
+    )
+
+
+def _table() -> gr.Dataframe:
+    return gr.Dataframe(
+        headers=HEADERS,
+        datatype=["str", "str", "number", "number", "str"],
+        interactive=False,
+        wrap=True,
+        column_widths=["25%", "20%", "13%", "13%", "29%"],
+        max_height=420,
+        label="All photos; a click on a heading sorts",
+        buttons=["fullscreen", "copy"],
+        elem_id="batch-table",
+    )
+
+
+def _check(store: Detectors, files: list[str] | None, checkpoint: str, session: str) -> Iterator[tuple[Any, ...]]:
+    """What the endpoint `batch` gives, again and again: first its progress."""
+    if not files:
+        raise UserError("There are no photos yet: drop some, or a zip of them.")
+    uploads = still_there(files)
+
+    def work(progress: Progress, folder: Path) -> list[BatchRow]:
+        detector, rows = store.get(checkpoint, session), []
+        gathered = gather(uploads, folder / "files", LIMITS)
+        total = len(gathered.files) + len(gathered.damaged)
+        for row in check_batch(detector, gathered, folder / "overlays"):
+            rows.append(row)
+            progress("checking", len(rows), total)
+        rows = worst_first(rows)
+        write_csv(rows, folder / "uranet-batch.csv")
+        write_overlays(rows, folder / "uranet-overlays.zip")
+        return rows
+
+    with Job(work) as job:
+        for state in job.follow():
+            words = "Checking photos" if state.done else "Reading the upload"
+            yield (*[gr.skip()] * 5, progress_html(words, state))
+        rows = job.result()
+        figures = {"checkpoint": checkpoint, **summary(rows), "rows": [row.figures() for row in rows]}
+        yield (
+            figures,
+            str(job.folder / "uranet-batch.csv"),
+            str(job.folder / "uranet-overlays.zip"),
+            [(str(row.overlay), _caption(row)) for row in rows if row.overlay is not None][:SHOWN],
+            [_cells(row) for row in rows],
+            _summary_html(figures),
+        )
 
 
 def _caption(row: BatchRow) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from ...model.errors import UserError
 from ...model.scoring import fixed_scale
 from ..cancelling import finish
 from ..jobs import Job, note_html, one_at_a_time, progress_html, swatch_html, waiting_html
-from ..shared import QUIET, on_gpu, still_there, to_gr_error
+from ..shared import QUIET, on_gpu, session_of, still_there, to_gr_error
 from ..store import Detectors
 
 UPLOAD = "Your own, as a zip"
@@ -46,11 +47,72 @@ LAYOUT = (
 )
 
 
+@dataclass(frozen=True)
+class Layout:
+    """What the tab consists of; `report` is for those who call the endpoint."""
+
+    source: gr.Radio
+    archive: gr.File
+    hint: gr.HTML
+    second: gr.Dropdown
+    start: gr.Button
+    cancel: gr.Button
+    status: gr.HTML
+    report: gr.JSON
+    results: gr.Column
+    table: gr.HTML
+    plots: list[gr.LinePlot]
+    histograms: list[gr.BarPlot]
+
+
 def build(store: Detectors, picker: gr.Dropdown) -> gr.Dropdown:
     """Test set, second checkpoint, table of metrics, curves and histograms, wired to the endpoint `evaluate`.
 
     Returns the picker of the second checkpoint.
     """
+    tab = _lay_out(store.names())
+    idle = gr.State(note_html(*EMPTY))
+
+    @on_gpu(GPU_SECONDS)
+    def measuring(source: str, archive: str | None, names: list[str], session: str) -> Iterator[tuple[Any, ...]]:
+        with to_gr_error():
+            yield from _measure(store, source, archive, names, session)
+
+    def evaluate(
+        source: str, archive: str | None, first: str, second: str | None, request: gr.Request
+    ) -> Iterator[tuple[Any, ...]]:
+        """Measure one or two checkpoints on a test set: a drawn kind (`ring`, ...), or a zip in the MVTec AD layout.
+
+        Returns all figures and curves as JSON by checkpoint, the table of metrics as HTML, three curves, two histograms and
+        a summary as HTML.
+        """
+        names = list(dict.fromkeys(name for name in (first, second) if name))
+        yield from measuring(source, archive, names, session_of(request))
+
+    def begin() -> tuple[Any, ...]:
+        return gr.Button(visible=False), gr.Button(visible=True), gr.Column(visible=False), waiting_html()
+
+    def choose(source: str) -> tuple[Any, ...]:
+        return gr.File(visible=source == UPLOAD), gr.HTML(visible=source == UPLOAD)
+
+    def offer(request: gr.Request) -> gr.Dropdown:
+        return gr.Dropdown(choices=store.names(session_of(request)))
+
+    tab.source.change(choose, tab.source, [tab.archive, tab.hint], **QUIET)
+    picker.change(offer, outputs=tab.second, **QUIET)
+    running = tab.start.click(begin, outputs=[tab.start, tab.cancel, tab.results, tab.status], **QUIET).then(
+        evaluate,
+        inputs=[tab.source, tab.archive, picker, tab.second],
+        outputs=[tab.report, tab.table, *tab.plots, *tab.histograms, tab.status],
+        api_name="evaluate",
+        **one_at_a_time("evaluate"),
+    )
+    finish(tab.start, tab.cancel, running, tab.status, tab.results, idle, "Press Measure to start again.")
+    return tab.second
+
+
+def _lay_out(names: list[str]) -> Layout:
+    """The tab, not wired; `names` are the checkpoints to choose from."""
     with gr.Row(equal_height=False):
         with gr.Column(min_width=320):
             drawn = [(f"Drawn: {kind}", kind) for kind in KINDS]
@@ -58,10 +120,10 @@ def build(store: Detectors, picker: gr.Dropdown) -> gr.Dropdown:
                 [*drawn, (UPLOAD, UPLOAD)], value=drawn[0][1], label="Test images", elem_id="compare-source"
             )
             archive = gr.File(label="Test images with masks", height=140, visible=False, elem_id="compare-file")
-            layout = gr.HTML(f'<p class="hint">{LAYOUT}</p>', visible=False, padding=False)
+            hint = gr.HTML(f'<p class="hint">{LAYOUT}</p>', visible=False, padding=False)
         with gr.Column(min_width=320):
             second = gr.Dropdown(
-                store.names(),
+                names,
                 value=None,
                 label="Second checkpoint, if you want one",
                 info="Measured beside the one chosen above.",
@@ -71,7 +133,6 @@ def build(store: Detectors, picker: gr.Dropdown) -> gr.Dropdown:
             start = gr.Button("Measure", variant="primary", elem_id="compare-start")
             cancel = gr.Button("Cancel", visible=False, elem_id="compare-cancel")
             status = gr.HTML(note_html(*EMPTY), elem_id="compare-status", padding=False)
-    idle = gr.State(note_html(*EMPTY))
     report = gr.JSON(visible=False)
     with gr.Column(visible=False, elem_id="compare-results") as results:
         table = gr.HTML(elem_id="compare-table", padding=False)
@@ -85,57 +146,34 @@ def build(store: Detectors, picker: gr.Dropdown) -> gr.Dropdown:
         )
         with gr.Row():
             histograms = [_histogram_plot(f"compare-scores-{place}") for place in (1, 2)]
-    outputs = [report, table, *plots, *histograms, status]
+    return Layout(source, archive, hint, second, start, cancel, status, report, results, table, plots, histograms)
 
-    @on_gpu(GPU_SECONDS)
-    def evaluate(source: str, archive: str | None, first: str, second: str | None) -> Iterator[tuple[Any, ...]]:
-        """Measure one or two checkpoints on a test set: a drawn kind (`ring`, ...), or a zip in the MVTec AD layout.
 
-        Returns all figures and curves as JSON by checkpoint, the table of metrics as HTML, three curves, two histograms and
-        a summary as HTML.
-        """
-        with to_gr_error():
-            if source not in KINDS and archive is None:
-                raise UserError("There are no test images yet: upload a zip of them, or choose drawn ones.")
-            names = list(dict.fromkeys(name for name in (first, second) if name))
+def _measure(
+    store: Detectors, source: str, archive: str | None, names: list[str], session: str
+) -> Iterator[tuple[Any, ...]]:
+    """What the endpoint `evaluate` gives, again and again: first its progress."""
+    if source not in KINDS and archive is None:
+        raise UserError("There are no test images yet: upload a zip of them, or choose drawn ones.")
 
-            def work(progress: Progress, folder: Path) -> dict[str, Any]:
-                detectors = {name: store.get(name) for name in names}
-                progress("drawing" if source in KINDS else "unpacking", 0, 1)
-                if source in KINDS:
-                    return compare(detectors, draw_test_set(source, folder), progress)
-                (upload,) = still_there([str(archive)])
-                return compare(detectors, unpack_test_set(upload, folder), progress)
+    def work(progress: Progress, folder: Path) -> dict[str, Any]:
+        detectors = {name: store.get(name, session) for name in names}
+        progress("drawing" if source in KINDS else "unpacking", 0, 1)
+        if source in KINDS:
+            return compare(detectors, draw_test_set(source, folder), progress)
+        (upload,) = still_there([str(archive)])
+        return compare(detectors, unpack_test_set(upload, folder), progress)
 
-            with Job(work) as job:
-                for state in job.follow():
-                    stage = {"drawing": "Drawing test images", "unpacking": "Unpacking", "": "Loading the checkpoint"}
-                    words = stage.get(state.stage, state.stage.replace("evaluation of", "Measuring"))
-                    yield (*[gr.skip()] * (len(outputs) - 1), progress_html(words, state))
-                found = job.result()
-            shown = [_curve(found, name) for name in CURVES]
-            bars = [_histogram(found, name) for name in names]
-            bars += [gr.BarPlot(visible=False)] * (2 - len(bars))
-            yield found, _table_html(found), *shown, *bars, _summary_html(found)
-
-    def begin() -> tuple[Any, ...]:
-        return gr.Button(visible=False), gr.Button(visible=True), gr.Column(visible=False), waiting_html()
-
-    def choose(source: str) -> tuple[Any, ...]:
-        return gr.File(visible=source == UPLOAD), gr.HTML(visible=source == UPLOAD)
-
-    source.change(choose, source, [archive, layout], **QUIET)
-    picker.change(lambda: gr.Dropdown(choices=store.names()), outputs=second, **QUIET)
-    buttons = [start, cancel]
-    running = start.click(begin, outputs=[*buttons, results, status], **QUIET).then(
-        evaluate,
-        inputs=[source, archive, picker, second],
-        outputs=outputs,
-        api_name="evaluate",
-        **one_at_a_time("evaluate"),
-    )
-    finish(start, cancel, running, status, results, idle, "Press Measure to start again.")
-    return second
+    with Job(work) as job:
+        for state in job.follow():
+            stage = {"drawing": "Drawing test images", "unpacking": "Unpacking", "": "Loading the checkpoint"}
+            words = stage.get(state.stage, state.stage.replace("evaluation of", "Measuring"))
+            yield (*[gr.skip()] * (len(CURVES) + 4), progress_html(words, state))
+        found = job.result()
+    shown = [_curve(found, name) for name in CURVES]
+    bars = [_histogram(found, name) for name in names]
+    bars += [gr.BarPlot(visible=False)] * (2 - len(bars))
+    yield found, _table_html(found), *shown, *bars, _summary_html(found)
 
 
 def _curve_plot(name: str) -> gr.LinePlot:

@@ -22,14 +22,13 @@ from ...model.image_processing_uranet import THRESHOLD
 from .. import downloads, render
 from ..analysis import Analysis, Shelf, analyse
 from ..examples import example_images
-from ..shared import MODEL_QUEUE, QUIET, accept_any_file, on_gpu, to_gr_error
+from ..shared import MODEL_QUEUE, QUIET, on_gpu, session_of, to_gr_error
 from ..store import Detectors
+from .detect_layout import ENDS, STRENGTH, Layout, lay_out
 
 FAULT = "The image could not be checked because of a fault on the server. Try another image."
-STRENGTH = 0.85
 GPU_SECONDS = 5  # of a ZeroGPU Space for one image
-RENDERERS = 2  # pictures that are drawn at the same time
-ENDS = 0.05, 0.95  # of the threshold's slider
+DRAWING: dict[str, Any] = {"concurrency_id": "draw", "concurrency_limit": 2}  # pictures that are drawn at the same time
 CLAMP = f"""(key, at, strength) => [
   key, Math.min(Math.max(at ?? {THRESHOLD}, {ENDS[0]}), {ENDS[1]}), Math.min(Math.max(strength ?? {STRENGTH}, 0), 1)]"""
 """What is typed beyond an end of a slider counts as the end, to which it goes when it is left; nothing, as the default."""
@@ -46,110 +45,111 @@ def build(store: Detectors, picker: gr.Dropdown, opened: Dependency, on_load: Ca
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
     @on_gpu(GPU_SECONDS)
-    def infer(image: str, checkpoint: str) -> Analysis:
-        return analyse(store.get(checkpoint), image, checkpoint)
+    def infer(image: str, checkpoint: str, session: str | None) -> Analysis:
+        return analyse(store.get(checkpoint, session), image, checkpoint)
 
-    shelf = Shelf(folder, store, infer)
-    key = gr.State()
-    with gr.Row(equal_height=False, elem_id="detect"):
-        with gr.Column(min_width=320, scale=5):
-            image = accept_any_file(
-                gr.Image(
-                    type="filepath",
-                    image_mode=None,
-                    sources=["upload", "webcam", "clipboard"],
-                    label="Photo of a part",
-                    placeholder="Drop a photo of a part here\n- or -\nClick to choose one",
-                    buttons=["fullscreen"],
-                    height=340,
-                    alt_text="The photo that is checked",
-                    elem_id="image",
-                )
-            )
-            samples = gr.Dataset(
-                components=[gr.Image(type="filepath", render=False)],
-                samples=[],
-                visible=False,
-                label="No photo at hand? Try one of these drawn parts.",
-                elem_id="examples",
-            )
-            with gr.Column(visible=False, elem_id="controls") as controls:
-                threshold = gr.Slider(
-                    *ENDS,
-                    THRESHOLD,
-                    step=0.01,
-                    label="Threshold",
-                    info="Of the score and of the map. 0.5 was calibrated on good images.",
-                    elem_id="threshold",
-                )
-                strength = gr.Slider(
-                    0,
-                    1,
-                    STRENGTH,
-                    step=0.05,
-                    label="Overlay strength",
-                    info="0 shows the plain image.",
-                    elem_id="strength",
-                )
-                regions = gr.HTML(elem_id="regions")
-        with gr.Column(min_width=320, scale=6):
-            verdict = gr.HTML(render.empty_html(), elem_id="verdict")
-            with gr.Column(visible=False, elem_id="findings") as findings:
-                heatmap = gr.ImageSlider(
-                    format="png",
-                    show_label=False,
-                    label="Image and heatmap",
-                    interactive=False,
-                    buttons=["download", "fullscreen"],
-                    slider_position=5,
-                    max_height=560,
-                    elem_id="heatmap",
-                )
-                legend = gr.HTML(render.heatmap_html(THRESHOLD), elem_id="legend")
-    with gr.Column(visible=False, elem_id="details") as details:
-        maps = gr.HTML(elem_id="maps")
-        gr.HTML(
-            "<h2>Downloads</h2><p class='quiet'>Maps come at the size of your image. What you upload is deleted "
-            "from this server after about an hour.</p>"
+    layout = lay_out()
+    tab = _Tab(Shelf(folder, store, infer), Path(layout.findings.heatmap.GRADIO_CACHE))
+    _wire_photo(tab, layout, picker, opened)
+    on_load(_samples, picker, layout.photo.samples, **QUIET)
+    _wire_result(tab, layout)
+    gr.Button(visible=False).click(
+        tab.detect,
+        inputs=[layout.photo.image, picker, layout.controls.threshold],
+        outputs=gr.JSON(visible=False),
+        api_name="detect",
+        concurrency_id=MODEL_QUEUE,
+        concurrency_limit=1,
+    )
+    return tab.shelf
+
+
+def _wire_photo(tab: _Tab, layout: Layout, picker: gr.Dropdown, opened: Dependency) -> None:
+    """Check a photo as soon as it comes, and again with another checkpoint; a photo that leaves takes its result with it."""
+    image, samples = layout.photo.image, layout.photo.samples
+    controls, findings, details = layout.controls, layout.findings, layout.details
+    words = [layout.key, findings.verdict, findings.heatmap, findings.legend, controls.regions, details.maps]
+    shown: list[Any] = [*words, details.numbers, findings.box, controls.box, details.box]
+    checked = layout.asked.click(
+        tab.check,
+        inputs=[image, picker, controls.threshold, controls.strength],
+        outputs=shown,
+        api_visibility="private",
+        concurrency_id=MODEL_QUEUE,
+        concurrency_limit=1,
+        show_progress_on=findings.verdict,
+        trigger_mode="always_last",  # else a photo that comes while another one is checked would not be
+    )
+    leaving = [image.input, image.clear, samples.click, picker.change]
+    gr.on(leaving, None, cancels=checked, **QUIET)  # before what follows: no verdict comes to a photo that has left
+    for trigger in (
+        image.input,
+        samples.click(lambda row: row[0], samples, image, **QUIET).then,
+        opened.success(_samples, picker, samples, **QUIET).then,
+    ):
+        trigger(lambda: _cleared(), outputs=shown, **QUIET).then(None, image, js=ASK)
+    for trigger in (image.clear, picker.change):
+        trigger(lambda: _cleared(), outputs=shown, **QUIET)
+
+
+def _wire_result(tab: _Tab, layout: Layout) -> None:
+    """Draw again what depends on the sliders, and write what is asked for."""
+    controls, findings, details = layout.controls, layout.findings, layout.details
+    settings = [layout.key, controls.threshold, controls.strength]
+    for slider in (controls.threshold, controls.strength):
+        slider.input(
+            tab.redraw,
+            inputs=settings,
+            outputs=[findings.verdict, findings.heatmap, findings.legend, controls.regions, details.numbers],
+            js=CLAMP,
+            api_visibility="private",
+            trigger_mode="always_last",
+            show_progress="hidden",
+            **DRAWING,
         )
-        with gr.Row():
-            buttons = {kind: gr.Button(kind, size="md", min_width=140) for kind in downloads.FILES}
-        with gr.Accordion("Numbers", open=False):
-            numbers = gr.JSON(show_label=False, elem_id="summary")
-    file = gr.DownloadButton(elem_id="file")  # both clicked by scripts, hidden by the style sheet
-    asked = gr.Button(elem_id="ask")
+    for kind, button in details.downloads.items():
+        button.click(
+            partial(tab.save, kind),
+            inputs=settings,
+            outputs=layout.file,
+            api_visibility="private",
+            show_progress_on=button,
+            **DRAWING,
+        ).success(None, js=DOWNLOAD)
 
-    draw = partial(_drawn, cache=Path(heatmap.GRADIO_CACHE))
-    shown: list[Any] = [key, verdict, heatmap, legend, regions, maps, numbers, findings, controls, details]
 
-    def clear(card: str | None = None) -> tuple[Any, ...]:
-        hidden = gr.Column(visible=False)
-        return (None, card or render.empty_html(), None, gr.skip(), "", "", None, hidden, hidden, hidden)
+class _Tab:
+    """What the events of the tab do; pictures are written into `cache`."""
 
-    def check(image: str | None, checkpoint: str, threshold: float, strength: float) -> tuple[Any, ...]:
+    def __init__(self, shelf: Shelf, cache: Path) -> None:
+        self.shelf, self.cache = shelf, cache
+
+    def check(
+        self, image: str | None, checkpoint: str, threshold: float, strength: float, request: gr.Request
+    ) -> tuple[Any, ...]:
         if image is None:
-            return clear()
+            return _cleared()
         try:
             with to_gr_error(FAULT):
-                key, found = shelf.check(image, checkpoint)
-                drawn, maps = draw(found, threshold, strength), render.maps_html(found)
+                key, found = self.shelf.check(image, checkpoint, session_of(request))
+                drawn, maps = _drawn(found, threshold, strength, self.cache), render.maps_html(found)
         except gr.Error as error:
-            return clear(render.error_html(error.message))
+            return _cleared(render.error_html(error.message))
         visible = gr.Column(visible=True)
         return (key, *drawn[:-1], maps, drawn[-1], visible, visible, visible)
 
     @to_gr_error()
-    def redraw(key: str | None, threshold: float, strength: float) -> tuple[Any, ...]:
-        return draw(shelf.get(key), threshold, strength) if key else (gr.skip(),) * 5
+    def redraw(self, key: str | None, threshold: float, strength: float) -> tuple[Any, ...]:
+        return _drawn(self.shelf.get(key), threshold, strength, self.cache) if key else (gr.skip(),) * 5
 
     @to_gr_error()
-    def save(kind: str, key: str | None, threshold: float, strength: float) -> str:
-        path = downloads.write(kind, shelf.get(key), threshold, strength, folder)
-        shelf.files.add(path)
+    def save(self, kind: str, key: str | None, threshold: float, strength: float) -> str:
+        path = downloads.write(kind, self.shelf.get(key), threshold, strength, self.shelf.folder)
+        self.shelf.files.add(path)
         return path
 
     @to_gr_error(FAULT)
-    def detect(image: str | None, checkpoint: str, threshold: float) -> dict[str, Any]:
+    def detect(self, image: str | None, checkpoint: str, threshold: float, request: gr.Request) -> dict[str, Any]:
         """Check one image against the good parts that a checkpoint was trained on.
 
         Args:
@@ -162,60 +162,13 @@ def build(store: Detectors, picker: gr.Dropdown, opened: Dependency, on_load: Ca
         """
         if image is None:
             raise UserError("There is no image: give the file of one.")
-        return shelf.check(image, checkpoint)[1].summary(threshold)
+        return self.shelf.check(image, checkpoint, session_of(request))[1].summary(threshold)
 
-    checked = asked.click(
-        check,
-        inputs=[image, picker, threshold, strength],
-        outputs=shown,
-        api_visibility="private",
-        concurrency_id=MODEL_QUEUE,
-        concurrency_limit=1,
-        show_progress_on=verdict,
-        trigger_mode="always_last",  # else a photo that comes while another one is checked would not be
-    )
-    leaving = [image.input, image.clear, samples.click, picker.change]
-    gr.on(leaving, None, cancels=checked, **QUIET)  # before what follows: no verdict comes to a photo that has left
-    for trigger in (
-        image.input,
-        samples.click(lambda row: row[0], samples, image, **QUIET).then,
-        opened.success(_samples, picker, samples, **QUIET).then,
-    ):
-        trigger(lambda: clear(), outputs=shown, **QUIET).then(None, image, js=ASK)
-    for trigger in (image.clear, picker.change):
-        trigger(lambda: clear(), outputs=shown, **QUIET)
-    on_load(_samples, picker, samples, **QUIET)
-    for slider in (threshold, strength):
-        slider.input(
-            redraw,
-            inputs=[key, threshold, strength],
-            outputs=[verdict, heatmap, legend, regions, numbers],
-            js=CLAMP,
-            api_visibility="private",
-            concurrency_id="draw",
-            concurrency_limit=RENDERERS,
-            trigger_mode="always_last",
-            show_progress="hidden",
-        )
-    for kind, button in buttons.items():
-        button.click(
-            partial(save, kind),
-            inputs=[key, threshold, strength],
-            outputs=file,
-            api_visibility="private",
-            concurrency_id="draw",
-            concurrency_limit=RENDERERS,
-            show_progress_on=button,
-        ).success(None, js=DOWNLOAD)
-    gr.Button(visible=False).click(
-        detect,
-        inputs=[image, picker, threshold],
-        outputs=gr.JSON(visible=False),
-        api_name="detect",
-        concurrency_id=MODEL_QUEUE,
-        concurrency_limit=1,
-    )
-    return shelf
+
+def _cleared(card: str | None = None) -> tuple[Any, ...]:
+    """The tab without a result; `card` stands in the place of the verdict."""
+    hidden = gr.Column(visible=False)
+    return (None, card or render.empty_html(), None, gr.skip(), "", "", None, hidden, hidden, hidden)
 
 
 def _drawn(found: Analysis, threshold: float, strength: float, cache: Path) -> tuple[Any, ...]:
