@@ -1,72 +1,117 @@
-"""The built wheel: it holds every bundled weight, and works from an empty folder without a network."""
+"""The built wheel: all of the package and nothing else of the repository, and it works with the core dependencies alone."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
-import zipfile
+import tomllib
 
 import pytest
 from conftest import ROOT
 
-from ura_hf.data.files import ASSETS
-
 MOST = 12e6  # bytes of all bundled weights together
-SOURCES = ("pyproject.toml", "requirements.txt", "README.md", "LICENSE", "ura_hf", "weights_card")
+SOURCES = (
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "app.py",
+    *("ura_hf", "weights_card", "tools", "benchmarks", "tests"),
+)
+MODULES = {"scikit-learn": "sklearn"}  # where a package's module has another name
 PROGRAM = """
+import importlib.util
 import socket
+import sys
+
+class Without:
+    def __init__(self, finder):
+        self.finder = finder
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+    def find_spec(self, name, path=None, target=None):
+        return None if name.partition(".")[0] in sys.argv else self.finder.find_spec(name, path, target)
 
 def refused(*_):
     raise OSError("the network is off")
 
+sys.meta_path[:] = map(Without, sys.meta_path)
+assert not any(importlib.util.find_spec(name) for name in sys.argv[1:])
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refused
 import ura_hf
+from ura_hf.cli import main
 from ura_hf.data.drawn.parts import KINDS, LOGICAL, demo_image
-from ura_hf.hub.load import load_detector
 from ura_hf.hub.names import bundled
 from PIL import Image
 
 print(ura_hf.__file__)
 for name in bundled():
     kind = name.removeprefix("uranet-demo-")
-    detect = load_detector(name)
+    detect = ura_hf.load_detector(name)
     defects = [defect for defect in KINDS[kind][2] if defect not in LOGICAL]
-    found = [detect(Image.fromarray(demo_image(kind, 70_000, which)[0])) for which in [None, *defects]]
+    images = [Image.fromarray(demo_image(kind, 70_000, which)[0]) for which in [None, *defects]]
+    found = [detect(image) for image in images]
     print(name, [each["label"] for each in found] == ["normal", *["anomalous"] * len(defects)], found[-1]["anomaly_map"].shape)
+images[-1].save("part.png")
+sys.exit(main(["predict", name, "part.png", "--output", "maps"]))
 """
 
 
+def optional_modules() -> set[str]:
+    """The modules of every extra that users install."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    names = {re.split(r"[^\w.-]", wanted)[0] for extra in extras.keys() - {"dev"} for wanted in extras[extra]}
+    return {MODULES.get(name, name.replace("-", "_")) for name in names - {"ura-hf"}}
+
+
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """Built from a copy of the sources, without fetching anything."""
-    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+def source(tmp_path_factory):
+    """A copy of the sources."""
+    source = tmp_path_factory.mktemp("source")
     for name in SOURCES:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, source / name)
-    pip = [sys.executable, "-m", "pip", "wheel", "--no-build-isolation", "--no-deps", "--no-index", "--wheel-dir", out]
-    subprocess.run([*pip, source], check=True, capture_output=True)
-    return next(out.glob("*.whl"))
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, source / name)
+    return source
 
 
-def test_holds_all_weights(wheel):
-    inside = {entry.filename: entry.file_size for entry in zipfile.ZipFile(wheel).infolist()}
-    wanted = {path.relative_to(ROOT).as_posix() for path in ASSETS.rglob("*") if path.is_file()}
-    assert any(name.endswith("model.safetensors") for name in wanted)
-    assert wanted <= set(inside)
-    assert sum(size for name, size in inside.items() if name.endswith(".safetensors")) <= MOST
-    assert not [name for name in inside if "tests" in name or name.endswith((".png", ".jpg"))]
+@pytest.fixture(scope="module")
+def site(source, tmp_path_factory):
+    """The package, built from the sources and installed into an empty folder without fetching anything."""
+    site = tmp_path_factory.mktemp("site")
+    pip = [sys.executable, "-m", "pip", "install", "--no-build-isolation", "--no-deps", "--no-index", "--no-compile"]
+    done = subprocess.run([*pip, "--target", site, source], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return site
 
 
-def test_works_in_an_empty_folder_without_network(wheel, tmp_path):
-    site, empty = tmp_path / "site", tmp_path / "empty"
+def test_holds_the_package_and_nothing_else(source, site):
+    wanted, inside = (
+        {path.relative_to(root).as_posix(): path for path in (root / "ura_hf").rglob("*") if path.is_file()}
+        for root in (source, site)
+    )
+    assert {"ura_hf/__main__.py", "ura_hf/assets/uranet-demo-ring/model.safetensors"} <= set(wanted)
+    assert set(inside) == set(wanted)
+    assert {path.name.split("-")[0] for path in site.iterdir()} == {"ura_hf", "bin"}
+    assert [path.name for path in (site / "bin").iterdir()] == ["uranet"]
+    weights = [path.stat().st_size for name, path in inside.items() if name.endswith(".safetensors")]
+    assert len(weights) >= 4 and sum(weights) <= MOST
+    assert [name for name in inside if name.endswith((".png", ".jpg"))] == ["ura_hf/assets/colormaps.png"]
+
+
+def test_works_without_extras_and_network_in_an_empty_folder(site, tmp_path):
+    assert {"gradio", "matplotlib", "sklearn", "accelerate", "datasets", "onnx"} <= optional_modules()
+    empty = tmp_path / "empty"
     empty.mkdir()
-    zipfile.ZipFile(wheel).extractall(site)
     keep = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "URA_HF_"))}
     environment = {**keep, "PYTHONPATH": str(site), "HF_HOME": str(tmp_path / "hf")}
-    run = subprocess.run([sys.executable, "-c", PROGRAM], cwd=empty, env=environment, capture_output=True, text=True)
+    program = [sys.executable, "-c", PROGRAM, *optional_modules()]
+    run = subprocess.run(program, cwd=empty, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    where, *checkpoints = run.stdout.splitlines()
-    assert where.startswith(str(site))
-    assert checkpoints and all("True (256, 256)" in line for line in checkpoints)
+    where, *checkpoints, verdict = run.stdout.splitlines()
+    assert where.startswith(str(site)) and "part.png" in verdict
+    assert len(checkpoints) >= 3 and all("True (256, 256)" in line for line in checkpoints)
+    assert list((empty / "maps").iterdir())
