@@ -4,43 +4,52 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tables_datasets import datasets, presets, scaling
-from tables_methods import ablation, backbone, claim, demo, figures, latency, models, peers, small_types
+from tables_methods import figures, latency, models, on_gpu, small_types
 from tables_page import load, teach
-from tables_seeds import seeds
+from tables_parts import ablation, backbone, claim, demo
+from tables_provenance import provenance
+from tables_seeds import decisions, seeds
 
 from ura_hf.benchmark.table import as_markdown
 from ura_hf.data.drawn.parts import KINDS
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = "docs/results"
-TABLES = {
-    "figures": (f"{RESULTS}/peers.json", figures, "README.md"),
-    "peers": (f"{RESULTS}/peers.json", peers, "docs/comparison.md"),
-    "small-types": (f"{RESULTS}/peers.json", small_types, "docs/comparison.md"),
-    "latency": (f"{RESULTS}/latency.json", latency, "docs/comparison.md"),
-    "latency-gpu": (f"{RESULTS}/gpu/latency.json", latency, "docs/comparison.md"),
-    "few-shot": (f"{RESULTS}/few_shot.json", models, "docs/comparison.md"),
-    "fifty": (f"{RESULTS}/fifty.json", models, "docs/comparison.md"),
-    "any-rotation": (f"{RESULTS}/any_rotation.json", models, "docs/comparison.md"),
-    "backbone": (f"{RESULTS}/backbone.json", backbone, "docs/backbone.md"),
-    **{f"demo-{kind}": (f"{RESULTS}/demo-{kind}.json", demo, "docs/demo.md") for kind in KINDS},
-    "ablation": (f"{RESULTS}/ablation.json", ablation, "docs/ablation.md"),
-    "ablation-score": (f"{RESULTS}/ablation-score.json", ablation, "docs/ablation.md"),
-    "ablation-seeds": (f"{RESULTS}/ablation-seeds.json", seeds, "docs/ablation.md"),
-    "claim": (f"{RESULTS}/claim.json", claim, "docs/method.md"),
-    "benchmark-mvtec": (f"{RESULTS}/benchmark-mvtec.json", as_markdown, "docs/benchmark.md"),
-    "benchmark-btad": (f"{RESULTS}/benchmark-btad.json", as_markdown, "docs/benchmark.md"),
-    "benchmark-oct2017": (f"{RESULTS}/benchmark-oct2017.json", as_markdown, "docs/benchmark.md"),
-    "load": (f"{RESULTS}/load.json", load, "docs/space.md"),
-    "teach": (f"{RESULTS}/teach.json", teach, "docs/space.md"),
-    "scaling": (f"{RESULTS}/scaling.json", scaling, "docs/benchmark.md"),
-    "presets": (f"{RESULTS}/presets.json", presets, "docs/benchmark.md"),
-    "datasets": ("weights_card/datasets.json", datasets, "docs/benchmark.md"),
+ALL = "docs/results"
+README, FIGURES, HOW = "README.md", "docs/results.md", "docs/reproduce.md"
+TABLES: dict[str, tuple[str, Callable[[Any], str], str]] = {
+    "figures": (f"{ALL}/peers.json", figures, README),
+    "peers": (f"{ALL}/peers.json", models, FIGURES),
+    "small-types": (f"{ALL}/peers.json", small_types, FIGURES),
+    "any-rotation": (f"{ALL}/any_rotation.json", models, FIGURES),
+    "fifty": (f"{ALL}/fifty.json", models, FIGURES),
+    "few-shot": (f"{ALL}/few_shot.json", models, FIGURES),
+    "latency": (f"{ALL}/latency.json", latency, FIGURES),
+    "latency-gpu": (f"{ALL}/gpu/latency.json", latency, FIGURES),
+    "claim": (f"{ALL}/claim.json", claim, FIGURES),
+    "decisions": (ALL, decisions, FIGURES),
+    "ablation": (f"{ALL}/ablation.json", ablation, FIGURES),
+    "ablation-score": (f"{ALL}/ablation-score.json", ablation, FIGURES),
+    "ablation-seeds": (f"{ALL}/ablation-seeds.json", seeds, FIGURES),
+    "backbone": (f"{ALL}/backbone.json", backbone, FIGURES),
+    **{f"demo-{kind}": (f"{ALL}/demo-{kind}.json", demo, FIGURES) for kind in KINDS},
+    **{
+        f"benchmark-{name}": (f"{ALL}/benchmark-{name}.json", as_markdown, FIGURES)
+        for name in ("mvtec", "btad", "oct2017")
+    },
+    "load": (f"{ALL}/load.json", load, FIGURES),
+    "teach": (f"{ALL}/teach.json", teach, FIGURES),
+    "scaling": (f"{ALL}/scaling.json", scaling, FIGURES),
+    "presets": (f"{ALL}/presets.json", presets, HOW),
+    "datasets": ("ura_hf/assets/datasets.json", datasets, HOW),
+    "on-gpu": (f"{ALL}/peers.json", on_gpu, HOW),
+    "provenance": (ALL, provenance, HOW),
 }
-"""Name of the markers in a document -> result file, how it is rendered, and the document."""
+"""Name of the markers in a document -> result file, or the folder of all, how it is rendered, and the document."""
 
 
 def main() -> int:
@@ -52,17 +61,25 @@ def main() -> int:
             continue
         text = target.read_text()
         begin, end = f"<!-- {name} -->\n", f"\n<!-- end {name} -->"
-        if begin not in text:
+        if begin not in text or end not in text:
             print(
                 f"{document} lacks the lines <!-- {name} --> and <!-- end {name} -->: add them where the table belongs."
             )
             return 1
         head, rest = text.split(begin, 1)
-        wanted = head + begin + render(json.loads(source.read_text())) + end + rest.split(end, 1)[1]
+        wanted = head + begin + render(read(source)) + end + rest.split(end, 1)[1]
         behind |= int(wanted != text)
         if "--check" not in sys.argv:
             target.write_text(wanted)
     return behind if "--check" in sys.argv else 0
+
+
+def read(source: Path) -> dict[str, Any]:
+    """A result file, or of a folder all of them by their paths in it."""
+    if source.is_dir():
+        return {str(path.relative_to(source)): json.loads(path.read_text()) for path in sorted(source.rglob("*.json"))}
+    found: dict[str, Any] = json.loads(source.read_text())
+    return found
 
 
 if __name__ == "__main__":

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
 
-def load(report: dict) -> str:
-    """Markdown table of `benchmarks/load.py`."""
+from tables_captions import caption, table
+
+
+def load(report: dict[str, Any]) -> str:
+    """Table of `benchmarks/load.py`."""
     every = report["memory_every_15_seconds_mib"]
     rows = {
         "start to the first page": f"{report['first_page_seconds']} s",
         "start to the first verdict in a browser": f"{report['first_verdict_seconds']} s",
         f"answers to {report['users']} users in {report['seconds']:.0f} s": f"{report['answered']} of {report['sent']}",
         "answers of another image": str(len(report["wrong"])),
-        "seconds an answer, median; 95 %": f"{report['seconds_median']}; {report['seconds_95_percent']}",
+        "seconds per answer, median; 95 %": f"{report['seconds_median']}; {report['seconds_95_percent']}",
         "longest queue": str(report["longest_queue"]),
         "memory before, at most, after": (
             f"{report['memory_before_mib']}, {report['memory_peak_mib']}, {report['memory_after_mib']} MiB"
@@ -22,13 +26,13 @@ def load(report: dict) -> str:
     return _table(rows, report, f"`{report['checkpoint']}`")
 
 
-def teach(report: dict) -> str:
-    """Markdown table of `benchmarks/teach.py`."""
+def teach(report: dict[str, Any]) -> str:
+    """Table of `benchmarks/teach.py`."""
     found = report["found"]
     rows = {
         "photos fitted, kept apart": f"{report['photos']['fitted']}, {report['photos']['held_out']}",
         "seconds, checks of the photos included": str(report["seconds"]),
-        "false alarms foretold": f"at most {report['false_alarms_foretold']['expected']:.0%}",
+        "expected false alarms": f"at most {report['false_alarms_foretold']['expected']:.0%}",
         "false alarms on good parts never seen": f"{report['false_alarms_seen']:.0%} of {report['good_parts_tried']}",
         "defects found, by type": ", ".join(f"{name.replace('_', ' ')} {share:.0%}" for name, share in found.items()),
         "memory of the page afterwards": f"{report['memory_of_the_page_mib']} MiB",
@@ -36,8 +40,6 @@ def teach(report: dict) -> str:
     return _table(rows, report, "drawn rings")
 
 
-def _table(rows: dict[str, str], report: dict, what: str) -> str:
-    lines = ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())]
-    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
-    how = f"{what[0].upper()}{what[1:]}, {report['hardware']}, {versions}, {report['date']}."
-    return "\n".join([*lines, "", f"{how} Command: `{report['command'].strip()}`."])
+def _table(rows: dict[str, str], report: dict[str, Any], data: str) -> str:
+    lines = table(["what", "measured"], [list(row) for row in rows.items()])
+    return "\n".join([*lines, "", caption(report, report["command"], data)])

@@ -14,6 +14,8 @@ import peers
 import pytest
 import render
 import tables_methods
+import tables_provenance
+import tables_seeds
 import torch
 from conftest import ROOT
 
@@ -45,8 +47,8 @@ def test_backbone_table_says_how_far_from_the_teacher():
         "command": "python benchmarks/backbone.py",
     }
     table = render.backbone(report)
-    assert "| uranet-small | 0.975 (+0.005) | 0.975 (+0.005) | 6.0 | 3.2 | 0.57 M |" in table
-    assert "| the same, untrained | not yet | not yet |" in table and "1.17 MB" in table
+    assert "| uranet-small (1.17 MB) | 0.975 (+0.005) | 0.975 (+0.005) | 6.0 | 3.2 | 0.57 M |" in table
+    assert "| the same, untrained | not yet | not yet |" in table
 
 
 def test_latencies_are_of_all_three(tmp_path, monkeypatch, resnet18_weights):
@@ -74,7 +76,7 @@ def test_demo_table_names_logical_types():
     }
     table = render.demo(report)
     assert "| missing_part (logical) | 0.500 | 0.700 | 0.100 | 0.200 |" in table and "| hair | 0.500" in table
-    assert "on 128 more good ones 2.5% false alarms" in table and "3.1 MB" in table
+    assert "threshold from 128 others: 2.5% false alarms, 50.0% misses" in table and "3.1 MB" in table
 
 
 def test_models_take_turns_and_the_faster_format_counts():
@@ -127,11 +129,41 @@ def test_turned_parts_are_in_no_mean():
     assert "Mean over" in tables_methods.models(real) and "Mean over" not in tables_methods.models(turned)
 
 
-def test_comparison_names_the_commits_of_our_runs():
-    report = json.loads((ROOT / "docs/results/peers.json").read_text())
-    ours = {run["commit"] for run in report["runs"] if run["model"] == "uranet"}
-    for table in (tables_methods.figures(report), tables_methods.peers(report)):
-        assert ours and all(commit in table for commit in ours)
+def test_every_result_file_names_where_it_comes_from():
+    """A row a file, with the commits of our own runs, and of all runs where none is ours."""
+    reports = render.read(ROOT / "docs/results")
+    rows = {line.split("`")[1]: line for line in tables_provenance.provenance(reports).splitlines() if "`" in line}
+    assert rows.keys() == reports.keys() - {"gpu/uranet-training.json"}
+    for name in ("peers.json", "few_shot.json", "fifty.json", "any_rotation.json"):
+        ours = {run["commit"] for run in reports[name]["runs"] if run["model"] == "uranet"}
+        others = {run["commit"] for run in reports[name]["runs"]} - ours
+        assert ours and others and all(commit in rows[name] for commit in ours)
+        assert not any(commit in rows[name] for commit in others)
+    assert "ac97f74" in rows["gpu/pill.json"] and "not recorded" in rows["load.json"]
+
+
+def test_captions_are_one_line_of_command_data_hardware_and_date():
+    for name, (results, make, _) in render.TABLES.items():
+        if name.startswith("benchmark-") or name in ("datasets", "on-gpu", "provenance"):
+            continue
+        lines = make(render.read(ROOT / results)).splitlines()
+        assert lines[-2] == "" and lines[-1].startswith("`python benchmarks/"), name
+        assert lines[-1].count(" · ") >= 3 and "2026-11-2" in lines[-1].split(" · ")[-1], name
+
+
+def test_every_part_of_the_ablation_has_a_row_in_the_table_of_decisions():
+    """A choice that the result files lack would have no row; one that is decided by two seeds says so."""
+    rows = tables_seeds.decisions(render.read(ROOT / "docs/results")).splitlines()
+    wanted = sum(len(choice.rows) for choice in tables_seeds.CHOICES) + 1
+    assert len([row for row in rows if row.startswith("| ")]) == wanted + 1
+    assert any("| without the subspace | pill | 2 | +0.006 |" in row for row in rows)
+    assert any("| 10 good" not in row and "turned copies, ten good images" in row for row in rows)
+
+
+def test_the_readme_compares_five_models():
+    table = tables_methods.figures(json.loads((ROOT / "docs/results/peers.json").read_text()))
+    models = [line.split(" | ")[0][2:] for line in table.splitlines() if line.startswith("| ")][1:]
+    assert models == list(tables_methods.README_MODELS.values()) and len(models) == 5
 
 
 def a_run(model: str, seed: int, **facts: object) -> dict:
@@ -160,10 +192,8 @@ def test_runs_of_another_machine_stand_in_for_missing_ones(tmp_path, monkeypatch
     table = tables_methods.models(report)
     rows = {line.split(" | ")[0][2:]: line for line in table.splitlines() if line.startswith(("| stfpm", "| padim"))}
     assert rows["padim"].endswith("|  | GPU 30 |  | GPU 1.0 |") and rows["stfpm"].endswith("|  |  |  |  |")
-    assert (
-        "On a GPU (a GPU, torch 2.11; `--device cuda`) by data set and seeds: padim (pill 0 1); stfpm (pill 1)."
-        in table
-    )
+    on_gpu = tables_methods.on_gpu(report)
+    assert "| padim | pill 0, 1 | a GPU, torch 2.11 |" in on_gpu and "| stfpm | pill 1 | a GPU, torch 2.11 |" in on_gpu
 
 
 def test_verdicts_are_of_every_run_of_ours():
@@ -181,7 +211,8 @@ def test_readme_tables_are_those_of_the_results():
 
 
 def test_a_table_behind_its_results_is_noticed(tmp_path, monkeypatch):
-    for name in ("weights_card", "docs", "README.md"):
+    for name in ("docs", "README.md", "ura_hf/assets/datasets.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, tmp_path / name)
     monkeypatch.setattr(render, "ROOT", tmp_path)
     results = tmp_path / "docs/results/peers.json"
