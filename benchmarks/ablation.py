@@ -3,7 +3,7 @@
 A fifth of the good images of each data set is held out and gets artificial defects (`artificial.py`): what a user could
 choose settings on. Test figures stand beside them and chose nothing. Goes on where it stopped, on another machine too: finished
 rows are those in docs/results/ablation.json; --work holds checkpoints and cached features. `python benchmarks/render.py` renders
-the tables into docs/ablation.md. --steps shortens every training alike, and the table says so.
+the tables into docs/results.md. --steps shortens every training alike, and the table says so.
 """
 
 from __future__ import annotations

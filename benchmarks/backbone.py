@@ -2,7 +2,7 @@
 
 Every run is `uranet train` and `uranet evaluate` in processes of their own, with the package's defaults but for the backbone.
 Latency is that of the backbone alone, one 256x256 image, all three in turn in this process. Writes docs/results/backbone.json;
-`python benchmarks/render.py` puts its table into docs/backbone.md.
+`python benchmarks/render.py` puts its table into docs/results.md.
 """
 
 from __future__ import annotations

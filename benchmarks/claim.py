@@ -2,7 +2,7 @@
 
 URA-Net against plain reconstruction: the same network with key weighting, query take-out and normal tokens switched off. Both are
 the rows of `ablation.py`, whose checkpoints in --work are used again. Writes docs/results/claim.json (rendered into
-docs/method.md), a figure of each data set into --work, and that of the drawn ring to docs/pictures/claim.png.
+docs/results.md), a figure of each data set into --work, and that of the drawn ring to docs/pictures/claim.png.
 
 A figure of any two checkpoints and images: `python benchmarks/claim.py --figure URANET PLAIN FOLDER OUTPUT.png`.
 """

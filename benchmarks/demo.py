@@ -1,7 +1,7 @@
 """Draw kinds, train their bundled checkpoints, evaluate them on unseen drawings: `python benchmarks/demo.py ring cloth board`.
 
 A checkpoint goes to ura_hf/assets/uranet-demo-KIND, its figures to docs/results/demo-KIND.json, with the types that miss the
-aims (image AUROC 0.99, pixel AUROC 0.98; logical ones have none). `python benchmarks/render.py` puts them into docs/demo.md.
+aims (image AUROC 0.99, pixel AUROC 0.98; logical ones have none). `python benchmarks/render.py` puts them into docs/results.md.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ kill: finished runs are kept, a half-trained one goes on. A category that can't 
 the exit code is then 1. Several GPUs or processes share the runs:
   torchrun --nproc-per-node 8 -m ura_hf benchmark ...        accelerate launch --num_processes 8 -m ura_hf benchmark ...
 
-Presets: `fast` is this package's defaults; `paper` follows the authors' earlier systems (docs/benchmark.md).""",
+Presets: `fast` is this package's defaults; `paper` follows the authors' earlier systems (docs/reproduce.md).""",
         "uranet benchmark --dataset mvtec --root data/mvtec --output runs/mvtec --seeds 0 1 2",
         resumes=True,
     )

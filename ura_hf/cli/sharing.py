@@ -78,7 +78,7 @@ def _add_export(commands: Any, add_command: AddCommand) -> None:
         """Write a detector as ONNX (FILE.onnx) or as a program of torch.export (FILE.pt2), for batches of any size.
 
 The file is run and compared with the model before it counts: on images of yours, or on generated textures. It takes RGB in
-[0, 1] of the network's size and gives the raw image score and maps; the thresholds lie beside the graph (docs/sharing.md).
+[0, 1] of the network's size and gives the raw image score and maps; the thresholds lie beside the graph (docs/deploy.md).
 ONNX needs more packages: pip install "ura-hf[export]".""",
         "uranet export runs/ring --output ring.onnx --images new/*.png",
     )

@@ -79,6 +79,6 @@ def is_of_another_kind(score_map: Float) -> bool:
     """Whether most of an image lies above the calibrated pixel threshold, as happens with a part that was never trained on.
 
     `score_map` is (H, W) on the fixed 0-1 scale. On drawn rings with every defect at most 5 % of the pixels lie above it; on
-    photos of anything else 58 % or more do (`tests/test_regions.py`).
+    photos of anything else 58 % or more do (`tests/evaluation/test_regions.py`).
     """
     return float((score_map > 0.5).mean()) > MOST_OF_THE_IMAGE
