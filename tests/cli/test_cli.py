@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,9 +16,11 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
+from ura_hf import TrainingOptions, URANetConfig
 from ura_hf.cli.main import main
 from ura_hf.cli.predict import output_names
 from ura_hf.data.records import METRIC_KEYS
+from ura_hf.training.options import MAX_IMAGES
 
 
 def fails(capsys, *arguments: object) -> str:
@@ -81,6 +86,22 @@ def test_predict_writes_heatmap_and_raw_map(checkpoint, category, tmp_path, caps
     assert Image.open(shown["heatmap"]).size == (64, 48)
     mask = np.asarray(Image.open(category / "ground_truth/spot/000_mask.png")) > 0
     assert raw[mask].mean() > 2 * raw[~mask].mean()
+
+
+@pytest.mark.parametrize("more", [[], ["--output", "out"]])
+def test_predict_decodes_every_image_once(checkpoint, category, tmp_path, monkeypatch, more):
+    monkeypatch.chdir(tmp_path)
+    opened, plain = [], Image.open
+
+    def counting(source, *arguments, **keywords):
+        if isinstance(source, io.BytesIO):  # what is decoded; pictures of the package are opened by their path
+            opened.append(source.getvalue())
+        return plain(source, *arguments, **keywords)
+
+    monkeypatch.setattr(Image, "open", counting)
+    images = sorted((category / "test/spot").iterdir())
+    assert main(["predict", str(checkpoint), *map(str, images), *more]) == 0
+    assert sorted(opened) == sorted(path.read_bytes() for path in images)
 
 
 def test_predict_keeps_images_of_one_name_apart(checkpoint, category, tmp_path, capsys):
@@ -331,6 +352,46 @@ def test_not_a_checkpoint(category, capsys):
 def test_the_package_is_a_command():
     run = [sys.executable, "-m", "ura_hf", "--help"]
     assert "usage: uranet" in subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def test_warnings_of_the_package_read_like_the_other_messages(monkeypatch, capsys):
+    def warn(*arguments, **options):
+        logging.getLogger("ura_hf.training.somewhere").warning("few images")
+        logging.getLogger("another.package").warning("not ours")
+        return []
+
+    monkeypatch.setattr("ura_hf.hub.listing.here", warn)
+    for _ in range(2):
+        assert main(["list", "--offline"]) == 0
+        lines = capsys.readouterr().err.splitlines()
+        assert [line for line in lines if "few images" in line] == ["uranet: few images"]
+        assert "uranet: not ours" not in lines
+
+
+def test_the_library_prints_nothing():
+    """It logs; only commands and scripts print."""
+    calls = re.compile(r"^\s*(print|traceback\.print_\w+)\(", re.MULTILINE)
+    paths = [path for path in (ROOT / "ura_hf").rglob("*.py") if path.parent.name != "cli"]
+    assert len(paths) > 50 and [path.name for path in paths if calls.search(path.read_text())] == []
+
+
+def test_defaults_in_the_help_are_those_of_the_config_and_of_the_options(capsys):
+    """Fields of the config are written down in the help, as importing transformers for it would take seconds."""
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    for flag, default in (
+        ("--backbone NAME", URANetConfig.backbone),
+        ("--image-size S", URANetConfig.image_size),
+        ("--grid-size G", URANetConfig.grid_size),
+        ("--false-positive-rate RATE", URANetConfig.false_positive_rate),
+        ("--steps STEPS", TrainingOptions.steps),
+        ("--batch-size BATCH_SIZE", TrainingOptions.batch_size),
+        ("--learning-rate LEARNING_RATE", TrainingOptions.learning_rate),
+        ("--save-every STEPS", TrainingOptions.save_every),
+    ):
+        assert re.search(rf"{flag} [^()]*\(default: {re.escape(str(default))}\b", told), flag
+    assert f"of more than {MAX_IMAGES}, {MAX_IMAGES} drawn by the seed" in told
 
 
 @pytest.mark.parametrize("name", ["train", "evaluate", "predict"])

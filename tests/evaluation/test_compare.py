@@ -11,8 +11,8 @@ from PIL import Image
 
 from ura_hf import UserError
 from ura_hf.data.folder import read_dataset
+from ura_hf.evaluation import compare as comparison
 from ura_hf.evaluation.compare import compare, draw_test_set, unpack_test_set
-from ura_hf.evaluation.evaluate import compare as comparison
 from ura_hf.evaluation.evaluate import evaluate
 from ura_hf.hub.load import load_detector
 

@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from ura_hf.evaluation.evaluate import visualization as vis
+from ura_hf.evaluation import visualization as vis
 
 
 def test_colors_depend_on_the_value_alone():

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import pytest
 import torch
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
@@ -127,3 +131,26 @@ def test_weights_of_another_architecture(shared_dir):
         load_imagenet(backbone, shared_dir / "backbones" / "mobilenetv2_100_in1k_features.safetensors")
     with pytest.raises(UserError, match="does not fit the backbone"):
         load_imagenet(Backbone("resnet34", (1, 2, 3), 8), shared_dir / "backbones/resnet18_in1k_stages1-3.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"), [(errno.ENOSPC, "the disk is full"), (errno.EACCES, "Permission denied")]
+)
+def test_weights_that_can_not_be_stored(backbone, monkeypatch, number, reason):
+    """The network is not to blame."""
+
+    def refuse(*args, **kwargs):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("ura_hf.training.imagenet.weights_reachable", lambda name: True)
+    monkeypatch.setattr("ura_hf.training.imagenet.timm.create_model", refuse)
+    with pytest.raises(UserError, match=rf"test_resnet could not be stored in .* \({reason}\)") as caught:
+        load_imagenet(backbone)
+    assert "network" not in str(caught.value)
+
+
+def test_the_hub_is_not_asked_when_offline(backbone, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("ura_hf.training.imagenet.timm.create_model", lambda *args, **kwargs: pytest.fail("asked"))
+    with pytest.raises(UserError, match=r"test_resnet are not in the Hub client's cache, and HF_HUB_OFFLINE=1 forbids"):
+        load_imagenet(backbone)

@@ -18,7 +18,8 @@ def add_evaluate(commands: Any, add_command: Any) -> None:
         "evaluate",
         _evaluate,
         "measure a checkpoint on labelled test images",
-        """Measure a checkpoint on the test images of a category in any layout that `uranet train` takes.
+        """Measure a checkpoint on the test images of a category, or on the test split of a dataset, in any form that
+`uranet train` takes.
 
 Prints image AUROC, AP and F1-max, pixel AUROC, AP and F1-max, and AUPRO up to a false-positive rate of 0.3, overall
 and per defect type, and how the calibrated threshold did. Maps are compared with the masks at the size of the images.""",
@@ -26,7 +27,11 @@ and per defect type, and how the calibrated threshold did. Maps are compared wit
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder that `uranet train` wrote, or a bundled name")
     parser.add_argument(
-        "--data", type=Path, required=True, metavar="DIR", help="category: test/, and ground_truth/ for masks"
+        "--data",
+        type=Path,
+        required=True,
+        metavar="DATA",
+        help="category: test/, and ground_truth/ for masks; or dataset",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     parser.add_argument("--save", action="store_true", help="keep the figures in the checkpoint, for its card")
