@@ -16,7 +16,7 @@ from ura_hf.model.backbone import Backbone
 from ura_hf.model.errors import UserError
 from ura_hf.training.features import cached_features
 from ura_hf.training.imagenet import load_imagenet
-from ura_hf.training.pose import ANY_ROTATION, TURNED_COPIES, rotation_ratio, turn, turn_input, turned_copy
+from ura_hf.training.pose import MAX_TURNED_RATIO, TURNED_COPIES, rotation_ratio, turn, turn_input, turned_copy
 from ura_hf.training.train import TrainingOptions, train
 
 SIZE = {"height": 64, "width": 64}
@@ -102,7 +102,7 @@ def test_an_input_as_large_as_its_photo_is_turned_too():
 def test_ratio_tells_turned_parts_from_upright_ones(backbone, upright, turned):
     processor = URANetImageProcessor(size=SIZE)
     assert (
-        rotation_ratio(turned, backbone, processor) < ANY_ROTATION < rotation_ratio(upright, backbone, processor) / 1.5
+        rotation_ratio(turned, backbone, processor) < MAX_TURNED_RATIO < rotation_ratio(upright, backbone, processor) / 1.5
     )
     assert rotation_ratio(turned, backbone, processor) == rotation_ratio(turned, backbone, processor)
     assert rotation_ratio(upright[:5], backbone, processor) is None
@@ -112,7 +112,7 @@ def test_real_parts_in_one_pose_are_told(shared_dir, resnet18_weights):
     backbone = Backbone("resnet18", (1, 2, 3), 16)
     load_imagenet(backbone, resnet18_weights)
     images = sorted((shared_dir / "data/mvtec/pill/train/good").iterdir())[:24]
-    assert rotation_ratio(images, backbone, URANetImageProcessor(size={"height": 128, "width": 128})) > ANY_ROTATION
+    assert rotation_ratio(images, backbone, URANetImageProcessor(size={"height": 128, "width": 128})) > MAX_TURNED_RATIO
 
 
 def test_cache_holds_the_images_and_then_their_copies(backbone, upright, tmp_path):

@@ -231,7 +231,7 @@ def test_backbone_runs_once_an_image(category, resnet18_weights, tmp_path, monke
     train(
         TrainingOptions(category, tmp_path / "o", resnet18_weights, steps=8, batch_size=4, pose="fixed"), tiny_config()
     )
-    assert sum(seen) == 12 + textures.COUNT
+    assert sum(seen) == 12 + textures.TEXTURE_COUNT
 
 
 def test_thresholds_come_from_held_out_images_only(trained):

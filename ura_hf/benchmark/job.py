@@ -26,6 +26,7 @@ import torch
 from ..data.datasets import locate_categories
 from ..data.files import read_json, write_json
 from ..data.folder import RECOMMENDED_TRAIN_IMAGES
+from ..data.records import MAIN_METRICS
 from ..model.errors import UserError
 from ..model.pipeline_uranet import pick_device
 from .run import INTERRUPTED, execute, fingerprint
@@ -188,9 +189,7 @@ def _progress(run: Run, done: int, total: int, seconds: float) -> str:
         outcome = f"failed: {json.loads(run.failure.read_text())['reason']}"
     else:
         result = json.loads(run.result.read_text())
-        figures = [
-            f"{key} {result[key]:.4f}" for key in ("image_auroc", "pixel_auroc", "aupro") if result[key] is not None
-        ]
+        figures = [f"{key} {result[key]:.4f}" for key in MAIN_METRICS if result[key] is not None]
         outcome = ", ".join([*figures, f"{result['training']['seconds']:.0f} s of training", *result["notes"]])
     left = f", about {datetime.timedelta(seconds=round(seconds))} left" if done < total else ""
     return f"[{done}/{total}] {run.name}: {outcome}{left}"

@@ -17,7 +17,16 @@ from .fields import read_fields
 AddCommand = Callable[..., argparse.ArgumentParser]
 DATASETS = ("mvtec", "btad", "oct2017", "visa", "folder")
 EXIT_INCOMPLETE = 1
-TRAINING = ("backbone_weights", "textures", "steps", "epochs", "batch_size", "learning_rate", "precision", "save_every")
+TRAINING_FLAGS = (
+    "backbone_weights",
+    "textures",
+    "steps",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "precision",
+    "save_every",
+)
 
 
 def add_benchmark(commands: Any, add_command: AddCommand) -> None:
@@ -104,7 +113,7 @@ def _benchmark(options: argparse.Namespace) -> int:
     if options.steps is not None and options.epochs is not None:
         raise UserError("--steps and --epochs say the same: give one of them.")
     fields = read_fields(options.set) | ({"backbone": options.backbone} if options.backbone else {})
-    chosen = {name: value for name in TRAINING if (value := getattr(options, name)) is not None}
+    chosen = {name: value for name in TRAINING_FLAGS if (value := getattr(options, name)) is not None}
     training = {k: str(v.absolute()) if isinstance(v, Path) else v for k, v in chosen.items()}
     root = str(options.root.absolute())
     settings = Settings(options.dataset, root, options.preset, fields, training, options.partial, options.best_on_test)

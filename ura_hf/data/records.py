@@ -24,6 +24,8 @@ METRICS = {
 }
 """Metrics of an evaluation by their keys in records, with the names that people read."""
 METRIC_KEYS = tuple(METRICS)
+MAIN_METRICS = ("image_auroc", "pixel_auroc", "aupro")
+"""The metrics of a short list."""
 
 _NUMBER, _TEXT, _MAYBE = (int, float), (str,), (int, float, type(None))
 _FIGURES = dict.fromkeys(METRIC_KEYS, _MAYBE)

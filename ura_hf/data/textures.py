@@ -11,7 +11,7 @@ from PIL import Image
 from scipy import ndimage
 from torch import Tensor
 
-COUNT = 100  # pictures that stand in for texture photos
+TEXTURE_COUNT = 100  # pictures that stand in for texture photos
 
 
 def generated_texture(rng: np.random.Generator, side: int) -> Tensor:
@@ -38,7 +38,7 @@ def generated_textures(parent: Path, side: int, seed: int) -> list[Path]:
     """Generated textures as files of a folder in `parent`, in place of photos; those that are there are used again."""
     folder = parent / f"textures-{side}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{index}.png" for index in range(COUNT)]
+    paths = [folder / f"{index}.png" for index in range(TEXTURE_COUNT)]
     with WeakFileLock(folder / "writing.lock"):
         for index, path in enumerate(paths):
             if not path.exists():

@@ -20,7 +20,7 @@ DRAWN_GOOD, DRAWN_EACH = 20, 4  # images of a drawn test set: good ones, and of 
 def compare(detectors: Mapping[str, URANetPipeline], data: Path, progress: Progress = silent) -> dict[str, Any]:
     """What `evaluate` gives for each detector on the test images in `data`, by name, with curves; ready for JSON.
 
-    `progress` hears of the stages ``evaluation of NAME``, in images.
+    `progress` is called with the stages ``evaluation of NAME``, in images.
 
     Raises:
         UserError: There are no test images, only good or only anomalous ones, or one can't be read.

@@ -11,7 +11,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from ..data.datasets import facts
 from ..data.extras import needs_extra
 from ..data.files import ASSETS
-from ..data.records import EVALUATION, METRIC_KEYS, METRICS, TRAINING, read_record
+from ..data.records import EVALUATION, MAIN_METRICS, METRIC_KEYS, METRICS, TRAINING, read_record
 from ..model.carrying import TASK
 from ..model.configuration_uranet import URANetConfig
 from ..model.loading import CONFIG_FILE, PROCESSOR_FILE
@@ -115,12 +115,10 @@ def draw_figure(evaluation: dict[str, Any], path: Path) -> None:
     parts = {"all": evaluation, **evaluation["per_type"]}
     figure = Figure(figsize=(max(5, 1.1 * len(parts) + 2), 3.2), layout="constrained")
     axes = figure.subplots()
-    for index, (key, label) in enumerate(
-        (("image_auroc", "image AUROC"), ("pixel_auroc", "pixel AUROC"), ("aupro", "AUPRO"))
-    ):
+    for index, key in enumerate(MAIN_METRICS):
         values = [part[key] if part[key] is not None else 0.0 for part in parts.values()]
         places = [place + 0.26 * (index - 1) for place in range(len(parts))]
-        axes.bar(places, values, 0.24, label=label, color=("#1b4f72", "#d98e04", "#7d8a97")[index])
+        axes.bar(places, values, 0.24, label=METRICS[key], color=("#1b4f72", "#d98e04", "#7d8a97")[index])
     axes.set_xticks(range(len(parts)), [name.replace("_", "\n") for name in parts])
     axes.set_ylim(0, 1.02)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)

@@ -8,10 +8,12 @@ import torch
 from scipy import special
 from torch import Tensor
 
-MIN_LOG_DEVIATION = 0.05  # of normal scores, where few of them happen to agree
-MIN_SPREAD = 0.01  # least deviation of the logs of normal scores: below it is rounding
-OUTLYING = 3  # deviations from the median beyond which a normal score tells no more
-ALIKE = 5  # images' worth of belief that two scores spread alike
+MIN_LOG_DEVIATION = (
+    0.05  # least deviation of log scores from which a threshold is extrapolated, as few may agree by chance
+)
+MIN_LOG_SPREAD = 0.01  # least deviation of log scores that is compared with another; a smaller one is rounding
+MAX_MEDIAN_DEVIATIONS = 3  # a log score further from the median is taken for one at this distance
+PRIOR_IMAGES = 5  # weight of the assumption that two scores spread alike, in images
 
 
 def calibrate(raw: Tensor, false_positive_rate: float) -> float:
@@ -43,18 +45,18 @@ def reliability(residual: Tensor) -> float:
 def spread_ratio(first: Tensor, second: Tensor) -> float:
     """How widely one score > 0 of N normal images, (N,), spreads against another: the ratio of the deviations of their logs.
 
-    As one of the images may be defective, no log counts as further from the median than `OUTLYING` * 1.4826 median distances
-    to it, but where half of them agree. Both variances are drawn to their mean, with the weight of `ALIKE` more images, as few
-    images say little: 1 for a single one.
+    One of the images may be defective. So logs are clamped to `MAX_MEDIAN_DEVIATIONS` robust deviations (1.4826 times the median
+    distance to the median) around the median, unless half of them agree. Few images say little. So both variances are drawn to
+    their mean with the weight of `PRIOR_IMAGES` more images; the ratio of a single image is 1.
     """
     logs = torch.stack([score.flatten().cpu().double().clamp_min(1e-12).log() for score in (first, second)])
     middle = logs.quantile(0.5, 1, keepdim=True)
     deviation = 1.4826 * (logs - middle).abs().quantile(0.5, 1, keepdim=True)
-    reach = OUTLYING * deviation.where(deviation > MIN_SPREAD, math.inf)
+    reach = MAX_MEDIAN_DEVIATIONS * deviation.where(deviation > MIN_LOG_SPREAD, math.inf)
     logs = logs.clamp(middle - reach, middle + reach)
     degrees = max(logs.shape[1] - 1, 1)
-    variances = ((logs - logs.mean(1, keepdim=True)).square().sum(1) / degrees).clamp_min(MIN_SPREAD**2)
-    drawn = degrees * variances + ALIKE * variances.mean()
+    variances = ((logs - logs.mean(1, keepdim=True)).square().sum(1) / degrees).clamp_min(MIN_LOG_SPREAD**2)
+    drawn = degrees * variances + PRIOR_IMAGES * variances.mean()
     return float((drawn[0] / drawn[1]).sqrt())
 
 

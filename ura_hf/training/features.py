@@ -26,12 +26,12 @@ from ..model.images import load_image
 from .pose import turned_copy
 
 SHOWN_PROBLEMS = 20  # images that one message names
-READING = 2  # raise it where an image is read or turned otherwise, so that older features are not taken for it
+READING_VERSION = 2  # raise it where an image is read or turned otherwise, so that older features are not taken for it
 
 
 def _fingerprint(images: Sequence[Path], backbone: Backbone, processor: URANetImageProcessor) -> str:
     levels = list(backbone.cnn.feature_info.out_indices)
-    parts = [READING, files_fingerprint(images), backbone.name, levels, backbone.grid_size, processor.to_dict()]
+    parts = [READING_VERSION, files_fingerprint(images), backbone.name, levels, backbone.grid_size, processor.to_dict()]
     key = hashlib.sha256(json.dumps(parts, default=str).encode())
     for name, tensor in backbone.cnn.state_dict().items():
         key.update(name.encode() + tensor.float().cpu().numpy().tobytes())

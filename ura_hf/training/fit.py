@@ -17,7 +17,7 @@ from ..model.subspace import MAX_FITTED
 from . import calibration
 from .trainer import FeatureBatches
 
-MAX_CANDIDATES = 300_000  # vectors that a coreset is chosen from; of larger sets, random ones of every image
+MAX_CANDIDATE_VECTORS = 300_000  # vectors that a coreset is chosen from; of larger sets, random ones of every image
 Vectors = Callable[[Tensor], Tensor]
 """Standardised features (1, C, G, G) of an image -> its vectors (count, C') for a memory."""
 
@@ -68,7 +68,7 @@ def _fill_memory(
 ) -> None:
     """Fill `store`, (M, C), with a coreset of the `count` vectors that each of the images in `rows` has."""
     draw = np.random.default_rng(seed)
-    kept = max(1, min(count, MAX_CANDIDATES // len(rows)))
+    kept = max(1, min(count, MAX_CANDIDATE_VECTORS // len(rows)))
     picks = [np.sort(draw.permutation(count)[:kept]) for _ in rows]
     candidates = (vectors(batches.features_of([row]))[pick] for row, pick in zip(rows, picks, strict=True))
     chosen = greedy_coreset(candidates, len(store), torch.Generator().manual_seed(seed)).tolist()

@@ -19,7 +19,7 @@ from ..model.backbone import OWN, Backbone, timms_weights
 from ..model.errors import UserError
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # of timm's repositories
-PATIENCE = 5.0  # seconds to wait for the Hub's first answer
+HUB_SECONDS = 5.0  # seconds to wait for the Hub's first answer
 
 
 def load_imagenet(backbone: Backbone, weights: Path | None = None) -> None:
@@ -75,7 +75,7 @@ def weights_reachable(name: str) -> bool:
     if constants.HF_HUB_OFFLINE:
         return False
     try:
-        get_hf_file_metadata(hf_hub_url(repository, HUB_FILES[0]), timeout=PATIENCE)
+        get_hf_file_metadata(hf_hub_url(repository, HUB_FILES[0]), timeout=HUB_SECONDS)
     except HfHubHTTPError:
         return True  # it answered; what it answered is for the download to report
     except (*UNREACHABLE, OSError):

@@ -27,23 +27,24 @@ Kind = Literal["unreadable", "duplicate", "size", "defect"]
 KINDS: tuple[Kind, ...] = ("unreadable", "duplicate", "size", "defect")
 
 THUMBNAIL = 64  # side of the grey thumbnails that doubles are told by [pixels]
-SAME = 0.045  # RMS difference of two standardised thumbnails up to which they show one photo
+MAX_DUPLICATE_DIFFERENCE = 0.045  # RMS difference of two standardised thumbnails up to which they show one photo
 MIN_SIDE = 32  # of a photo [pixels]
-ASPECT_TOLERANCE, SIZE_TOLERANCE = (
-    0.05,
-    2.0,
-)  # against the median photo: relative aspect ratio, factor of the longer side
-GRID = 16  # side of the feature grid that likely defects are looked for on
-BANK = 20_000  # cells of the other photos that a cell is compared with, at most
-PROJECTED = 64  # dimensions of the cells there
-OUTLIER = 3.0  # robust standard deviations of the log score from which a photo is flagged
-LEAST_DEVIATION = 0.05  # of the log scores
-ENOUGH = 8  # photos below which no statement on likely defects is made
+ASPECT_TOLERANCE = 0.05  # relative difference from the median aspect ratio
+SIZE_TOLERANCE = 2.0  # factor between the longer side and the median one
+GRID_SIDE = 16  # side of the feature grid that likely defects are looked for on
+MAX_BANK_CELLS = 20_000  # cells of the other photos that a cell is compared with, at most
+PROJECTED_DIMENSIONS = 64  # of a cell, when it is compared
+MIN_OUTLIER_DEVIATIONS = 3.0  # robust standard deviations of the log score from which a photo is flagged
+MIN_LOG_DEVIATION = 0.05  # of the log scores
+MIN_COMPARED_PHOTOS = 8  # photos below which no statement on likely defects is made
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong with a photo, in a sentence; for likely defects `cells` marks where, (GRID, GRID) in [0, 1]."""
+    """One thing that is wrong with a photo, in a sentence.
+
+    For likely defects `cells` marks where, (GRID_SIDE, GRID_SIDE) in [0, 1].
+    """
 
     photo: int
     kind: Kind
@@ -76,15 +77,15 @@ class _Seen:
 
 @torch.inference_mode()
 def check_photos(photos: Sequence[Upload], progress: Progress = silent) -> PhotoReport:
-    """Look through photos of good parts; every photo is read once. `progress` hears of the stage ``checking``.
+    """Look through photos of good parts; every photo is read once. `progress` is called with the stage ``checking``.
 
     - unreadable: no image, damaged, or smaller than `MIN_SIDE`;
-    - duplicate: its standardised grey thumbnail is that of an earlier photo up to `SAME`, so it adds nothing;
+    - duplicate: its standardised grey thumbnail is that of an earlier photo up to `MAX_DUPLICATE_DIFFERENCE`, so it adds nothing;
     - size: another aspect ratio than most, or a side far from the median;
     - defect: its worst cell is farther from all cells of all *other* photos than it is usual among them: a robust z-score of
-      the log distance above `OUTLIER`. No model is trained for this, so small or faint defects pass.
+      the log distance above `MIN_OUTLIER_DEVIATIONS`. No model is trained for this, so small or faint defects pass.
     """
-    backbone = Backbone(SMALL, (1, 2, 3), 2 * GRID)
+    backbone = Backbone(SMALL, (1, 2, 3), 2 * GRID_SIDE)
     load_imagenet(backbone)
     processor = URANetImageProcessor()
     findings: list[Finding] = []
@@ -131,7 +132,7 @@ def _doubles(seen: _Seen, photos: Sequence[Upload]) -> list[Finding]:
     found = []
     for place in range(1, len(seen.rows)):
         nearest = int(apart[place, :place].argmin())
-        if apart[place, nearest] <= SAME:
+        if apart[place, nearest] <= MAX_DUPLICATE_DIFFERENCE:
             twin = photos[seen.rows[nearest]].name
             sentence = f"shows the same as {twin}: a second copy teaches nothing new"
             found.append(Finding(seen.rows[place], "duplicate", sentence))
@@ -157,15 +158,15 @@ def _odd_sizes(seen: _Seen) -> list[Finding]:
 def _likely_defects(seen: _Seen, doubled: set[int], levels: Sequence[int]) -> list[Finding]:
     """Photos with a place unlike any place of the other photos; doubles are left out, since they would hide each other."""
     kept = [place for place, row in enumerate(seen.rows) if row not in doubled]
-    if len(kept) < ENOUGH:
+    if len(kept) < MIN_COMPARED_PHOTOS:
         return []
     maps = strangeness(torch.stack([seen.features[place] for place in kept]), levels)
     scores = np.log(maps.reshape(len(maps), -1).max(1))
     centre = np.median(scores)
-    deviation = max(1.4826 * float(np.median(np.abs(scores - centre))), LEAST_DEVIATION)
+    deviation = max(1.4826 * float(np.median(np.abs(scores - centre))), MIN_LOG_DEVIATION)
     found = []
     for place, single, score in zip(kept, maps, scores, strict=True):
-        if score - centre > OUTLIER * deviation:
+        if score - centre > MIN_OUTLIER_DEVIATIONS * deviation:
             sentence = "has a place that looks like nothing on the other photos: is this part really good?"
             cells = (single / single.max()).astype(np.float32)
             found.append(Finding(seen.rows[place], "defect", sentence, cells))
@@ -183,11 +184,11 @@ def strangeness(features: Tensor, levels: Sequence[int]) -> NDArray[Any]:
     floors = [part.clamp_min(0.25 * float(part.median())).clamp_min(1e-5) for part in spread.split(list(levels), 1)]
     values = (values - values.mean((0, 2, 3), keepdim=True)) / torch.cat(floors, 1)
     generator = torch.Generator().manual_seed(0)
-    projection = torch.randn(channels, PROJECTED, generator=generator) / PROJECTED**0.5
-    cells = values.flatten(2).transpose(1, 2) @ projection  # (N, T, PROJECTED)
-    per_photo = max(1, min(cells.shape[1], BANK // count))
+    projection = torch.randn(channels, PROJECTED_DIMENSIONS, generator=generator) / PROJECTED_DIMENSIONS**0.5
+    cells = values.flatten(2).transpose(1, 2) @ projection  # (N, T, PROJECTED_DIMENSIONS)
+    per_photo = max(1, min(cells.shape[1], MAX_BANK_CELLS // count))
     chosen = torch.stack([torch.randperm(cells.shape[1], generator=generator)[:per_photo] for _ in range(count)])
-    bank = torch.gather(cells, 1, chosen[..., None].expand(-1, -1, PROJECTED)).flatten(0, 1)
+    bank = torch.gather(cells, 1, chosen[..., None].expand(-1, -1, PROJECTED_DIMENSIONS)).flatten(0, 1)
     norms = bank.square().sum(1)
     maps = []
     for index in range(count):

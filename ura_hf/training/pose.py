@@ -15,12 +15,12 @@ from ..model.backbone import Backbone
 from ..model.image_processing_uranet import URANetImageProcessor
 
 TURNED_COPIES = 3  # of every image, where parts lie in any rotation
-ANY_ROTATION = 1.4  # largest ratio of distances at which they do
-MIN_IMAGES = 6  # with fewer, none of which is like another by chance, the pose counts as fixed
-LOOKED_AT = 48  # images the ratio is measured on: a third, at most 16, against the others
-ANGLES = 3  # that each image is turned by
-NUDGE = 2.0  # degrees, which count as no turning
-REFERENCE_CELLS = 12_000  # of these others
+MAX_TURNED_RATIO = 1.4  # parts lie in any rotation where `rotation_ratio` is at most this
+MIN_IMAGES = 6  # of fewer images the pose counts as fixed
+MAX_MEASURED_IMAGES = 48  # of which a third is turned and compared with the others
+TURNS_PER_IMAGE = 3
+NUDGE_DEGREES = 2.0  # counts as no turning
+MAX_REFERENCE_CELLS = 12_000  # of the others
 
 
 def turn(pixels: Tensor, degrees: float, aspect: float = 1.0) -> Tensor:
@@ -64,7 +64,7 @@ def rotation_ratio(images: Sequence[Path], backbone: Backbone, processor: URANet
     if len(images) < MIN_IMAGES:
         return None
     draw = np.random.default_rng(0)
-    chosen = [images[i] for i in draw.permutation(len(images))[:LOOKED_AT]]
+    chosen = [images[i] for i in draw.permutation(len(images))[:MAX_MEASURED_IMAGES]]
 
     def cells(pixels: Tensor) -> Tensor:
         deep = backbone.raw(pixels)[:, -sum(backbone.deep_channels) :].float()
@@ -75,7 +75,7 @@ def rotation_ratio(images: Sequence[Path], backbone: Backbone, processor: URANet
 
     count = max(len(chosen) // 3, 1)
     others = torch.cat([cells(load(path)["pixel_values"]) for path in chosen[count:]])
-    others = others[draw.permutation(len(others))[:REFERENCE_CELLS]]
+    others = others[draw.permutation(len(others))[:MAX_REFERENCE_CELLS]]
 
     def distance(pixels: Tensor) -> float:
         return float(torch.cdist(cells(pixels), others).amin(1).square().mean())
@@ -83,7 +83,9 @@ def rotation_ratio(images: Sequence[Path], backbone: Backbone, processor: URANet
     ratios = []
     for path in chosen[:count]:
         inputs = load(path)
-        turned = [distance(turn_input(inputs, 0, float(angle), processor)) for angle in draw.uniform(30, 330, ANGLES)]
-        upright = distance(turn_input(inputs, 0, NUDGE, processor))
+        turned = [
+            distance(turn_input(inputs, 0, float(angle), processor)) for angle in draw.uniform(30, 330, TURNS_PER_IMAGE)
+        ]
+        upright = distance(turn_input(inputs, 0, NUDGE_DEGREES, processor))
         ratios += [np.log(max(d, 1e-12) / max(upright, 1e-12)) for d in turned]
     return float(np.exp(np.mean(ratios)))

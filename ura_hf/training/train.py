@@ -28,7 +28,7 @@ from .fit import calibrate, fill_memories
 from .imagenet import load_imagenet, own_weights
 from .material import Material, read_material, split_rows
 from .options import TrainingOptions
-from .pose import ANY_ROTATION, TURNED_COPIES, rotation_ratio
+from .pose import MAX_TURNED_RATIO, TURNED_COPIES, rotation_ratio
 from .processes import PartialState, processes
 from .randomness import own_randomness
 from .run_folder import claim_output, resume_point
@@ -115,7 +115,7 @@ def extract(
     images, photos, cache = material.images, material.textures, options.cache or work
     with all_problems_at_once(images, processor):
         ratio = rotation_ratio(images, model.backbone, processor) if options.pose == "auto" else None
-    copies = TURNED_COPIES if options.pose == "any" or (ratio is not None and ratio <= ANY_ROTATION) else 0
+    copies = TURNED_COPIES if options.pose == "any" or (ratio is not None and ratio <= MAX_TURNED_RATIO) else 0
     with state.main_process_first():
         features = cached_features(images, model.backbone, processor, cache, "training", copies, progress)
         if not photos and model.config.source_weights.get("texture"):

@@ -19,8 +19,8 @@ from .flaws import Flaw
 from .ring import ring
 
 CHANGED = 4 / 255  # a pixel whose noiseless value moves by more belongs to the defect
-SMALLEST = 8e-4  # least share of the picture that a defect changes
-IMAGES_A_SEED = 1_000_000
+MIN_DEFECT_SHARE = 8e-4  # least share of the picture that a defect changes
+IMAGES_PER_SEED = 1_000_000
 Scene = Callable[[Field, Field, np.random.Generator, Flaw], Field]
 KINDS: dict[str, tuple[Scene, float, tuple[str, ...]]] = {
     "ring": (ring, 0.15, ("scratch", "stain", "dent", "crack", "burr", "chip", "blocked_hole")),
@@ -58,7 +58,7 @@ def demo_image(
     shown = good
     for attempt in range(20 if defect is not None else 0):  # a defect may fall where it is hidden: draw another
         shown = scene(u, v, np.random.default_rng([*key, 1]), (str(defect), np.random.default_rng([*key, 2, attempt])))
-        if (np.abs(shown - good).max(2) > CHANGED).mean() > SMALLEST:
+        if (np.abs(shown - good).max(2) > CHANGED).mean() > MIN_DEFECT_SHARE:
             break
     mask = np.abs(shown - good).max(2) > CHANGED
     return camera.expose(shown, np.random.default_rng([*key, 3])), mask
@@ -90,7 +90,7 @@ def write_demo_data(
         with tempfile.TemporaryDirectory(dir=output.parent) as work:
             root = Path(work) / "category"
             for folder, index, defect, number in tqdm(jobs, desc=f"drawing {kind}", unit="image"):
-                pixels, mask = demo_image(kind, IMAGES_A_SEED * seed + number, defect, side)
+                pixels, mask = demo_image(kind, IMAGES_PER_SEED * seed + number, defect, side)
                 _save(pixels, root / folder / f"{index:03d}.png")
                 if defect is not None:
                     _save(mask.astype(np.uint8) * 255, root / "ground_truth" / defect / f"{index:03d}_mask.png")
