@@ -34,6 +34,7 @@ from ura_hf.data.files import write_json, write_whole
 from ura_hf.data.folder import list_images
 from ura_hf.model.backbone import SMALL, Backbone
 from ura_hf.model.errors import UserError
+from ura_hf.model.pipeline_uranet import pick_device
 from ura_hf.training.imagenet import load_imagenet, read_weights
 from ura_hf.training.trainer import use_bf16
 
@@ -154,6 +155,26 @@ def distill(options: DistillationOptions, command: str | None = None) -> dict[st
     kept = [pixel for index, pixel in enumerate(pixels) if index % HELD_OUT]
     pictures = Pictures(kept, options.side, options.steps * options.batch_size)
     model.measure(torch.stack([pictures[i]["pictures"] for i in range(MEASURED)]))
+    losses = _learn(model, pictures, options)
+    weights = {key: value.half().cpu().contiguous() for key, value in model.student.state_dict().items()}
+    card = {
+        "command": command,
+        "options": {k: str(v) if isinstance(v, Path) else v for k, v in asdict(options).items()},
+        "earlier": earlier,
+        "photos": {"trained_on": len(kept), "held_out": len(apart)},
+        "parameters": sum(p.numel() for p in model.student.parameters()),
+        "losses": losses,
+        "held_out": measure_student(model.float(), apart, options.side),
+        "seconds": round(time.monotonic() - began),
+        **_surroundings(),
+    }
+    write_whole(options.output, lambda path: save_file(weights, path, {"format": "pt", "licence": "Apache-2.0"}))
+    write_json(options.output.with_suffix(".json"), card)
+    return card
+
+
+def _learn(model: Distiller, pictures: Pictures, options: DistillationOptions) -> list[float]:
+    """Train the student; returns the losses that were logged."""
     with tempfile.TemporaryDirectory() as work:
         arguments = TrainingArguments(
             output_dir=work,
@@ -169,21 +190,17 @@ def distill(options: DistillationOptions, command: str | None = None) -> dict[st
             dataloader_pin_memory=False,
             report_to="none",
             seed=options.seed,
-            use_cpu=not torch.cuda.is_available(),
+            use_cpu=pick_device().type == "cpu",
             bf16=use_bf16("auto"),
         )
         trainer = Trainer(model=model, args=arguments, train_dataset=pictures)
         trainer.train()
-    weights = {key: value.half().cpu().contiguous() for key, value in model.student.state_dict().items()}
-    card = {
-        "command": command,
-        "options": {k: str(v) if isinstance(v, Path) else v for k, v in asdict(options).items()},
-        "earlier": earlier,
-        "photos": {"trained_on": len(kept), "held_out": len(apart)},
-        "parameters": sum(p.numel() for p in model.student.parameters()),
-        "losses": [round(e["loss"], 4) for e in trainer.state.log_history if "loss" in e],
-        "held_out": measure_student(model.float(), apart, options.side),
-        "seconds": round(time.monotonic() - began),
+    return [round(entry["loss"], 4) for entry in trainer.state.log_history if "loss" in entry]
+
+
+def _surroundings() -> dict[str, Any]:
+    """What the card says of the machine and the day."""
+    return {
         "threads": torch.get_num_threads(),
         "hardware": torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores",
         "versions": {
@@ -193,9 +210,6 @@ def distill(options: DistillationOptions, command: str | None = None) -> dict[st
         },
         "date": datetime.date.today().isoformat(),
     }
-    write_whole(options.output, lambda path: save_file(weights, path, {"format": "pt", "licence": "Apache-2.0"}))
-    write_json(options.output.with_suffix(".json"), card)
-    return card
 
 
 @torch.no_grad()

@@ -26,7 +26,7 @@ from .table_images import File, Row, Table
 if TYPE_CHECKING:
     import datasets
 
-HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(?::[\w.-]+)?", re.ASCII)
+HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*(?::[\w.-]+)?", re.ASCII)
 """NAMESPACE/NAME, or NAMESPACE/NAME:CONFIG of a dataset with several configs."""
 SAVED_FILES = ("state.json", "dataset_dict.json")  # what `save_to_disk` writes
 TABLE_SUFFIXES = (".parquet", ".arrow")
