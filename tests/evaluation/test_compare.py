@@ -33,7 +33,7 @@ def packed(category, tmp_path, *folders: str, inside: str = "disc"):
 def test_each_detector_has_the_figures_of_evaluate(category, detector):
     heard = []
     found = compare({"a": detector, "b": detector}, category, lambda *event: heard.append(event))
-    expected = evaluate(detector.model, detector.image_processor, category, curves=True)
+    expected = evaluate(detector, category, curves=True)
     assert found["a"] == found["b"] == expected
     assert json.loads(json.dumps(found)) == found
     assert heard[-1] == ("evaluation of b", 8, 8) and ("evaluation of a", 8, 8) in heard
