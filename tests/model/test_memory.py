@@ -150,6 +150,12 @@ def correlated(count: int, seed: int, rank: int = 40, noise: float = 0.3) -> tor
     return 5 + inside + noise * torch.randn(count, 256, generator=generator)
 
 
+def of_all_cells(queries: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
+    """Squared distances to the nearest cell in double precision, from differences and not from products."""
+    distances = torch.cdist(queries.double(), cells.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    return distances.amin(1).square()
+
+
 @pytest.mark.parametrize(
     ("queries", "bounded"),
     [(correlated(600, 1), True), (correlated(600, 1, noise=0.0), True), (-20 * correlated(300, 1, noise=5.0), False)],
@@ -162,7 +168,7 @@ def test_the_components_lose_nothing(queries, bounded, small_pays, monkeypatch):
     assert search.directions is not None
     monkeypatch.setattr(search, "_all", lambda block, of=search._all: whole.append(len(block)) or of(block))
     found = search.distance(queries)
-    wanted = (queries.double()[:, None] - cells.double()[None]).square().sum(-1).amin(1)
+    wanted = of_all_cells(queries, cells)
     torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-4)
     assert (sum(whole) == 0) == bounded
 
@@ -176,7 +182,7 @@ def test_few_far_queries_do_not_measure_all_cells(far, small_pays, monkeypatch):
     measure = search._measure
     monkeypatch.setattr(search, "_measure", lambda block, places: measured.append(len(block)) or measure(block, places))
     found = search.distance(queries)
-    wanted = (queries.double()[:, None] - cells.double()[None]).square().sum(-1).amin(1)
+    wanted = of_all_cells(queries, cells)
     torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-4)
     assert max(measured) <= nearest_module.MANY * 128
 
