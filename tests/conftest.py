@@ -28,6 +28,7 @@ atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 import ura_hf  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
+pytest_plugins = ["browser"]
 
 
 @pytest.fixture(scope="session")
@@ -120,3 +121,26 @@ def checkpoint(category: Path, resnet18_weights: Path, tmp_path_factory: pytest.
 
     made = made_once(tmp_path_factory, "checkpoint/disc", make)
     return Path(shutil.copytree(made, tmp_path_factory.mktemp("checkpoint") / "disc"))
+
+
+@pytest.fixture(scope="session")
+def evaluated(checkpoint: Path, category: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`checkpoint` with its figures, under a name for the Hub."""
+    from ura_hf.cli.main import main
+
+    folder = tmp_path_factory.mktemp("evaluated") / "uranet-disc"
+    shutil.copytree(checkpoint, folder)
+    assert main(["evaluate", str(folder), "--data", str(category), "--save"]) == 0
+    return folder
+
+
+@pytest.fixture
+def empty_hub(monkeypatch: pytest.MonkeyPatch) -> HubServer:
+    """An empty Hub whose user is logged in, and whose namespace is the one of bare names."""
+    HUB.repos.clear()
+    HUB.objects.clear()
+    HUB.reset()
+    HUB.fail_next, HUB.delay, HUB.cut_after, HUB.corrupt = 0, 0.0, None, False
+    monkeypatch.setenv("HF_TOKEN", HUB.token)
+    monkeypatch.setenv("URA_HF_NAMESPACE", HUB.user)
+    return HUB

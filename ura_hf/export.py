@@ -16,18 +16,15 @@ from .data.files import write, write_whole
 from .data.textures import generated_texture
 from .hub.load import load_checkpoint
 from .model.errors import UserError
-from .model.image_processing_uranet import URANetImageProcessor
+from .model.image_processing_uranet import MAPS, THRESHOLD, URANetImageProcessor
 from .model.modeling_uranet import URANetForAnomalyDetection
 
-OUTPUTS = (
+OUTPUTS = ("image_score", *(name for name in MAPS if name != "score_map"))
+"""What a file gives, raw: the names in `URANetOutput`."""
+WITHOUT_UNIT = (
     "image_score",
     "anomaly_map",
-    "anomaly_probability",
-    "total_uncertainty",
-    "aleatoric_uncertainty",
-    "epistemic_uncertainty",
-)
-OF_ANY_UNIT = OUTPUTS[:2]  # the others are a probability, and nats
+)  # compared by shares of their largest value; the others by probability and nats
 FACTS = "uranet.json"  # file in a .pt2 that holds what an .onnx has as metadata
 TOLERANCE = 1e-3  # float32 in another order gives some 1e-6
 COMPARED = 4  # images that are looked at in one batch; so many generated textures where none are given
@@ -118,7 +115,7 @@ def facts(model: URANetForAnomalyDetection, processor: URANetImageProcessor) -> 
         "max_value": processor.max_value,
         "image_threshold": config.image_threshold,
         "pixel_threshold": config.pixel_threshold,
-        "score": "s / (s + threshold), above 0.5 anomalous; without thresholds there is no verdict",
+        "score": f"s / (s + threshold), above {THRESHOLD} anomalous; without thresholds there is no verdict",
     }
 
 
@@ -135,7 +132,7 @@ def _differences(detector: ExportedDetector, run: Run, pixels: Tensor) -> dict[s
     for batch in (*pixels.split(1), pixels[:COMPARED]):
         for name, wanted, got in zip(OUTPUTS, detector(batch), run(batch), strict=True):
             expected = wanted.numpy()
-            scale = max(float(np.abs(expected).max()), 1e-12) if name in OF_ANY_UNIT else 1.0
+            scale = max(float(np.abs(expected).max()), 1e-12) if name in WITHOUT_UNIT else 1.0
             fits = got.shape == expected.shape
             difference = np.abs(expected - got).max() / scale if fits else np.inf
             worst[name] = float(np.maximum(worst[name], difference))  # keeps what is not a number

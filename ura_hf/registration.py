@@ -42,10 +42,10 @@ def _find(name: str | Path, files: Any, **hub: Any) -> Path:
     return checkpoint_folder(name, files, **hub)
 
 
-def _describe(*arguments: Any, **keywords: Any) -> None:
-    from .hub.push import push_card
+def _describe(folder: Path, repo_id: str) -> None:
+    from .hub.card import make_card
 
-    push_card(*arguments, **keywords)
+    make_card(folder, repo_id).save(folder / "README.md")
 
 
 def _register_config(auto: Any) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 
@@ -24,7 +25,9 @@ import yaml
 FRONT_MATTER = re.compile(r"\A\s*---\s*\n(.*?)\n---\s*(?:\n|\Z)", re.DOTALL)
 VERBS = "resolve|revision|tree|paths-info|refs|preupload|commit|tag|batch|verify"
 PLACE = "/((?:datasets/)?[^/]+(?:/[^/]+)??)"  # of a repository: NAME or NAMESPACE/NAME, of a dataset after datasets/
-PATH = re.compile(rf"(?:/api/models|/api(?=/datasets/))?{PLACE}(?:(?:\.git/info/lfs/objects)?/({VERBS})(?:/([^/]+)(?:/(.+))?)?)?")
+PATH = re.compile(
+    rf"(?:/api/models|/api(?=/datasets/))?{PLACE}(?:(?:\.git/info/lfs/objects)?/({VERBS})(?:/([^/]+)(?:/(.+))?)?)?"
+)
 
 
 def is_lfs(path: str, size: int) -> bool:
@@ -39,6 +42,11 @@ def blob_sha(data: bytes) -> str:
 def front_matter(readme: bytes) -> dict[str, Any]:
     match = FRONT_MATTER.match(readme.decode(errors="replace"))
     return (match and yaml.safe_load(match[1])) or {}
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """The files of a folder, as a repository holds them."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 def tree(files: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:

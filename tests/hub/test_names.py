@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from ura_hf import URANetConfig, URANetForAnomalyDetection, URANetImageProcessor, URANetPipeline, UserError
 from ura_hf.data.drawn.parts import KINDS, demo_image
+from ura_hf.data.files import ASSETS
 from ura_hf.demo.analysis import analyse
 from ura_hf.demo.examples import example_images, has_examples
 from ura_hf.demo.page import build_demo
@@ -25,7 +26,6 @@ from ura_hf.demo.tabs import batch, detect
 from ura_hf.hub.download import checkpoint_folder
 from ura_hf.hub.load import load_checkpoint, load_detector
 from ura_hf.hub.names import bundled, local, locate
-from ura_hf.model.backbone import WEIGHTS
 from ura_hf.training.train import TrainingOptions, train
 
 RING = "uranet-demo-ring"
@@ -33,7 +33,7 @@ RING = "uranet-demo-ring"
 
 def test_bundled_names_and_folders(tmp_path):
     assert RING in bundled()
-    assert checkpoint_folder(RING) == WEIGHTS / RING
+    assert checkpoint_folder(RING) == ASSETS / RING
     with pytest.raises(UserError, match="Did you mean uranet-demo-ring"):
         checkpoint_folder("uranet-demo-rign", local_files_only=True)
     with pytest.raises(UserError, match=str(tmp_path)):
@@ -49,7 +49,7 @@ def test_only_folders_that_can_be_named_are_listed(checkpoint, tmp_path, monkeyp
 
 
 def test_bundled_weights_stay_small():
-    assert sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) < 12e6
+    assert sum(path.stat().st_size for path in ASSETS.rglob("*") if path.is_file()) < 12e6
 
 
 def test_bundled_detector_finds_unseen_defects():

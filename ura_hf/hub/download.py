@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,8 @@ def checkpoint_folder(
 ) -> Path:
     """The folder of a checkpoint: local, bundled, in URA_HF_CHECKPOINTS, or downloaded; arguments as everywhere in the ecosystem.
 
-    Of a repository on the Hub `files` are fetched, and with the weights everything else that belongs to a checkpoint. What is in
-    the cache is asked for once at the Hub, and not at all with `local_files_only` or HF_HUB_OFFLINE=1.
+    Of a repository on the Hub only `files` are fetched. With the weights come their shards, the configs and the records. Files in
+    the cache cost one request, and none with `local_files_only` or HF_HUB_OFFLINE=1. New files are compared with their digests.
 
     Raises:
         UserError: Nothing there has this name, it may not be read, or a file is damaged.
@@ -52,7 +53,8 @@ def checkpoint_folder(
     folder = locate(name)
     if folder is None:
         arguments = {"revision": revision, "token": token, "cache_dir": cache_dir}
-        folder = _fetch(str(name), hub_id(name), files, subfolder, local_files_only, force_download, arguments)
+        offline = local_files_only or constants.HF_HUB_OFFLINE
+        folder = _fetch(str(name), hub_id(name), files, subfolder, offline, force_download, arguments)
     return folder / subfolder
 
 
@@ -69,18 +71,28 @@ def _fetch(
     name: str, repo: str, files: Sequence[str], subfolder: str, offline: bool, force: bool, arguments: dict[str, Any]
 ) -> Path:
     prefix = f"{subfolder.strip('/')}/" if subfolder else ""
-    revision, token = arguments["revision"] or "main", arguments["token"]
     patterns = _patterns(files, prefix)
     cached = _blobs(repo, arguments["cache_dir"])
-    try:
+    with _hub_errors(name, repo, arguments["revision"] or "main", offline):
         folder = Path(
             snapshot_download(
                 repo, allow_patterns=patterns, local_files_only=offline, force_download=force, **arguments
             )
         )
         if not offline and WEIGHTS_FILE in files and not any((folder / prefix).glob("*.safetensors")):
-            there = HfApi().list_repo_files(repo, revision=arguments["revision"], token=token)
+            there = HfApi().list_repo_files(repo, revision=arguments["revision"], token=arguments["token"])
             refuse_pickles(repo, [file for file in there if file.startswith(prefix)])
+    place = folder / prefix
+    for file in (path for path in place.iterdir() if path.is_file()) if place.is_dir() else ():
+        if file.resolve().name not in cached:
+            _verify(file, repo)
+    return folder
+
+
+@contextmanager
+def _hub_errors(name: str, repo: str, revision: str, offline: bool) -> Iterator[None]:
+    try:
+        yield
     except GatedRepoError as error:
         raise UserError(
             f"{repo} is gated: accept its terms on its page on the Hub, then pass token= or run `hf auth login`."
@@ -90,7 +102,10 @@ def _fetch(
     except RepositoryNotFoundError as error:
         raise not_found(name, "not there, or private: then pass token= or run `hf auth login`") from error
     except LocalEntryNotFoundError as error:
-        raise not_found(name, "not in the cache, and not asked or not reached") from error
+        why = "not reached: check the network"
+        if offline:
+            why = f"not asked because of {'HF_HUB_OFFLINE=1' if constants.HF_HUB_OFFLINE else 'local_files_only'}"
+        raise not_found(name, f"not in the cache, and {why}") from error
     except HFValidationError as error:
         raise UserError(f"{repo} is not a valid repository name ({error}).") from error
     except (TransportError, OSError) as error:
@@ -99,10 +114,6 @@ def _fetch(
         raise UserError(
             f"{repo} could not be fetched ({answer}): try again; files that arrived whole are kept."
         ) from error
-    for file in (path for path in (folder / prefix).iterdir() if path.is_file()):
-        if file.resolve().name not in cached:
-            _verify(file, repo)
-    return folder
 
 
 def _blobs(repo: str, cache_dir: str | Path | None) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 
 from ..data.files import ASSETS
 from ..data.network import TransportError
-from ..data.records import EVALUATION, readable_record
+from ..data.records import EVALUATION, MAIN_METRICS, readable_record
 from ..model.errors import UserError
 from .names import bundled, checkpoints_folder, local, namespace
 
@@ -55,12 +56,18 @@ def on_the_hub(token: str | None = None) -> list[Entry]:
         hf_raise_for_status(answer)
     except (TransportError, OSError) as error:
         raise UserError(f"the Hub could not be reached ({' '.join(str(error).split())[:100]}).") from error
+    try:
+        models = [ModelInfo(**found) for found in answer.json()]
+    except (ValueError, TypeError, LookupError) as error:
+        raise UserError("the Hub gave no list of models: try again.") from error
     entries = []
-    for model in (ModelInfo(**found) for found in answer.json()):
+    for model in models:
         results = (model.card_data.eval_results if model.card_data else None) or []
         entries.append(_entry(model.id, "hub", {str(result.metric_name): result.metric_value for result in results}))
     return entries
 
 
 def _entry(name: str, place: str, figures: dict[str, Any]) -> Entry:
-    return Entry(name, place, *(figures.get(key) for key in ("image_auroc", "pixel_auroc", "aupro")))
+    """An entry with those figures that are finite numbers; cards on the Hub may hold anything."""
+    known = {key: value for key, value in figures.items() if isinstance(value, (int, float)) and math.isfinite(value)}
+    return Entry(name, place, *(known.get(key) for key in MAIN_METRICS))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
+
 from ..model.configuration_uranet import URANetConfig
 from ..model.errors import UserError
 from ..model.image_processing_uranet import URANetImageProcessor
@@ -22,8 +24,8 @@ def load_checkpoint(name: str | Path, **hub: Any) -> tuple[URANetForAnomalyDetec
     """
     folder = checkpoint_folder(name, **hub)
     require_files(folder, FILES)
-    config = _read(URANetConfig, folder, CONFIG_FILE)
-    processor = _read(URANetImageProcessor, folder, PROCESSOR_FILE)
+    config = read_part(URANetConfig, folder, CONFIG_FILE)
+    processor = read_part(URANetImageProcessor, folder, PROCESSOR_FILE)
     if (size := (processor.size.height, processor.size.width)) != (config.image_size, config.image_size):
         raise UserError(
             f"{folder / PROCESSOR_FILE}: size is {size[0]}x{size[1]}, but the model takes "
@@ -47,11 +49,16 @@ def load_detector(name: str | Path, **hub: Any) -> URANetPipeline:
     return URANetPipeline(model=model, image_processor=processor, device=model.device)
 
 
-def _read(kind: Any, folder: Path, name: str) -> Any:
+def read_part(kind: Any, folder: Path, name: str) -> Any:
+    """The config or the image processor of a checkpoint folder.
+
+    Raises:
+        UserError: The file, `name`, is missing, damaged, or holds a wrong value.
+    """
     try:
         return kind.from_pretrained(folder)
     except UserError as error:
         raise UserError(f"{folder / name}: {error}") from error
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, StrictDataclassError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{folder / name} is unreadable ({reason}): fetch or train the checkpoint again.") from error

@@ -19,7 +19,6 @@ from ..data.records import EVALUATION, RECORDS, read_record
 from ..model.carrying import carry_code
 from ..model.errors import UserError
 from ..model.loading import CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE, require_files, weight_files
-from ..model.pretrained import URANetPreTrainedModel
 from .card import FIGURE, draw_figure, make_card
 from .download import FILES, checkpoint_folder
 
@@ -61,19 +60,6 @@ def push(
         stale = [*RECORDS, FIGURE]  # of weights that were there before, where these have none
         api.upload_folder(repo_id=repo_id, folder_path=staging, commit_message=message, delete_patterns=stale)
     return str(url)
-
-
-def push_card(
-    model: URANetPreTrainedModel, repo_id: str, token: str | None = None, revision: str | None = None
-) -> None:
-    """Put the card of a model whose figures nobody knows, so "not evaluated", into the repository that holds it."""
-    with tempfile.TemporaryDirectory() as folder:
-        model.config.save_pretrained(folder)
-        processor = Path(model.name_or_path) / PROCESSOR_FILE
-        if processor.is_file():
-            shutil.copy(processor, folder)
-        card = make_card(Path(folder), repo_id)
-    card.push_to_hub(repo_id, token=token, revision=revision)
 
 
 @contextmanager

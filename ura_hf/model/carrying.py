@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from .loading import CONFIG_FILE, PROCESSOR_FILE
+from .loading import CONFIG_FILE, PROCESSOR_FILE, Hooks
 
 TASK = "image-anomaly-detection"
 ENTRIES: dict[str, dict[str, Any]] = {
@@ -21,6 +21,21 @@ ENTRIES: dict[str, dict[str, Any]] = {
     PROCESSOR_FILE: {"auto_map": {"AutoImageProcessor": "image_processing_uranet.URANetImageProcessor"}},
 }
 """Entries by which transformers finds the code with `trust_remote_code=True`, by the file that they belong into."""
+
+
+class CarriesCode:
+    """Mixin of what transformers pushes to the Hub: the code goes along, and with a model its card."""
+
+    def _upload_modified_files(self, working_dir: str | Path, repo_id: str, *args: Any, **kwargs: Any) -> Any:
+        folder = Path(working_dir)
+        self._complete(folder)
+        carry_code(folder)
+        if Hooks.describe is not None and (folder / CONFIG_FILE).is_file():
+            Hooks.describe(folder, repo_id)
+        return super()._upload_modified_files(working_dir, repo_id, *args, **kwargs)  # type: ignore[misc]
+
+    def _complete(self, folder: Path) -> None:
+        """Add what else belongs to a checkpoint."""
 
 
 def carry_code(folder: Path) -> None:

@@ -198,7 +198,10 @@ class URANetConfig(PreTrainedConfig):
         self._check()
         if Hooks.find is not None:  # the package has the pipeline itself
             kwargs.pop("custom_pipelines", None)
-        super().__post_init__(**kwargs)
+        try:
+            super().__post_init__(**kwargs)
+        except (AttributeError, TypeError) as error:
+            raise UserError(f"a field that every model of transformers has is wrong ({error}): correct it.") from error
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> URANetConfig:  # type: ignore[override]

@@ -15,6 +15,7 @@ from transformers.image_processing_utils import BatchFeature
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling
 from transformers.processing_utils import ImagesKwargs
 
+from .carrying import CarriesCode
 from .errors import UserError
 from .images import load_image
 from .loading import PROCESSOR_FILE, locate
@@ -43,7 +44,7 @@ class URANetImageProcessorKwargs(ImagesKwargs, total=False):  # type: ignore[cal
 MAX_SIDE = 2048  # the largest network input, as in URANetConfig
 
 
-class URANetImageProcessor(TorchvisionBackend):
+class URANetImageProcessor(CarriesCode, TorchvisionBackend):
     """Resizes to a fixed size with antialiasing in float32 and normalises each channel, (x - mean) / std.
 
     Fields, all of them saved by `save_pretrained` and open to change in a single call:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -56,23 +59,16 @@ def _read_file(source: str | Path) -> bytes:
 
 
 def _fetch(url: str) -> bytes:
-    import httpx  # not at the top: nobody else needs it
-
+    """Fetch with the standard library, as a checkpoint's code may run where no other HTTP client is installed."""
     try:
-        with httpx.stream("GET", url, timeout=URL_SECONDS, follow_redirects=True) as answer:
-            answer.raise_for_status()
-            data = bytearray()
-            for block in answer.iter_bytes():
-                data += block
-                if len(data) > MAX_URL_BYTES:
-                    raise UserError(
-                        f"image at {url} is larger than {MAX_URL_BYTES >> 20} MiB; download and crop it first"
-                    )
-    except httpx.HTTPStatusError as error:
-        raise UserError(
-            f"no image at {url}: the server answered {error.response.status_code}; check the address"
-        ) from error
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        request = urllib.request.Request(url, headers={"User-Agent": "uranet"})
+        with urllib.request.urlopen(request, timeout=URL_SECONDS) as answer:
+            data: bytes = answer.read(MAX_URL_BYTES + 1)
+    except urllib.error.HTTPError as error:
+        raise UserError(f"no image at {url}: the server answered {error.code}; check the address") from error
+    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: no valid address
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"image at {url} could not be fetched ({reason}); check the address and the network") from error
-    return bytes(data)
+    if len(data) > MAX_URL_BYTES:
+        raise UserError(f"image at {url} is larger than {MAX_URL_BYTES >> 20} MiB; download and crop it first")
+    return data

@@ -25,7 +25,7 @@ class Hooks:
     find: Callable[..., Path] | None = None
     """find(name, files, **hub) -> the local folder of a checkpoint that holds at least `files`."""
     describe: Callable[..., None] | None = None
-    """describe(model, repo_id, revision=..., token=...) puts the model card into a repository."""
+    """describe(folder, repo_id) writes the model card of a folder that is about to be pushed."""
 
 
 def locate(name: str | Path, files: Sequence[str], kwargs: dict[str, Any]) -> str | Path:

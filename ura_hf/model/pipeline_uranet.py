@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +10,24 @@ import numpy as np
 import torch
 from transformers import Pipeline
 
-from .carrying import TASK
+from .carrying import TASK, CarriesCode
 from .errors import UserError
 from .image_processing_uranet import MAPS, THRESHOLD
 from .loading import PROCESSOR_FILE, WEIGHTS_FILE, Hooks
 
+NOT_MANY = (str, bytes, bytearray, memoryview, Mapping)
 ARGUMENTS = {"forward": ("num_samples",), "after": ("return_features", "threshold", "maps")}
 
 
-class URANetPipeline(Pipeline):
+class URANetPipeline(CarriesCode, Pipeline):
     """Detect anomalies in images.
 
-    Called with an image or many. An image is a path, a URL, the bytes of a file, a PIL image, an array (H, W), (H, W, C) or
-    (C, H, W) of uint8, uint16 or floats in [0, 1], or such a tensor. Many are a list, a tuple, a generator, a column of a
-    `datasets.Dataset`, a batch (B, H, W, C), or a tensor (B, 3, H, W); `batch_size` of them go through the model at once.
-    Gives a dict an image:
+    One image is a path, a URL, the bytes of a file, an open file, a PIL image, an array (H, W), (H, W, C) or (C, H, W), or a
+    tensor (C, H, W) with C = 1 or 3. Arrays and tensors hold uint8, uint16, or floats in [0, 1]. Many images are a list, a tuple,
+    a column of a `datasets.Dataset`, an array or a tensor of four dimensions, or an iterator. `batch_size` of them go through the
+    model at once, by default one.
+
+    One image gives a dict, many give a list of dicts; an iterator gives an iterator, which reads it as results are asked for:
 
     - `label`: ``normal`` or ``anomalous``; `score`: on the fixed 0-1 scale, calibrated so that 0.5 is the threshold;
       `threshold`: the score above which the label is anomalous;
@@ -72,13 +75,11 @@ class URANetPipeline(Pipeline):
         return {}, forward, after
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(inputs, (list, tuple)):
-            return super().__call__(list(inputs), *args, **kwargs) if inputs else []
-        if isinstance(inputs, (np.ndarray, torch.Tensor)) and inputs.ndim == 4:
-            return super().__call__(list(inputs), *args, **kwargs)
-        if isinstance(inputs, Sequence) and not isinstance(inputs, (str, bytes, bytearray)):  # a column of a dataset
-            return list(super().__call__(_Images(inputs), *args, **kwargs))
-        return super().__call__(inputs, *args, **kwargs)
+        images = _as_many(inputs)
+        if isinstance(images, list) and not images:
+            return []
+        found = super().__call__(images, *args, **kwargs)
+        return list(found) if isinstance(images, _Images) else found
 
     def preprocess(self, input_: Any, **parameters: Any) -> dict[str, Any]:
         inputs = dict(self.image_processor(input_, return_tensors="pt"))
@@ -105,6 +106,17 @@ class URANetPipeline(Pipeline):
         if return_features:
             found |= {name: model_outputs[name][0].float() for name in ("features", "restored_features")}
         return {k: v.cpu().numpy() if isinstance(v, torch.Tensor) else v for k, v in found.items()}
+
+
+def _as_many(inputs: Any) -> Any:
+    """Many images in a form that transformers knows as many; one image as it is."""
+    if isinstance(inputs, (np.ndarray, torch.Tensor)):
+        return list(inputs) if inputs.ndim == 4 else inputs
+    if isinstance(inputs, NOT_MANY) or hasattr(inputs, "read") or not isinstance(inputs, Iterable):
+        return inputs
+    if isinstance(inputs, (list, tuple)):
+        return list(inputs)
+    return _Images(inputs) if isinstance(inputs, Sequence) else (image for image in inputs)
 
 
 class _Images(torch.utils.data.Dataset[Any]):

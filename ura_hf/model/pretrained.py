@@ -15,10 +15,10 @@ from transformers import PreTrainedModel
 from transformers.utils import ModelOutput, logging
 
 from .backbone import Backbone
-from .carrying import carry_code
+from .carrying import CarriesCode
 from .configuration_uranet import URANetConfig
 from .errors import UserError
-from .loading import CONFIG_FILE, PROCESSOR_FILE, Hooks, locate, weight_files, weights_name
+from .loading import CONFIG_FILE, PROCESSOR_FILE, locate, weight_files, weights_name
 from .perception import PlainLinear, VariationalLinear
 from .restoration import FeatureRestoration
 
@@ -56,14 +56,16 @@ class URANetOutput(ModelOutput):
     epistemic_uncertainty: Tensor | None = None
 
 
-class URANetPreTrainedModel(PreTrainedModel):
-    """Loading, saving and initialisation that both models share."""
+class URANetPreTrainedModel(CarriesCode, PreTrainedModel):
+    """Loading, saving and initialisation that both models share.
+
+    `push_to_hub` sends the image processor of the folder that the model was loaded from, the code, and our card along.
+    """
 
     config: URANetConfig
     config_class = URANetConfig
     base_model_prefix = "uranet"
     main_input_name = "pixel_values"
-    _is_pushed = False
 
     @property
     def backbone(self) -> Backbone:
@@ -112,28 +114,12 @@ class URANetPreTrainedModel(PreTrainedModel):
         loaded.backbone.note_fitted()
         return (loaded, info) if info_wanted else loaded
 
-    def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
-        """As in transformers; `push_to_hub` adds image processor and code, so that it loads without the package."""
-        super().save_pretrained(save_directory, *args, **kwargs)
-        if self._is_pushed:
-            folder, processor = Path(save_directory), Path(self.name_or_path) / PROCESSOR_FILE
-            if processor.is_file():
-                shutil.copyfile(processor, folder / PROCESSOR_FILE)
-            else:
-                logger.warning("The model was not loaded from a folder with an image processor: push that one, too.")
-            carry_code(folder)
-
-    def push_to_hub(self, repo_id: str, **kwargs: Any) -> Any:  # type: ignore[override]
-        """As in transformers, with image processor and code, and our card in place of its automatic one."""
-        self._is_pushed = True
-        try:
-            address = super().push_to_hub(repo_id, **kwargs)
-        finally:
-            self._is_pushed = False
-        if Hooks.describe is not None:
-            revision = getattr(address, "pr_revision", None) or kwargs.get("revision")  # into the same pull request
-            Hooks.describe(self, repo_id, token=kwargs.get("token"), revision=revision)
-        return address
+    def _complete(self, folder: Path) -> None:
+        processor = Path(self.name_or_path) / PROCESSOR_FILE
+        if processor.is_file():
+            shutil.copyfile(processor, folder / PROCESSOR_FILE)
+        elif not (folder / PROCESSOR_FILE).is_file():
+            logger.warning("The model was not loaded from a folder with an image processor: push that one, too.")
 
     @classmethod
     def _compare_tensors(cls, config: URANetConfig, files: Sequence[Path]) -> None:

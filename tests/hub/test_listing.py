@@ -1,0 +1,72 @@
+"""Lists of checkpoints, whatever their records and cards hold."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import types
+
+import pytest
+import yaml
+
+from ura_hf import UserError
+from ura_hf.cli.main import main
+from ura_hf.data.records import EVALUATION
+from ura_hf.hub.listing import here, on_the_hub
+
+
+@pytest.fixture(autouse=True)
+def hub(empty_hub):
+    return empty_hub
+
+
+def test_bundled_checkpoints_are_listed_with_their_figures():
+    assert all(entry.image_auroc is not None for entry in here() if entry.place == "bundled")
+
+
+def test_the_list_of_an_unreachable_hub(hub, monkeypatch):
+    monkeypatch.setattr("ura_hf.hub.listing.ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(UserError, match="could not be reached"):
+        on_the_hub()
+
+
+def test_damaged_records_and_cards_break_no_list(hub, evaluated, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("URA_HF_CHECKPOINTS", str(tmp_path))
+    for name, text in (("brackets", "[1]"), ("brace", "{"), ("shape", '{"image_auroc": "1"}')):
+        shutil.copytree(evaluated, tmp_path / name)
+        (tmp_path / name / EVALUATION).write_text(text)
+    shutil.copytree(evaluated, tmp_path / "whole")
+    figures = {entry.name: entry.image_auroc for entry in here() if entry.place == "local"}
+    assert [figures[name] for name in ("brackets", "brace", "shape")] == [None] * 3 and figures["whole"] is not None
+    result = {"task": {"type": "t"}, "dataset": {"type": "d", "name": "d"}}
+    for number, value in enumerate(("high", [1], None, float("inf"))):
+        results = [{**result, "metrics": [{"type": "roc_auc", "name": "image_auroc", "value": value}]}]
+        card = {"model-index": [{"name": "x", "results": results}]}
+        hub.add_repo(f"tester/odd-{number}", {"README.md": f"---\n{yaml.safe_dump(card)}---\n".encode()})
+    hub.add_repo("tester/odd-index", {"README.md": b"---\nmodel-index: 3\n---\n"})
+    there = on_the_hub()
+    assert len(there) == 5 and {entry.image_auroc for entry in there} == {None}
+    assert main(["list"]) == 0
+    assert "tester/odd-0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("answer", [b"{}", b"[1]", b"no JSON", b'{"error": "x"}'])
+def test_an_answer_that_is_no_list(monkeypatch, answer):
+    class Session:
+        def get(self, *_, **__):
+            return types.SimpleNamespace(json=lambda: json.loads(answer), raise_for_status=lambda: None)
+
+    monkeypatch.setattr("ura_hf.hub.listing.get_session", Session)
+    monkeypatch.setattr("ura_hf.hub.listing.hf_raise_for_status", lambda _: None)
+    if answer == b"{}":
+        assert on_the_hub() == []
+        return
+    with pytest.raises(UserError, match="gave no list of models"):
+        on_the_hub()
+
+
+def test_without_a_namespace_nobody_is_asked(hub, monkeypatch):
+    monkeypatch.delenv("URA_HF_NAMESPACE")
+    with pytest.raises(UserError, match="set URA_HF_NAMESPACE"):
+        on_the_hub()
+    assert not hub.requests
