@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import tomllib
 
@@ -10,6 +9,7 @@ import pytest
 from conftest import ROOT
 
 from ura_hf import UserError
+from ura_hf.cli.main import main
 from ura_hf.data.extras import needs_extra
 from ura_hf.evaluation.metrics import AnomalyMetrics
 from ura_hf.export import export
@@ -43,16 +43,14 @@ def test_the_command_that_installs_it_is_named(tmp_path, monkeypatch, module, ex
         use(tmp_path)
 
 
-def test_training_without_accelerate(category, tmp_path):
-    """In a process of its own, as the package's modules are imported once."""
-    program = "import sys; sys.modules['accelerate'] = None; from ura_hf.cli.main import main; sys.exit(main())"
-    command = [sys.executable, "-c", program, "train", "--data", category, "--output", tmp_path / "o"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2 and not (tmp_path / "o").exists()
-    assert (
-        'uranet: training needs the package accelerate, which is not installed: pip install "ura-hf[train]"'
-        in done.stderr
-    )
+def test_training_without_accelerate(category, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    for name in ("processes", "default_backbone"):  # as if nothing had imported them yet
+        monkeypatch.delitem(sys.modules, f"ura_hf.training.{name}", raising=False)
+    assert main(["train", "--data", str(category), "--output", str(tmp_path / "o")]) == 2
+    said = capsys.readouterr().err
+    assert 'uranet: training needs the package accelerate, which is not installed: pip install "ura-hf[train]"' in said
+    assert not (tmp_path / "o").exists()
 
 
 def test_what_is_wrong_inside_a_package_is_not_hidden():

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import serve
 from conftest import ROOT
 from gradio.components import Component
 from gradio.route_utils import delete_files_created_by_app
@@ -31,18 +30,13 @@ RING = "uranet-demo-ring"
 
 
 @pytest.fixture(scope="module")
-def temporary(tmp_path_factory):
-    """The folder for the server's temporary files."""
-    return tmp_path_factory.mktemp("server")
+def address(demo_address):
+    return demo_address
 
 
 @pytest.fixture(scope="module")
-def address(temporary):
-    environment = {**os.environ, "TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}
-    environment.pop("GRADIO_TEMP_DIR", None)
-    with serve(env=environment) as url:
-        yield url
-    assert [path for path in temporary.rglob("*") if path.is_file()] == []  # nothing is left when it stops
+def temporary(server_folder):
+    return server_folder
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from ura_hf.demo import downloads, render
 from ura_hf.demo.analysis import Analysis, Shelf, analyse
 from ura_hf.demo.store import Detectors
 from ura_hf.model.errors import UserError
-from ura_hf.model.images import load_image
 from ura_hf.model.image_processing_uranet import MAPS
+from ura_hf.model.images import load_image
 
 RING = "uranet-demo-ring"
 

@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import base64
+import importlib
 import io
 import json
 import os
 import shutil
-import subprocess
 import sys
+import threading
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from browser import PHONE, browse, screenshot, serve
-from conftest import ROOT, tiny_config
+from browser import PHONE, WAIT, launched, screenshot, settles
+from conftest import ROOT, made_once, tiny_config
 from gradio_client import Client, handle_file
-from gradio_client.utils import Status
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from ura_hf.data.drawn.parts import demo_image
-from ura_hf.hub.load import load_detector
-from ura_hf.model.images import load_mask
 from ura_hf import TrainingOptions, train
+from ura_hf.data.drawn.parts import demo_image
+from ura_hf.demo import page as page_module
+from ura_hf.demo.store import Detectors
+from ura_hf.demo.tabs import detect
+from ura_hf.hub.load import load_detector
+from ura_hf.model import images
+from ura_hf.model.images import load_mask
 
 DEFECT = "contamination/003"
-WAIT = 120_000  # ms
 
 
 @pytest.fixture(scope="module")
@@ -39,27 +42,30 @@ def pill(shared_dir):
 @pytest.fixture(scope="module")
 def pill_checkpoint(pill, resnet18_weights, tmp_path_factory):
     """A detector trained on 60 real pills for a few seconds."""
-    output = tmp_path_factory.mktemp("pill") / "pill"
-    config = tiny_config(image_size=128, grid_size=16, memory_cells=1024, smoothing_sigma=3.0)
-    train(TrainingOptions(pill, output, resnet18_weights, steps=100, limit=60), config)
-    return output
+
+    def make(output: Path) -> None:
+        size = {"image_size": 128, "grid_size": 16, "memory_cells": 512, "smoothing_sigma": 3.0}
+        config = tiny_config(**size, source_weights={"self": 1.0, "noise": 0.5})
+        train(TrainingOptions(pill, output, resnet18_weights, steps=10, limit=60), config)
+
+    return made_once(tmp_path_factory, "pill/pill", make)
 
 
 @pytest.fixture(scope="module")
-def address(pill_checkpoint):
-    with serve("--checkpoint", pill_checkpoint) as url:
-        yield url
+def demo(pill_checkpoint):
+    """The page of `app.py --checkpoint pill`, in this process."""
+    store = Detectors()
+    with launched(store, store.add(pill_checkpoint, "pill")) as blocks:
+        yield blocks
 
 
 @pytest.fixture(scope="module")
-def demo_address():
-    """The page of `make demo`: no argument, no network."""
-    with serve() as url:
-        yield url
+def address(demo):
+    return demo.local_url
 
 
 @pytest.fixture
-def page(address):
+def page(browse, address):
     with browse(address) as tab:
         yield tab
 
@@ -93,17 +99,8 @@ def plain_and_glowing(page: Page) -> tuple[np.ndarray, np.ndarray]:
     return pixels(page, "#heatmap img[alt='The image as it came']"), pixels(page, "#heatmap img[alt*=glowing]")
 
 
-def is_normal(checkpoint: Path, image: Path) -> bool:
-    return load_detector(checkpoint)(str(image))["label"] == "normal"
-
-
-def settles(page: Page, condition: Callable[[], bool]) -> bool:
-    """Whether a condition comes true in a minute: pictures follow the words of an answer."""
-    for _ in range(120):
-        if condition():
-            return True
-        page.wait_for_timeout(500)
-    return False
+def take_away(page: Page) -> None:
+    page.locator("#image button[aria-label='Remove Image'], #image button[aria-label='Clear']").first.click()
 
 
 def test_a_real_defect_is_shown(page, pill, pill_checkpoint):
@@ -167,7 +164,7 @@ def test_the_next_image_replaces_the_first(page, pill, pill_checkpoint):
     upload(page, pill / f"test/{DEFECT}.png")
     verdict(page, "anomalous")
     first = pixels(page, "#anomaly_map img")
-    page.get_by_role("button", name="Remove Image").click()
+    take_away(page)
     verdict(page, "empty")
     expect(page.locator("#details")).to_be_hidden()
     good = pill / "test/good/002.png"
@@ -191,7 +188,7 @@ def test_pasted_and_photographed(page):
     verdict(page, "unknown")
     expect(page.locator("#verdict")).to_contain_text("Not a part this checkpoint knows")
     screenshot(page, "detect-unknown")
-    page.get_by_role("button", name="Remove Image").click()
+    take_away(page)
     verdict(page, "empty")
     page.locator("#image").get_by_label("Capture from camera").click()
     page.locator("#image").get_by_text("Click to Access Webcam").click()
@@ -255,34 +252,41 @@ def test_the_checkpoint_can_be_changed(page, pill, tmp_path):
 
 
 @pytest.mark.parametrize("then", ["removed", "replaced"])
-def test_a_photo_that_has_left_gets_no_verdict(page, address, pill, pill_checkpoint, tmp_path, then):
-    """It left before its turn came, as other visitors were checked first."""
-    good = next(path for path in sorted((pill / "test/good").iterdir()) if is_normal(pill_checkpoint, path))
-    others = Client(address, verbose=False)
-    waiting = []
-    while sum(job.status().code is Status.IN_QUEUE for job in waiting) < 10:
-        if sum(not job.done() for job in waiting) < 15:
-            copy = tmp_path / f"{then}-{len(waiting)}.png"
-            shutil.copy(good, copy)
-            waiting.append(others.submit(handle_file(str(copy)), "pill", 0.5, api_name="/detect"))
-        page.wait_for_timeout(20)
-    upload(page, pill / f"test/{DEFECT}.png")
-    page.wait_for_timeout(500)
+def test_a_photo_that_has_left_gets_no_verdict(page, demo, pill, tmp_path, monkeypatch, then):
+    """It left before its turn came, as another visitor's photo was checked first."""
+    begun, go_on, analyse = threading.Event(), threading.Event(), detect.analyse
+
+    def slow(*arguments):
+        begun.set()
+        assert go_on.wait(WAIT / 1000)
+        return analyse(*arguments)
+
+    monkeypatch.setattr(detect, "analyse", slow)
+    good = tmp_path / f"{then}.png"
+    shutil.copy(pill / "test/good/000.png", good)
+    others = Client(demo.local_url, verbose=False)
+    first = others.submit(handle_file(str(good)), "pill", 0.5, api_name="/detect")
+    assert begun.wait(WAIT / 1000)
+    Image.open(pill / f"test/{DEFECT}.png").save(tmp_path / "defect.bmp")  # not one that was checked before
+    upload(page, tmp_path / "defect.bmp")
+    assert settles(page, lambda: len(demo._queue) == 1)
     verdict(page, "empty")
     page.evaluate(
         """() => { window.seen = [];
           const card = document.querySelector('#verdict');
           new MutationObserver(() => window.seen.push(card.innerText)).observe(card, {subtree: true, childList: true}); }"""
     )
-    if then == "replaced":
-        upload(page, good)
-        verdict(page, "normal")
+    if then == "removed":
+        take_away(page)
+        assert settles(page, lambda: len(demo._queue) == 0)
     else:
-        page.locator("#image button[aria-label='Remove Image'], #image button[aria-label='Clear']").first.click()
-    for job in waiting:
-        job.result(timeout=WAIT / 1000)
-    page.wait_for_timeout(2000)
-    verdict(page, "normal" if then == "replaced" else "empty")
+        upload(page, good)
+    go_on.set()
+    assert first.result(timeout=WAIT / 1000)["label"] == "normal"
+    if then == "removed":
+        verdict(page, "empty")
+        upload(page, good)  # what came late for the first photo would be here before
+    verdict(page, "normal")
     assert not [text for text in page.evaluate("() => window.seen") if "Anomalous" in text]
 
 
@@ -293,11 +297,12 @@ def test_sixteen_bit_images_arrive_whole(page, pill, tmp_path):
     Image.fromarray(np.asarray(grey).astype(np.uint16) * 257).save(tmp_path / "16.png")
     scores = []
     for name in ("8.png", "16.png"):
-        page.reload()
         upload(page, tmp_path / name)
         score = page.locator("#verdict .verdict-score b").first
         expect(score).to_be_visible(timeout=WAIT)
         scores.append(float(score.inner_text()))
+        take_away(page)
+        verdict(page, "empty")
     assert scores[0] == pytest.approx(scores[1], abs=2e-3)
 
 
@@ -326,7 +331,7 @@ def test_the_endpoints(address, pill, pill_checkpoint):
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_the_page_of_make_demo(demo_address, dark):
+def test_the_page_of_make_demo(browse, demo_address, dark):
     """A click on a drawn defect shows it, at any width; a good part stays calm. The picture in the README is made here."""
     look = "dark" if dark else "light"
     with browse(demo_address, dark=dark) as page:
@@ -354,7 +359,7 @@ def test_the_page_of_make_demo(demo_address, dark):
         assert tops == sorted(tops)
 
 
-def test_the_keyboard_is_enough(demo_address):
+def test_the_keyboard_is_enough(browse, demo_address):
     """Tab and Enter alone get from the picker over the examples to a verdict and its sliders."""
     with browse(demo_address) as page:
         expect(page.locator("#examples button").first).to_be_visible(timeout=WAIT)
@@ -373,7 +378,7 @@ def test_the_keyboard_is_enough(demo_address):
         assert "threshold" in reached and "strength" in reached
 
 
-def test_a_drawn_part_of_another_kind_is_said(demo_address, tmp_path):
+def test_a_drawn_part_of_another_kind_is_said(browse, demo_address, tmp_path):
     Image.fromarray(demo_image("cloth", 1)[0]).save(tmp_path / "cloth.png")
     with browse(demo_address, PHONE) as page:
         upload(page, tmp_path / "cloth.png")
@@ -381,9 +386,45 @@ def test_a_drawn_part_of_another_kind_is_said(demo_address, tmp_path):
         expect(page.locator("#verdict")).to_contain_text("unlike anything uranet-demo-ring was trained on")
 
 
-def test_a_wrong_checkpoint_is_one_sentence(tmp_path):
-    result = subprocess.run(
-        [sys.executable, "app.py", "--checkpoint", tmp_path], cwd=ROOT, capture_output=True, text=True, check=False
+@pytest.fixture
+def app(monkeypatch, tmp_path):
+    """The module of app.py, which changes nothing of this process but its temporary folder."""
+    monkeypatch.syspath_prepend(ROOT)
+    module = importlib.import_module("app")
+    monkeypatch.setattr(module, "signal", SimpleNamespace(signal=lambda *_: None, SIGTERM=0, default_int_handler=None))
+    monkeypatch.setattr(module, "gc", SimpleNamespace(disable=int, freeze=int, enable=int))
+    monkeypatch.setattr(images, "MAX_PIXELS", images.MAX_PIXELS)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    return module
+
+
+def test_a_wrong_checkpoint_is_one_sentence(app, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["app.py", "--checkpoint", str(tmp_path)])
+    assert app.main() == 2
+    said = capsys.readouterr().err
+    assert str(tmp_path) in said and said.startswith("app.py: ") and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "space", "public"),
+    [
+        ([], False, False),
+        (["--host", "0.0.0.0"], False, True),
+        (["--host", "0.0.0.0", "--shared"], False, False),
+        ([], True, True),
+        (["--shared"], True, False),
+    ],
+)
+def test_the_page_knows_whether_its_visitors_are_strangers(app, pill_checkpoint, monkeypatch, arguments, space, public):
+    """And it begins with the checkpoint of the command line."""
+    seen = []
+    monkeypatch.setattr(
+        page_module, "build_demo", lambda *given: seen.append(given) or SimpleNamespace(launch=lambda **_: None)
     )
-    assert result.returncode == 2
-    assert str(tmp_path) in result.stderr and "Traceback" not in result.stderr
+    monkeypatch.setattr(sys, "argv", ["app.py", "--checkpoint", str(pill_checkpoint), *arguments])
+    if space:
+        monkeypatch.setenv("SPACE_ID", "you/uranet")
+    assert app.main() == 0
+    ((store, start),) = seen
+    assert start == "pill" and store.public is public and store.describe()[0]["loaded"]

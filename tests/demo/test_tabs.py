@@ -13,15 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import DESKTOP, PHONE, browse, screenshot
+from browser import DESKTOP, HEIGHT, PHONE, WAIT, launched, screenshot, settles
 from conftest import draw_part
 from gradio_client import Client, handle_file
 from PIL import Image
 from playwright.sync_api import Page, expect
 
+from ura_hf.data.archives import gather
 from ura_hf.data.drawn.parts import demo_image
 from ura_hf.data.progress import Cancelled
-from ura_hf.demo.page import build_demo, launch_options
+from ura_hf.demo import jobs, looked
 from ura_hf.demo.store import Detectors
 from ura_hf.demo.tabs import batch as batch_tab
 from ura_hf.demo.tabs import teach as teach_tab
@@ -31,27 +32,24 @@ from ura_hf.evaluation.evaluate import evaluate
 from ura_hf.hub.load import load_detector
 from ura_hf.model.errors import UserError
 from ura_hf.training import teaching
+from ura_hf.training.photo_checks import Finding, PhotoReport
+from ura_hf.training.teaching import MAX_PHOTOS
 
-WAIT = 120_000  # ms
 QUICK = {"image_size": 64, "grid_size": 8, "hidden_size": 32, "num_attention_heads": 2, "memory_cells": 128}
 
 
 @pytest.fixture(scope="module")
 def address(checkpoint):
     """The page in this process, teaching at a size that trains in seconds."""
-    patch = pytest.MonkeyPatch()
-    patch.setattr(teaching, "CONFIG", {**teaching.CONFIG, **QUICK})
-    patch.setattr(teaching, "OPTIONS", {**teaching.OPTIONS, "steps": 30, "batch_size": 4})
-    patch.setattr(teach_layout, "OPTIONS", teaching.OPTIONS)
-    patch.setattr(comparison, "DRAWN_GOOD", 4)
-    patch.setattr(comparison, "DRAWN_EACH", 1)
-    store = Detectors()
-    store.add(checkpoint, "disc")
-    demo = build_demo(store, "disc")
-    demo.launch(prevent_thread_lock=True, quiet=True, **launch_options())
-    yield demo.local_url
-    demo.close()
-    patch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(teaching, "CONFIG", {**teaching.CONFIG, **QUICK})
+        patch.setattr(teaching, "OPTIONS", {**teaching.OPTIONS, "steps": 30, "batch_size": 4})
+        patch.setattr(teach_layout, "OPTIONS", teaching.OPTIONS)
+        patch.setattr(comparison, "DRAWN_GOOD", 4)
+        patch.setattr(comparison, "DRAWN_EACH", 1)
+        store = Detectors()
+        with launched(store, store.add(checkpoint, "disc")) as demo:
+            yield demo.local_url
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +90,10 @@ def says(page: Page, box: str, words: str) -> None:
     expect(page.locator(f"#{box}")).to_contain_text(words, timeout=WAIT)
 
 
+def clear(page: Page) -> None:
+    page.locator("#teach-files").get_by_label("Clear").click()
+
+
 def fits(page: Page) -> None:
     """Nothing sticks out to the right, and no server path is shown."""
     wide = """() => document.documentElement.scrollWidth <= window.innerWidth ? [] : [...document.querySelectorAll('body *')]
@@ -100,25 +102,26 @@ def fits(page: Page) -> None:
     assert tempfile.gettempdir() not in page.locator("body").inner_text()
 
 
+def turn(page: Page, width: int) -> None:
+    """Give the tab another width, and the page the time for a frame of that width."""
+    page.set_viewport_size({"width": width, "height": HEIGHT})
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
 def job_folders() -> set[Path]:
-    return set(Path(tempfile.gettempdir()).glob("uranet-job-*"))
+    return set(jobs._parent().glob("*"))
 
 
-def gone(folders: set[Path]) -> bool:
+def gone(page: Page, folders: set[Path]) -> bool:
     """Whether no other job folders are left after a while."""
-    for _ in range(100):
-        if job_folders() <= folders:
-            return True
-        time.sleep(0.2)
-    return False
+    return settles(page, lambda: job_folders() <= folders)
 
 
-@pytest.mark.parametrize("width", [DESKTOP, PHONE])
-def test_a_batch_comes_worst_first(address, parts, checkpoint, tmp_path, width):
+def test_a_batch_comes_worst_first(browse, address, parts, checkpoint, tmp_path):
     before = job_folders()
-    with browse(address, width) as page:
+    with browse(address) as page:
         open_tab(page, "Batch")
-        screenshot(page, f"batch-empty-{width}")
+        screenshot(page, f"batch-empty-{DESKTOP}")
         upload(page, "batch-files", parts)
         page.locator("#batch-start").click()
         says(page, "batch-status", "of 8 photos look anomalous")
@@ -130,15 +133,17 @@ def test_a_batch_comes_worst_first(address, parts, checkpoint, tmp_path, width):
         assert "spot/" in captions[0]
         table = page.locator("#batch-table")
         expect(table).to_contain_text("not an image that can be read: note.png")
-        screenshot(page, f"batch-{width}")
-        fits(page)
         with page.expect_download() as waiting:
             page.locator("#batch-csv").click()
         waiting.value.save_as(tmp_path / "table.csv")
+        for width in (DESKTOP, PHONE):
+            turn(page, width)
+            screenshot(page, f"batch-{width}")
+            fits(page)
+        assert gone(page, before)
     with (tmp_path / "table.csv").open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 9 and rows[-1]["problem"] and not rows[-1]["score"]
-    assert gone(before)
 
 
 def test_the_endpoint_batch(address, parts, checkpoint, tmp_path):
@@ -158,14 +163,14 @@ def test_the_endpoint_batch(address, parts, checkpoint, tmp_path):
         assert len(archive.namelist()) == 9 and "spot/200_heatmap.jpg" in archive.namelist()
 
 
-def test_a_batch_can_be_cancelled(address, parts, monkeypatch):
-    before, checked, plain = job_folders(), [], batch_tab.check_batch
+def test_a_batch_can_be_cancelled(browse, address, parts, monkeypatch):
+    before, checked, go_on, plain = job_folders(), [], threading.Event(), batch_tab.check_batch
 
     def slow(*arguments):
         for row in plain(*arguments):
-            time.sleep(0.7)
             checked.append(row)
             yield row
+            assert len(checked) < 3 or go_on.wait(WAIT / 1000)
 
     monkeypatch.setattr(batch_tab, "check_batch", slow)
     with browse(address) as page:
@@ -174,57 +179,69 @@ def test_a_batch_can_be_cancelled(address, parts, monkeypatch):
         page.locator("#batch-start").click()
         says(page, "batch-status", "left")
         screenshot(page, "batch-running")
+        assert len(job_folders() - before) == 1
         page.locator("#batch-cancel").click()
         says(page, "batch-status", "Cancelled")
         expect(page.locator("#batch-start")).to_be_visible()
-        assert gone(before) and len(checked) < 9
+        go_on.set()
+        assert gone(page, before) and len(checked) < 9
         expect(page.locator("#batch-results")).to_be_hidden()
 
 
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [("bomb.zip", "times its size"), ("outside.zip", "leads outside of it"), ("text.zip", "text.zip is not a zip")],
-)
-def test_a_bad_zip_is_one_sentence(address, tmp_path, name, words):
-    if name == "text.zip":
-        (tmp_path / name).write_bytes(b"text")
-    else:
+@pytest.fixture
+def bad_zips(tmp_path):
+    """Zips that are refused, each with what is said."""
+    entries = {"bomb.zip": ("zeros.png", bytes(100 << 20)), "outside.zip": ("../evil.png", b"x")}
+    for name, entry in entries.items():
         with zipfile.ZipFile(tmp_path / name, "w", zipfile.ZIP_DEFLATED) as archive:
-            entry = ("zeros.png", bytes(100 << 20)) if name == "bomb.zip" else ("../evil.png", b"x")
             archive.writestr(*entry)
+    (tmp_path / "text.zip").write_bytes(b"text")
+    words = {"bomb.zip": "times its size", "outside.zip": "leads outside of it", "text.zip": "text.zip is not a zip"}
+    return {tmp_path / name: said for name, said in words.items()}
+
+
+def test_a_bad_zip_is_one_sentence(browse, address, bad_zips):
     with browse(address) as page:
         open_tab(page, "Batch")
-        upload(page, "batch-files", tmp_path / name)
-        page.locator("#batch-start").click()
-        expect(page.get_by_text(words)).to_be_visible(timeout=WAIT)
-        expect(page.locator("#batch-start")).to_be_visible()
-        says(page, "batch-status", "Nothing checked yet")
-        fits(page)
+        for path, words in bad_zips.items():
+            upload(page, "batch-files", path)
+            expect(page.locator("#batch-files")).to_contain_text(path.stem, timeout=WAIT)
+            page.locator("#batch-start").click()
+            expect(page.get_by_text(words)).to_be_visible(timeout=WAIT)
+            expect(page.locator("#batch-start")).to_be_visible()
+            says(page, "batch-status", "Nothing checked yet")
+            fits(page)
+            page.locator("#batch-files").get_by_label("Clear").click()
 
 
-@pytest.mark.parametrize("width", [DESKTOP, PHONE])
-def test_photos_are_looked_through_and_taught(address, rings, tmp_path, width):
-    name = f"ring-{width}"
-    with browse(address, width) as page:
+def test_photos_are_looked_through_and_taught(browse, address, rings, tmp_path):
+    with browse(address) as page:
         open_tab(page, "Teach")
-        screenshot(page, f"teach-empty-{width}")
+        for width in (PHONE, DESKTOP):
+            turn(page, width)
+            screenshot(page, f"teach-empty-{width}")
         upload(page, "teach-files", *rings)
         says(page, "teach-status", "14 of 15 photos can be used")
         says(page, "teach-status", "not an image that can be read: text.png")
         says(page, "teach-flagged", "shown twice")
         says(page, "teach-flagged", "ring-12.png: perhaps not good")
-        expect(page.locator("#teach-leave-out input:checked")).to_have_count(
-            page.locator("#teach-leave-out input").count()
-        )
-        screenshot(page, f"teach-flagged-{width}")
-        page.locator("#teach-name input, #teach-name textarea").fill(name)
+        boxes = page.locator("#teach-leave-out input").count()
+        expect(page.locator("#teach-leave-out input:checked")).to_have_count(boxes)
+        for width in (PHONE, DESKTOP):
+            turn(page, width)
+            screenshot(page, f"teach-flagged-{width}")
+            fits(page)
+        page.locator("#teach-name input, #teach-name textarea").fill("my-ring")
         page.locator("#teach-start").click()
-        says(page, "teach-status", f"{name} is ready")
+        says(page, "teach-status", "my-ring is ready")
         says(page, "teach-status", "of good parts to be called anomalous")
+        expect(page.locator("#teach-status")).not_to_contain_text("Only you")
         expect(page.locator("#teach-losses canvas, #teach-losses svg").first).to_be_visible(timeout=WAIT)
-        expect(page.locator("#checkpoint input")).to_have_value(name, timeout=WAIT)
-        screenshot(page, f"teach-{width}")
-        fits(page)
+        expect(page.locator("#checkpoint input")).to_have_value("my-ring", timeout=WAIT)
+        for width in (PHONE, DESKTOP):
+            turn(page, width)
+            screenshot(page, f"teach-{width}")
+            fits(page)
         with page.expect_download() as waiting:
             page.locator("#teach-download").click()
         waiting.value.save_as(tmp_path / "taught.zip")
@@ -235,15 +252,15 @@ def test_photos_are_looked_through_and_taught(address, rings, tmp_path, width):
         shown = card.inner_text()
     with zipfile.ZipFile(tmp_path / "taught.zip") as archive:
         archive.extractall(tmp_path)
-    assert f"Score {load_detector(tmp_path / name)(str(rings[-2]))['score']:.3f}" in shown
+    assert f"Score {load_detector(tmp_path / 'my-ring')(str(rings[-2]))['score']:.3f}" in shown
 
 
 def test_the_endpoint_teach(address, rings):
     client = Client(address, verbose=False)
     report, archive, *_ = client.predict(
-        [handle_file(str(path)) for path in rings], "my ring!", ["copy-of-03.png", "ring-12.png"], api_name="/teach"
+        [handle_file(str(path)) for path in rings], "our ring!", ["copy-of-03.png", "ring-12.png"], api_name="/teach"
     )
-    assert report["name"] == "my-ring" and report["photos"] == {"fitted": 8, "held_out": 4}
+    assert report["name"] == "our-ring" and report["photos"] == {"fitted": 8, "held_out": 4}
     kinds = {finding["file"]: finding["kind"] for finding in report["findings"]}
     assert (
         kinds["text.png"] == "unreadable" and kinds["ring-03.png"] == "duplicate" and kinds["ring-12.png"] == "defect"
@@ -253,19 +270,27 @@ def test_the_endpoint_teach(address, rings):
     assert report["losses"][-1]["step"] == 30 and tempfile.gettempdir() not in json.dumps(report)
     assert zipfile.is_zipfile(archive)
     checked, *_ = client.predict([handle_file(str(path)) for path in rings[-4:-1]], report["name"], api_name="/batch")
-    assert checked["rows"][0]["file"] == "ring-12.png" and checked["checkpoint"] == "my-ring"
+    assert checked["rows"][0]["file"] == "ring-12.png" and checked["checkpoint"] == "our-ring"
 
 
-def test_teaching_can_be_cancelled(address, rings, monkeypatch):
+def learns_on(photos, folder, progress):
+    """A training that ends only when it is cancelled."""
+    while True:
+        time.sleep(0.02)
+        progress("training", 0, 30)
+
+
+def test_teaching_can_be_cancelled(browse, address, rings, monkeypatch):
     before, stopped, plain = job_folders(), threading.Event(), teach_tab.teach_part
 
     def slow(photos, folder, progress):
-        def slowly(stage, done, total, losses=None):
-            time.sleep(0.3)
+        def hear(stage, done, total, losses=None):
             progress(stage, done, total, losses)
+            if stage == "training" and done:  # in the middle of it
+                learns_on(photos, folder, progress)
 
         try:
-            return plain(photos, folder, slowly)
+            return plain(photos, folder, hear)
         except Cancelled:
             stopped.set()
             raise
@@ -279,22 +304,18 @@ def test_teaching_can_be_cancelled(address, rings, monkeypatch):
         page.locator("#teach-start").click()
         says(page, "teach-status", "Learning to restore normal parts")
         screenshot(page, "teach-running")
+        assert len(job_folders() - before) == 1
         page.locator("#teach-cancel").click()
         says(page, "teach-status", "Cancelled")
-        assert stopped.wait(60) and gone(before)
+        assert stopped.wait(60) and gone(page, before)
         page.reload()
         page.locator("#checkpoint input").click()
         expect(page.get_by_role("option", name="disc")).to_be_visible()
         expect(page.get_by_role("option", name="never")).to_have_count(0)
 
 
-def test_the_download_outlives_a_teach_that_fails_or_is_cancelled(address, rings, tmp_path, monkeypatch):
+def test_the_download_outlives_a_teach_that_fails_or_is_cancelled(browse, address, rings, tmp_path, monkeypatch):
     """And both pickers of a page that is opened later offer what was taught."""
-
-    def slow(photos, folder, progress):
-        while True:
-            time.sleep(0.3)
-            progress("training", 0, 30)
 
     with browse(address) as page:
         open_tab(page, "Teach")
@@ -309,7 +330,7 @@ def test_the_download_outlives_a_teach_that_fails_or_is_cancelled(address, rings
         expect(page.get_by_text("needs a name of letters and digits")).to_be_visible(timeout=WAIT)
         says(page, "teach-status", "12 photos, all readable")
         expect(page.locator("#teach-download")).to_be_visible()
-        monkeypatch.setattr(teach_tab, "teach_part", slow)
+        monkeypatch.setattr(teach_tab, "teach_part", learns_on)
         page.locator("#teach-name input, #teach-name textarea").fill("never")
         page.locator("#teach-start").click()
         says(page, "teach-status", "Learning to restore normal parts")
@@ -329,7 +350,9 @@ def test_the_download_outlives_a_teach_that_fails_or_is_cancelled(address, rings
         expect(page.locator("#compare-second").get_by_role("option", name="kept")).to_be_visible()
 
 
-def test_too_few_photos_are_one_sentence(address, rings):
+def test_what_keeps_from_teaching_is_one_sentence(browse, address, rings, monkeypatch):
+    """Too few photos, too many, and so many ticked that too few are left; what was found stays on the page."""
+    monkeypatch.setattr(looked, "MAX_PHOTOS", 11)
     with browse(address) as page:
         open_tab(page, "Teach")
         page.locator("#teach-start").click()
@@ -337,11 +360,11 @@ def test_too_few_photos_are_one_sentence(address, rings):
         upload(page, "teach-files", *rings[:4])
         says(page, "teach-status", "At least 10 are needed")
         fits(page)
-
-
-def test_a_failed_teach_says_what_was_found_and_what_is_ticked(address, rings):
-    with browse(address) as page:
-        open_tab(page, "Teach")
+        clear(page)
+        upload(page, "teach-files", *rings[1:13], rings[-1])
+        says(page, "teach-status", "12 of 13 photos can be used")
+        says(page, "teach-status", "At most 11 are taken: leave some out")
+        clear(page)
         upload(page, "teach-files", *rings[:10])  # of which one is a copy
         says(page, "teach-status", "10 photos, all readable")
         page.locator("#teach-start").click()
@@ -352,12 +375,26 @@ def test_a_failed_teach_says_what_was_found_and_what_is_ticked(address, rings):
         fits(page)
 
 
-def test_ticks_go_with_the_photos_they_were_for(address, rings, monkeypatch):
+def test_a_zip_of_more_photos_than_are_taken_is_looked_through(tmp_path):
+    """As many as are taken, and what else a zip holds: the sentence is said before anyone waits for a training."""
+    rows = range(MAX_PHOTOS + 2)
+    with zipfile.ZipFile(tmp_path / "many.zip", "w") as archive:
+        for index in rows:
+            archive.writestr(f"{index}.png", bytes([index % 256, index // 256]))
+    gathered = gather([tmp_path / "many.zip"], tmp_path / "files", teach_tab.LIMITS)
+    assert len(gathered.files) == len(rows)
+    words = "text.png is not an image"
+    found = PhotoReport(len(rows), list(rows[:-1]), [Finding(rows[-1], "unreadable", words)])
+    said = looked.looked_html(gathered, found)
+    assert "301 of 302 photos can be used" in said and "At most 300 are taken: leave some out" in said and words in said
+
+
+def test_ticks_go_with_the_photos_they_were_for(browse, address, rings, monkeypatch):
     """Also those of a look that was not over when its photos left."""
-    asked, look = [], teach_tab.check_photos
+    before, asked, go_on, look = job_folders(), [], threading.Event(), teach_tab.check_photos
 
     def slow(*arguments):
-        time.sleep(3)
+        assert go_on.wait(WAIT / 1000)
         return look(*arguments)
 
     def stop(gathered, found, leave_out):
@@ -366,46 +403,36 @@ def test_ticks_go_with_the_photos_they_were_for(address, rings, monkeypatch):
 
     monkeypatch.setattr(teach_tab, "chosen", stop)
     with browse(address) as page:
-        clear = page.locator("#teach-files").get_by_label("Clear")
         open_tab(page, "Teach")
         upload(page, "teach-files", *rings[:10])
         says(page, "teach-flagged", "ring-03.png: shown twice")
-        clear.click()
+        clear(page)
         says(page, "teach-status", "No photos yet")
         monkeypatch.setattr(teach_tab, "check_photos", slow)
         upload(page, "teach-files", *rings[:10])
         says(page, "teach-status", "Looking through the photos")
-        clear.click()
-        page.wait_for_timeout(6000)
+        assert len(job_folders() - before) == 1
+        clear(page)
         says(page, "teach-status", "No photos yet")
-        expect(page.locator("#teach-flagged")).to_be_hidden()
+        go_on.set()
+        assert gone(page, before)
+        go_on.clear()
         upload(page, "teach-files", *rings[1:11])
-        says(page, "teach-status", "Looking through the photos")
+        says(page, "teach-status", "Looking through the photos")  # after what the first look might still have said
+        expect(page.locator("#teach-flagged")).to_be_hidden()
+        go_on.set()
         page.locator("#teach-start").click()
         expect(page.get_by_text("enough of this test")).to_be_visible(timeout=WAIT)
         says(page, "teach-status", "not looked through")
         assert asked == [[]]
 
 
-def test_the_limit_of_photos_is_said_when_they_are_looked_through(address, tmp_path):
-    archive, rng = tmp_path / "many.zip", np.random.default_rng(0)
-    with zipfile.ZipFile(archive, "w") as many:
-        for index in range(301):
-            with many.open(f"{index}.png", "w") as photo:
-                Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(photo, "PNG")
-        many.writestr("notes.txt", "no photo")
+def test_two_checkpoints_are_measured_on_drawn_parts(browse, address):
     with browse(address) as page:
-        open_tab(page, "Teach")
-        upload(page, "teach-files", archive)
-        says(page, "teach-status", "301 of 302 photos can be used")
-        says(page, "teach-status", "At most 300 are taken: leave some out")
-
-
-@pytest.mark.parametrize("width", [DESKTOP, PHONE])
-def test_two_checkpoints_are_measured_on_drawn_parts(address, width):
-    with browse(address, width) as page:
         open_tab(page, "Compare")
-        screenshot(page, f"compare-empty-{width}")
+        for width in (PHONE, DESKTOP):
+            turn(page, width)
+            screenshot(page, f"compare-empty-{width}")
         page.locator("#compare-second input").fill("uranet-demo-ring")
         page.locator("#compare-second input").press("Enter")
         page.locator("#compare-start").click()
@@ -415,8 +442,10 @@ def test_two_checkpoints_are_measured_on_drawn_parts(address, width):
         assert table.locator("thead th").all_inner_texts()[1:] == ["disc", "uranet-demo-ring"]
         for plot in ("image-roc", "pixel-roc", "pro", "scores-1", "scores-2"):
             expect(page.locator(f"#compare-{plot} canvas, #compare-{plot} svg.marks").first).to_be_visible(timeout=WAIT)
-        screenshot(page, f"compare-{width}")
-        fits(page)
+        for width in (PHONE, DESKTOP):
+            turn(page, width)
+            screenshot(page, f"compare-{width}")
+            fits(page)
 
 
 def test_the_endpoint_evaluate(address, category, checkpoint, tmp_path):
@@ -430,7 +459,7 @@ def test_the_endpoint_evaluate(address, category, checkpoint, tmp_path):
     assert f"{expected['aupro']:.3f}" in table and np.diff(found["disc"]["curves"]["pro"]["x"]).min() >= 0
 
 
-def test_a_set_without_masks_or_defects_is_one_sentence(address, parts):
+def test_a_set_without_masks_or_defects_is_one_sentence(browse, address):
     with browse(address) as page:
         open_tab(page, "Compare")
         page.get_by_label("Your own, as a zip").check()

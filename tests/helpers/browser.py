@@ -1,17 +1,23 @@
-"""A started app.py and a real Chromium on it, for the tests of the page."""
+"""A real Chromium and pages to open in it; a plugin, so that all tests of a session share its fixtures."""
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from conftest import ROOT
-from playwright.sync_api import Page, sync_playwright
-from started_page import started_page
+
+if TYPE_CHECKING:
+    import gradio as gr
+    from playwright.sync_api import BrowserContext, Page
+
+    from ura_hf.demo.store import Detectors
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 FLAGS = [
@@ -25,40 +31,86 @@ FLAGS = [
     "--use-fake-device-for-media-stream",  # a camera that shows a moving test picture
     "--use-fake-ui-for-media-stream",
 ]
-SCREENSHOTS = ROOT / "screenshots"
-DESKTOP, PHONE = 1280, 390  # widths, pixels
+SCREENSHOTS = Path(__file__).resolve().parents[2] / "screenshots"
+DESKTOP, PHONE, HEIGHT = 1280, 390, 900  # widths and height of a tab [pixels]
+WAIT = 120_000  # ms
 
 
-@contextmanager
-def serve(*arguments: object, env: dict[str, str] | None = None) -> Iterator[str]:
-    """The address of an app.py that runs inside the block."""
-    with started_page(*arguments, env=env) as (address, _, _):
-        yield address
+@pytest.fixture(scope="session")
+def browse() -> Iterator[Callable[..., AbstractContextManager[Page]]]:
+    """`with browse(address, width, dark) as page` is a tab on a page, as `open_page`.
 
+    The tabs share their cache, so that only the first one fetches the page's scripts.
+    """
+    from playwright.sync_api import sync_playwright
 
-@contextmanager
-def browse(address: str, width: int = DESKTOP, dark: bool = False) -> Iterator[Page]:
-    """A tab of a real Chromium on the page; fails if it asks another host or a script of it fails."""
     if not Path(CHROMIUM).exists():
         pytest.skip("no Chromium: apt-get install chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        context = browser.new_context(
-            viewport={"width": width, "height": 900},
-            color_scheme="dark" if dark else "light",
-            permissions=["camera", "clipboard-read", "clipboard-write"],
-        )
-        tab = context.new_page()
-        hosts: set[str] = set()
-        tab.on("request", lambda request: hosts.add(re.sub(r"^\w+://([^/:]*).*", r"\1", request.url)))
-        errors: list[str] = []
-        tab.on("pageerror", lambda error: errors.append(str(error)))
+        context = browser.new_context(permissions=["camera", "clipboard-read", "clipboard-write"])
+        yield partial(open_page, context)
+        browser.close()
+
+
+@contextmanager
+def open_page(context: BrowserContext, address: str, width: int = DESKTOP, dark: bool = False) -> Iterator[Page]:
+    """A new tab on the page; fails if it asks another host or a script of it fails."""
+    tab = context.new_page()
+    tab.set_viewport_size({"width": width, "height": HEIGHT})
+    tab.emulate_media(color_scheme="dark" if dark else "light")
+    hosts: set[str] = set()
+    tab.on("request", lambda request: hosts.add(re.sub(r"^\w+://([^/:]*).*", r"\1", request.url)))
+    errors: list[str] = []
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    try:
         tab.goto(f"{address}?__theme={'dark' if dark else 'light'}")
         yield tab
         outside = {host for host in hosts if host not in ("127.0.0.1", "localhost") and not host.startswith("data")}
         assert not {host for host in outside if "." in host}, f"the page asked other hosts: {outside}"
         assert not errors
-        browser.close()
+    finally:
+        tab.close()
+
+
+@pytest.fixture(scope="session")
+def server_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder for the temporary files of `demo_address`."""
+    return tmp_path_factory.mktemp("server")
+
+
+@pytest.fixture(scope="session")
+def demo_address(server_folder: Path) -> Iterator[str]:
+    """The page of `make demo`: a process of its own, no argument, no network; it leaves no file when it stops."""
+    from started_page import started_page
+
+    environment = {**os.environ, "TMPDIR": str(server_folder), "OMP_NUM_THREADS": "1"}
+    environment.pop("GRADIO_TEMP_DIR", None)
+    with started_page(env=environment) as (address, _, _):
+        yield address
+    assert [path for path in server_folder.rglob("*") if path.is_file()] == []
+
+
+@contextmanager
+def launched(store: Detectors, start: str) -> Iterator[gr.Blocks]:
+    """A page in this process, which runs inside the block; `local_url` is its address."""
+    from ura_hf.demo.page import build_demo, launch_options
+
+    demo = build_demo(store, start)
+    demo.launch(prevent_thread_lock=True, quiet=True, **launch_options())
+    try:
+        yield demo
+    finally:
+        demo.close()
+
+
+def settles(page: Page, condition: Callable[[], bool]) -> bool:
+    """Whether a condition comes true in a minute."""
+    for _ in range(1200):
+        if condition():
+            return True
+        page.wait_for_timeout(50)
+    return False
 
 
 def screenshot(page: Page, name: str) -> None:
