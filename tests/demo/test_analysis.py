@@ -59,9 +59,9 @@ def test_the_threshold_changes_verdict_and_regions_alone(found):
 def test_a_shelf_computes_once_and_keeps_the_newest(store, tmp_path):
     computed = []
 
-    def infer(image: str, checkpoint: str) -> Analysis:
+    def infer(image: str, checkpoint: str, session: str | None) -> Analysis:
         computed.append(image)
-        return analyse(store.get(checkpoint), image, checkpoint)
+        return analyse(store.get(checkpoint, session), image, checkpoint)
 
     (tmp_path / "shelf").mkdir()
     shelf = Shelf(tmp_path / "shelf", store, infer, kept=2)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
+from pathlib import Path
 
 import pytest
 from conftest import HUB
+from huggingface_hub import scan_cache_dir
 
+from ura_hf.demo import fetched
 from ura_hf.demo import store as store_module
 from ura_hf.demo.store import Detectors
 from ura_hf.model.errors import UserError
@@ -52,9 +56,57 @@ def test_a_detector_is_loaded_once_by_many_threads(checkpoint, loads):
     assert len(loads) == 1 and len({id(detector) for detector in found}) == 1 and len(found) == 8
 
 
-def test_the_least_recently_used_leaves(checkpoint, loads):
+def test_nothing_is_loaded_twice_after_a_failure(checkpoint, monkeypatch):
+    """One thread fails to load a checkpoint, a second one that waited loads it, and a third one comes meanwhile."""
+    detectors = Detectors()
+    name = detectors.add(checkpoint, "disc")
+    load, loads = store_module.load_detector, []
+    began, second_waits, overlap = (threading.Event() for _ in range(3))
+
+    def slow(folder):
+        loads.append(folder)
+        if len(loads) == 1:
+            began.set()
+            assert second_waits.wait(60)
+            raise UserError("not now")
+        if len(loads) == 2:
+            third.start()
+            overlap.wait(0.5)  # for the third to come here, which it must not
+        else:
+            overlap.set()
+        return load(folder)
+
+    def get():
+        try:
+            found.append(detectors.get(name))
+        except UserError as error:
+            found.append(error)
+
+    def take_turn(*arguments):
+        turn = turns(*arguments)
+        if loads:
+            second_waits.set()
+        return turn
+
+    monkeypatch.setattr(store_module, "load_detector", slow)
+    turns = detectors._loading.setdefault
+    monkeypatch.setattr(detectors._loading, "setdefault", take_turn)
+    found = []
+    first, second, third = (threading.Thread(target=get) for _ in range(3))
+    first.start()
+    assert began.wait(60)
+    second.start()
+    for thread in (first, second):
+        thread.join()
+    third.join()
+    assert len(loads) == 2 and not overlap.is_set()
+    assert str(found[0]) == "not now" and found[1] is found[2]
+
+
+def test_the_least_recently_used_leaves(checkpoint, tmp_path, loads):
     detectors = Detectors(in_memory=2)
-    first, second, third = (detectors.add(checkpoint, name) for name in ("a", "b", "c"))
+    folders = [Path(shutil.copytree(checkpoint, tmp_path / name)) for name in "abc"]
+    first, second, third = (detectors.add(folder, folder.name) for folder in folders)
     kept = detectors.get(first)
     detectors.get(second)
     assert detectors.get(first) is kept
@@ -79,17 +131,119 @@ def test_an_incomplete_folder_is_refused(tmp_path):
         Detectors().add(tmp_path, "empty")
 
 
-def test_from_the_hub(checkpoint, monkeypatch):
-    """A name on the Hub works without a folder, is listed from then on, and is refused where its weights are too large."""
-    HUB.add_repo("you/uranet-disc", {file.name: file.read_bytes() for file in checkpoint.iterdir() if file.is_file()})
+@pytest.fixture
+def on_the_hub(checkpoint):
+    """Puts the checkpoint on the Hub under a name, with other files beside or in place of its own; returns its bytes."""
+
+    def put(name, more=None, **options):
+        files = {file.name: file.read_bytes() for file in checkpoint.iterdir() if file.is_file()} | (more or {})
+        HUB.add_repo(name, files, **options)
+        return sum(len(data) for data in files.values())
+
+    return put
+
+
+def test_from_the_hub(on_the_hub, monkeypatch):
+    """A name on the Hub works without a folder, is listed from then on, and is refused where its files are too large."""
+    on_the_hub("you/uranet-disc")
     detectors = Detectors()
     assert detectors.get("you/uranet-disc").model.config.image_size == 64
     assert "you/uranet-disc" in detectors.names() and "Intended use" in detectors.card("you/uranet-disc")
-    monkeypatch.setattr(store_module, "MAX_DOWNLOAD", 1000)
+    monkeypatch.setattr(fetched, "MAX_DOWNLOAD", 1000)
     with pytest.raises(UserError, match="GiB"):
         Detectors().get("you/uranet-disc")
     with pytest.raises(UserError, match="no checkpoint you/uranet-other"):
         detectors.get("you/uranet-other")
+
+
+def test_shards_count_when_the_size_is_asked(on_the_hub, monkeypatch):
+    monkeypatch.setattr(
+        fetched, "MAX_DOWNLOAD", on_the_hub("you/uranet-shards", {"x/model-00001-of-00001.safetensors": b""})
+    )
+    Detectors(public=True).folder("you/uranet-shards")
+    on_the_hub("you/uranet-shards", {"x/model-00001-of-00001.safetensors": bytes(1 << 20)})
+    with pytest.raises(UserError, match="GiB"):
+        Detectors(public=True).folder("you/uranet-shards")
+
+
+@pytest.mark.parametrize("bound", ["count", "bytes"])
+def test_what_the_hub_fills_the_disk_with_is_bounded(on_the_hub, bound):
+    """On a public page: the least recently used leave, from the disk too; whoever asks for one again gets it again."""
+    sizes = [on_the_hub(f"you/uranet-{name}") for name in "abcd"]
+    limits = {"kept": 2} if bound == "count" else {"kept_bytes": int(2.5 * sizes[0])}
+    hub = fetched.Fetched(public=True, **limits)
+    detectors = Detectors(public=True, hub=hub)
+    folders = {name: detectors.folder(f"you/uranet-{name}") for name in "ab"}
+    assert detectors.folder("you/uranet-a") == folders["a"]
+    folders["c"] = detectors.folder("you/uranet-c")
+    assert [name for name in detectors.names() if "/" in name] == ["you/uranet-c", "you/uranet-a"]
+    assert {name: folder.is_dir() for name, folder in folders.items()} == {"a": True, "b": False, "c": True}
+    assert scan_cache_dir(hub.cache).size_on_disk <= 2.5 * sizes[0]
+    assert {row["name"] for row in detectors.describe()} == set(detectors.names())
+    assert detectors.get("you/uranet-b").model.config.image_size == 64 and not folders["a"].is_dir()
+
+
+def test_what_could_not_be_used_leaves_the_disk(on_the_hub):
+    HUB.add_repo("you/uranet-half", {"config.json": b"{}", "model.safetensors": bytes(1000)})
+    hub = fetched.Fetched(public=True)
+    with pytest.raises(UserError, match=r"preprocessor_config\.json"):
+        hub.folder("you/uranet-half")
+    assert not scan_cache_dir(hub.cache).repos and not hub.folders()
+
+
+def test_a_public_page_asks_the_hub_as_nobody(on_the_hub, monkeypatch):
+    on_the_hub("you/uranet-secret", private=True)
+    monkeypatch.setenv("HF_TOKEN", HUB.token)
+    assert Detectors().folder("you/uranet-secret").is_dir()
+    with pytest.raises(UserError, match="not there, or private"):
+        Detectors(public=True).folder("you/uranet-secret")
+
+
+def test_what_a_visitor_adds_is_private_on_a_public_page(checkpoint, tmp_path):
+    ours, mine, yours = (Path(shutil.copytree(checkpoint, tmp_path / name)) for name in ("ours", "mine", "yours"))
+    detectors = Detectors(public=True)
+    assert detectors.add(ours, "ours") == "ours"
+    assert detectors.add(mine, "part", "me") == "part" == detectors.add(yours, "part", "you")
+    assert detectors.add(mine, "ours", "me") == "ours-2"
+    assert detectors.folder("part", "me") == mine and detectors.folder("part", "you") == yours
+    assert detectors.get("part", "me") is not detectors.get("part", "you")
+    assert {"ours", "part", "ours-2"} <= set(detectors.names("me"))
+    for session in (None, "another"):
+        assert {"ours", "part", "ours-2"} & set(detectors.names(session)) == {"ours"}
+        assert [row["name"] for row in detectors.describe(session)] == detectors.names(session)
+        for use in (detectors.folder, detectors.get, detectors.card):
+            with pytest.raises(UserError, match="no checkpoint part"):
+                use("part", session)
+    shared = Detectors()
+    assert shared.add(mine, "part", "me") in shared.names("you") and shared.folder("part") == mine
+
+
+def test_what_a_visitor_adds_leaves_a_public_page(checkpoint, tmp_path, monkeypatch):
+    """After a while, or as soon as there are too many; never what the page began with."""
+    monkeypatch.setattr(store_module, "MAX_PRIVATE", 2)
+    folders = [Path(shutil.copytree(checkpoint, tmp_path / str(index))) for index in range(5)]
+    detectors = Detectors(public=True, keep_seconds=0.01)
+    detectors.add(folders[0], "ours")
+    detectors.add(folders[1], "mine", "me")
+    deadline = time.monotonic() + 60
+    while folders[1].exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not folders[1].exists() and "mine" not in detectors.names("me")
+    detectors = Detectors(public=True)
+    for index in (2, 3, 4):
+        detectors.add(folders[index], str(index), f"visitor {index}")
+    assert [folder.exists() for folder in folders] == [True, False, False, True, True]
+
+
+@pytest.mark.parametrize("content", ["[1]", "{", '{"per_type": 3}'])
+def test_a_damaged_record_is_as_none(on_the_hub, content):
+    name = "you/uranet-odd"
+    on_the_hub(name, {"evaluation.json": content.encode(), "training.json": content.encode()})
+    detectors = Detectors(public=True)
+    detectors.get(name)
+    (row,) = (row for row in detectors.describe() if row["name"] == name)
+    assert row["image_size"] == 64 and row["image_auroc"] is None
+    assert "Intended use" in detectors.card(name)
 
 
 def test_the_card_has_no_title_and_no_picture():

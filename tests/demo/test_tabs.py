@@ -314,8 +314,17 @@ def test_teaching_can_be_cancelled(browse, address, rings, monkeypatch):
         expect(page.get_by_role("option", name="never")).to_have_count(0)
 
 
-def test_the_download_outlives_a_teach_that_fails_or_is_cancelled(browse, address, rings, tmp_path, monkeypatch):
+def test_the_download_outlives_a_teach_that_fails_or_is_cancelled(
+    browse, address, rings, checkpoint, tmp_path, monkeypatch
+):
     """And both pickers of a page that is opened later offer what was taught."""
+
+    def learn_at_once(photos, folder, progress):
+        shutil.copytree(checkpoint, folder)
+        record = json.loads((folder / "training.json").read_text()) | {"losses": []}
+        return teaching.Taught(folder, record, teaching.FalseAlarms.of(4, 0.05))
+
+    monkeypatch.setattr(teach_tab, "teach_part", learn_at_once)
 
     with browse(address) as page:
         open_tab(page, "Teach")
