@@ -9,7 +9,16 @@ from tables_captions import caption, table
 
 def datasets(facts: dict[str, Any]) -> str:
     """Table of the datasets that `uranet benchmark` knows."""
-    head = ["`--dataset`", "name", "categories", "good to train on", "test: good / anomalous", "masks", "licence", "source"]
+    head = [
+        "`--dataset`",
+        "name",
+        "categories",
+        "good to train on",
+        "test: good / anomalous",
+        "masks",
+        "licence",
+        "source",
+    ]
     rows = []
     for key, entry in facts.items():
         if entry.get("categories"):

@@ -42,6 +42,8 @@ def _place(dataset: str, seeds: set[int]) -> str:
 
 def _with_hardware(report: dict[str, Any]) -> dict[str, Any]:
     """The report with hardware and versions, which some keep with a training of theirs."""
-    training = report.get("training") or next((run["training"] for run in report.get("runs", []) if "training" in run), {})
+    training = report.get("training") or next(
+        (run["training"] for run in report.get("runs", []) if "training" in run), {}
+    )
     known = {"hardware": training.get("hardware"), "versions": training.get("versions")}
     return {**{name: value for name, value in known.items() if value}, **report}

@@ -75,7 +75,11 @@ CHOICES = (
         "image AUROC of small defects",
     ),
     Choice(
-        "weights by reliability", ONE, "pill", ("weights not adapted", "all"), "image AUROC; pixel AP prefers fixed ones"
+        "weights by reliability",
+        ONE,
+        "pill",
+        ("weights not adapted", "all"),
+        "image AUROC; pixel AP prefers fixed ones",
     ),
     Choice(
         "mixed sources of anomalies",
