@@ -76,7 +76,7 @@ def draw_parts(folder: Path, count: int) -> list[Part]:
 
 
 def use(address: str, parts: list[Part], user: int, until: float, tally: Tally, folder: Path) -> None:
-    """One user: sends parts until the time is over; each file is new to the server, so none is answered from what it kept."""
+    """One user: sends one part or more until the time is over; each file is new to the server, which so has kept no answer."""
     try:
         client = Client(address, verbose=False)
     except Exception as error:
@@ -84,7 +84,7 @@ def use(address: str, parts: list[Part], user: int, until: float, tally: Tally, 
         return
     order = np.random.default_rng(user).permutation(len(parts))
     number = 0
-    while time.monotonic() < until:
+    while not number or time.monotonic() < until:
         part = parts[order[number % len(order)]]
         name = f"{user}-{number}.png"
         mark = PngImagePlugin.PngInfo()

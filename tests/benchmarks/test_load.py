@@ -6,7 +6,7 @@ import load
 
 
 def test_eight_users_at_once():
-    result = load.run(users=8, seconds=4, count=12)
+    result = load.run(users=8, seconds=2, count=12)
     assert result["wrong"] == [] and result["lost"] == []
     assert result["sent"] == result["answered"] >= 8
     assert result["queue_positions_told"] > 0 and result["longest_queue"] > 1
