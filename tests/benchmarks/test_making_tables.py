@@ -204,11 +204,6 @@ def test_verdicts_are_of_every_run_of_ours():
     assert len(rows) == len(ours) and "| 2 | 12.3% of 20 | 45.6% of 63 |" in rows[0]
 
 
-def test_readme_tables_are_those_of_the_results(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["render.py", "--check"])
-    assert render.main() == 0, "run python benchmarks/render.py"
-
-
 def test_a_table_behind_its_results_is_noticed(tmp_path, monkeypatch):
     for name in ("docs", "README.md", "ura_hf/assets/datasets.json"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
