@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
 import math
+import pickle
 
 import pytest
 from transformers import AutoConfig
 
 from ura_hf import URANetConfig, UserError
+from ura_hf.data.files import ASSETS
+from ura_hf.hub.names import bundled
 
 
 def test_defaults_are_the_documented_ones():
@@ -196,6 +201,66 @@ def test_round_trip_keeps_every_field(tmp_path):
         assert isinstance(loaded, URANetConfig)
         assert {field: getattr(loaded, field) for field in changed} == changed
     assert loaded.is_calibrated
+
+
+def test_every_field_is_one_of_the_dataclass_and_comes_back(tmp_path):
+    ours = URANetConfig.own_fields()
+    assert set(ours) <= {field.name for field in dataclasses.fields(URANetConfig)} and "model_type" not in ours
+    config = URANetConfig()
+    config.save_pretrained(tmp_path)
+    loaded = URANetConfig.from_pretrained(tmp_path)
+    assert loaded.to_diff_dict().items() >= {name: getattr(config, name) for name in ours}.items()
+    for other in (copy.deepcopy(config), pickle.loads(pickle.dumps(config)), URANetConfig.from_dict(config.to_dict())):
+        assert {name: getattr(other, name) for name in ours} == {name: getattr(config, name) for name in ours}
+
+
+def test_unknown_fields_are_those_of_transformers(tmp_path):
+    """Kept as attributes and in the file, as everywhere in transformers; what a call adds and nobody knows is handed back."""
+    URANetConfig(note="mine", num_labels=3).save_pretrained(tmp_path)
+    config, unused = URANetConfig.from_pretrained(tmp_path, image_size=96, nothing=3, return_unused_kwargs=True)
+    assert (config.note, config.num_labels, config.image_size, unused) == ("mine", 3, 96, {"nothing": 3})
+    assert json.loads((tmp_path / "config.json").read_text())["note"] == "mine"
+    with pytest.raises(UserError, match="image_size must be a whole number from 32 to 2048, but got 5"):
+        URANetConfig.from_pretrained(tmp_path, image_size=5)
+    with pytest.raises((TypeError, ValueError), match=r"positional|keyword"):
+        URANetConfig("resnet18")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"transformers_version": "5.0.0", "architectures": ["URANetForAnomalyDetection"], "dtype": "float16"},
+        {"torch_dtype": "float16", "source_weights": None, "mask_weights": None, "residuals": None},
+        {
+            "auto_map": {"AutoConfig": "configuration_uranet.URANetConfig"},
+            "custom_pipelines": {"a-task": {"impl": "x.Y"}},
+        },
+        {"out_indices": [1, 2, 3], "a_field_that_is_gone": 1.5},
+    ],
+)
+def test_files_of_older_versions_load(tmp_path, fields):
+    """With fields that are gone, with None for a default, and without fields that are new."""
+    stored = {"model_type": "uranet", "backbone": "uranet-small", "image_size": 128, **fields}
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    for config in (URANetConfig.from_pretrained(tmp_path), AutoConfig.from_pretrained(tmp_path)):
+        assert type(config) is URANetConfig
+        assert (config.backbone, config.image_size, config.residuals) == ("uranet-small", 128, URANetConfig().residuals)
+        assert not hasattr(config, "custom_pipelines")
+
+
+@pytest.mark.parametrize("name", bundled())
+def test_bundled_configs_load_unchanged(name):
+    stored = json.loads((ASSETS / name / "config.json").read_text())
+    config = URANetConfig.from_pretrained(name)
+    assert {field: getattr(config, field) for field in URANetConfig.own_fields() if field in stored} == {
+        field: stored[field] for field in URANetConfig.own_fields() if field in stored
+    }
+
+
+@pytest.mark.parametrize("fields", [{"dtype": "floatx"}, {"num_labels": "x"}])
+def test_a_wrong_field_of_transformers_is_a_wrong_input(fields):
+    with pytest.raises(UserError, match="every model of transformers"):
+        URANetConfig(**fields)
 
 
 def test_a_file_with_a_wrong_value_is_named(tmp_path):

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from ura_hf.model.errors import UserError
-from ura_hf.model.image_processing_uranet import URANetImageProcessor
+from ura_hf.model.image_processing_uranet import MAPS, URANetImageProcessor
 
 MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
 STD = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
@@ -227,3 +227,65 @@ def test_a_size_that_no_model_takes_is_refused(size):
     with pytest.raises(UserError, match="size must have a height and a width of 1 to 2048"):
         URANetImageProcessor(size=size)
     URANetImageProcessor(size={"height": 2048, "width": 2048})
+
+
+# Verdicts
+
+
+def outputs_of(scores: list[float], side: int = 32) -> dict[str, torch.Tensor]:
+    """What a model gives of images with these scores on the fixed scale; its thresholds are 2, and every map has one peak."""
+    fixed = torch.tensor(scores)
+    maps = torch.zeros(len(scores), side, side)
+    maps[:, side // 4, side // 2] = 1
+    return {**dict.fromkeys(MAPS, maps), "score": fixed, "image_score": 2 * fixed / (1 - fixed)}
+
+
+def test_verdicts_of_a_batch():
+    """The threshold itself is normal; maps come back in the geometry of each image, peaks where they were."""
+    outputs = outputs_of([0.2, 0.5, 0.7])
+    sizes = [(48, 64), (32, 32), (64, 16)]
+    for given in (sizes, torch.tensor(sizes)):
+        found = URANetImageProcessor(size=32).post_process_anomaly_detection(outputs, given)
+        assert [one["label"] for one in found] == ["normal", "normal", "anomalous"]
+        for one, (height, width), score in zip(found, sizes, (0.2, 0.5, 0.7), strict=True):
+            assert one["score"] == pytest.approx(score) and one["threshold"] == 0.5
+            assert one["image_score"] == pytest.approx(2 * score / (1 - score))
+            assert set(one) == {"label", "score", "threshold", "image_score", *MAPS}
+            assert all(one[name].shape == (height, width) and one[name].dtype == torch.float32 for name in MAPS)
+            y, x = divmod(int(one["anomaly_map"].argmax()), width)
+            assert abs(y / height - 0.25) < 0.05 and abs(x / width - 0.5) < 0.05
+
+
+def test_verdicts_by_another_threshold_with_chosen_maps():
+    processor, outputs = URANetImageProcessor(size=32), outputs_of([0.2, 0.7])
+    found = processor.post_process_anomaly_detection(outputs, threshold=0.1, maps=("score_map",))
+    assert [(one["label"], one["threshold"]) for one in found] == [("anomalous", 0.1)] * 2
+    assert set(found[0]) == {"label", "score", "threshold", "image_score", "score_map"}
+    assert found[0]["score_map"].shape == (32, 32)  # without sizes as the network's input
+    found = processor.post_process_anomaly_detection(outputs, threshold=0.9, maps=())
+    assert [one["label"] for one in found] == ["normal"] * 2
+
+
+def test_padding_is_cut_from_the_maps_of_a_verdict():
+    outputs = outputs_of([0.7])
+    outputs["score_map"] = torch.ones(1, 32, 32)
+    outputs["score_map"][:, 8:24] = 0  # of an image twice as wide as high, all but its padding
+    processor = URANetImageProcessor(size=32, resize_mode="pad")
+    (found,) = processor.post_process_anomaly_detection(outputs, [(20, 40)], maps=["score_map"])
+    assert found["score_map"].shape == (20, 40) and not found["score_map"].any()
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "fault"),
+    [
+        ({"score": None}, {}, "no calibrated thresholds"),
+        ({"image_score": torch.tensor([float("nan")])}, {}, "no finite score"),
+        ({}, {"threshold": 0.0}, "threshold must lie between 0 and 1"),
+        ({}, {"threshold": float("nan")}, "threshold must lie between 0 and 1"),
+        ({}, {"threshold": 3.7}, "raw ones have the name image_score"),
+        ({}, {"maps": ["heat"]}, r"maps must be some of score_map, .* but got heat"),
+    ],
+)
+def test_no_verdict_is_better_than_a_wrong_one(change, options, fault):
+    with pytest.raises(UserError, match=fault):
+        URANetImageProcessor(size=32).post_process_anomaly_detection(outputs_of([0.7]) | change, **options)

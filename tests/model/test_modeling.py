@@ -12,11 +12,9 @@ import pytest
 import torch
 from conftest import ROOT, tiny_config
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoImageProcessor, AutoModel, pipeline
+from transformers import pipeline
 
-import ura_hf
-from ura_hf import URANetForAnomalyDetection, URANetModel, UserError
-from ura_hf.demo.analysis import analyse
+from ura_hf import URANetForAnomalyDetection, URANetModel, URANetOutput, UserError
 from ura_hf.hub.load import load_detector
 from ura_hf.training.imagenet import load_imagenet
 from ura_hf.training.objective import Learner
@@ -195,36 +193,6 @@ def test_config_of_another_model(tmp_path):
         URANetForAnomalyDetection.from_pretrained(tmp_path)
 
 
-def test_auto_classes_and_pipeline(checkpoint, category):
-    assert AutoConfig.from_pretrained(checkpoint).model_type == "uranet"
-    assert type(AutoModel.from_pretrained(checkpoint)) is URANetForAnomalyDetection
-    assert isinstance(AutoImageProcessor.from_pretrained(checkpoint), ura_hf.URANetImageProcessor)
-    detector = pipeline("image-anomaly-detection", model=str(checkpoint))
-    one, two = detector([str(category / "test/good/000.png"), str(category / "test/spot/000.png")])
-    assert one["score"] < two["score"] and one["anomaly_map"].shape == (48, 64)
-    together = detector([str(category / "test/good/000.png"), str(category / "test/spot/000.png")], batch_size=2)
-    assert [result["score"] for result in together] == pytest.approx([one["score"], two["score"]], rel=1e-4)
-    assert detector([]) == detector(()) == []
-
-
-def test_arguments_of_the_constructor_count_until_a_call_gives_others(checkpoint, category):
-    image = str(category / "test/good/000.png")
-    detector = pipeline("image-anomaly-detection", model=str(checkpoint), threshold=1e-6, return_features=True)
-    found = detector(image)
-    assert found["threshold"] == 1e-6 and found["label"] == "anomalous" and "features" in found
-    found = detector(image, threshold=0.999999, return_features=False)
-    assert found["threshold"] == 0.999999 and found["label"] == "normal" and "features" not in found
-    assert detector(image)["threshold"] == 1e-6
-
-
-def test_a_saved_pipeline_is_loaded_by_everything(checkpoint, category, tmp_path):
-    detector, image = load_detector(checkpoint), str(category / "test/spot/000.png")
-    detector.save_pretrained(tmp_path)
-    for again in (load_detector(tmp_path), pipeline("image-anomaly-detection", model=str(tmp_path))):
-        assert again(image)["image_score"] == detector(image)["image_score"]
-    assert "custom_pipelines" not in (tmp_path / "config.json").read_text()
-
-
 def test_an_error_names_its_file(checkpoint, tmp_path):
     shutil.copytree(checkpoint, tmp_path / "copy")
     path = tmp_path / "copy/preprocessor_config.json"
@@ -250,36 +218,6 @@ def test_every_buffer_of_a_cnn_comes_back(name, tmp_path):
     loaded = URANetForAnomalyDetection.from_pretrained(tmp_path)
     for (key, value), (_, other) in zip(detector.named_buffers(), loaded.named_buffers(), strict=True):
         assert torch.equal(value, other), key
-
-
-def test_the_pipeline_refuses_what_it_can_not_use(checkpoint, category):
-    detector = load_detector(checkpoint)
-    image = str(category / "test/good/000.png")
-    for name, value in (("threshold", float("nan")), ("threshold", -1.0), ("num_samples", 0), ("num_samples", -1)):
-        with pytest.raises(UserError, match=name):
-            detector(image, **{name: value})
-
-
-def test_a_tuple_is_as_good_as_a_list_and_no_image_is_lost(checkpoint, category):
-    detector = load_detector(checkpoint)
-    paths = [str(category / f"test/{name}/000.png") for name in ("good", "spot")]
-    scores = [result["score"] for result in detector(paths)]
-    assert [result["score"] for result in detector(tuple(paths))] == scores
-    for input_, name in (([paths, paths], "list"), ([tuple(paths)], "tuple"), ([torch.zeros(2, 3, 8, 8)], "Tensor")):
-        with pytest.raises(UserError, match=f"got a {name} of 2 images: give a list of images"):
-            detector(input_)
-    (found,) = detector(torch.zeros(1, 3, 48, 64))
-    assert found["anomaly_map"].shape == (48, 64)
-    assert len(detector(torch.zeros(2, 3, 48, 64))) == 2
-
-
-def test_a_score_that_is_no_number_is_no_verdict(checkpoint, category):
-    detector = load_detector(checkpoint)
-    image = str(category / "test/good/000.png")
-    next(detector.model.uranet.restoration.parameters()).data.fill_(float("nan"))
-    for check in (detector, lambda path: analyse(detector, path, "it")):
-        with pytest.raises(UserError, match="no finite score"):
-            check(image)
 
 
 def test_maps_are_float32_unless_asked_otherwise(checkpoint, tmp_path):
@@ -414,3 +352,33 @@ def test_the_image_score_holds_a_share_of_the_whole_image(model, asked, ratio, s
         out = detector(pixels(2))
     peak = out.anomaly_map.amax((1, 2))
     torch.testing.assert_close(out.image_score, peak ** (1 - share / 2) * out.whole_image_residual ** (share / 2))
+
+
+@pytest.mark.parametrize("kind", [URANetModel, URANetForAnomalyDetection])
+def test_a_model_that_was_never_fitted_says_so(kind, tmp_path):
+    """Its features have no scale and its memory no cells, so that every score would be noise."""
+    raw = kind(tiny_config()).eval()
+    raw.save_pretrained(tmp_path)
+    for model in (raw, kind.from_pretrained(tmp_path)):
+        with torch.no_grad(), pytest.raises(UserError, match=r"never fitted to good images.*`uranet train`"):
+            model(pixels())
+    again = kind(tiny_config()).eval()
+    again.load_state_dict(fitted(raw).state_dict())
+    assert again(pixels()).anomaly_map.shape == (2, 64, 64)
+
+
+@pytest.mark.parametrize("kind", [URANetModel, URANetForAnomalyDetection])
+def test_outputs_as_a_tuple(model, kind):
+    asked = model if kind is URANetForAnomalyDetection else model.uranet
+    with torch.no_grad():
+        out, values = asked(pixels()), asked(pixels(), return_dict=False)
+        asked.config.return_dict = False
+        try:
+            by_config = asked(pixels())
+            assert isinstance(asked(pixels(), return_dict=True), URANetOutput)
+        finally:
+            asked.config.return_dict = True
+    assert isinstance(values, tuple) and isinstance(by_config, tuple) and isinstance(out, URANetOutput)
+    for given in (values, by_config):
+        assert len(given) == len(out.to_tuple())
+        assert all(torch.equal(a, b) for a, b in zip(given, out.to_tuple(), strict=True))

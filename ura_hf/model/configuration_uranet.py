@@ -209,6 +209,12 @@ class URANetConfig(PreTrainedConfig):
         return super().from_pretrained(locate(pretrained_model_name_or_path, (CONFIG_FILE,), kwargs), **kwargs)
 
     @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """As in transformers; values that are given for our fields are checked, too."""
+        own = {name: kwargs.pop(name) for name in cls.own_fields() if name in kwargs}
+        return super().from_dict({**config_dict, **own}, **kwargs)
+
+    @classmethod
     def own_fields(cls) -> list[str]:
         """Names of the fields that are not every model's."""
         return [name for name in URANetConfig.__annotations__ if name != "model_type"]

@@ -27,7 +27,8 @@ class URANetPipeline(CarriesCode, Pipeline):
     a column of a `datasets.Dataset`, an array or a tensor of four dimensions, or an iterator. `batch_size` of them go through the
     model at once, by default one.
 
-    One image gives a dict, many give a list of dicts; an iterator gives an iterator, which reads it as results are asked for:
+    One image gives a dict, many give a list of dicts. Of an iterator the images are read as its results are iterated over.
+    A dict has:
 
     - `label`: ``normal`` or ``anomalous``; `score`: on the fixed 0-1 scale, calibrated so that 0.5 is the threshold;
       `threshold`: the score above which the label is anomalous;
