@@ -29,6 +29,8 @@ def save(folder, **fields):
     model = URANetForAnomalyDetection(tiny_config(backbone="uranet-small", **fields))
     for memory in (model.uranet.memory.cells, model.uranet.restoration.memory):
         memory.normal_()
+    channels = torch.ones(model.backbone.channels)
+    model.backbone.set_statistics(0.1 * channels, channels)
     model.save_pretrained(folder)
     URANetImageProcessor(size=64, resize_mode="pad", max_value=4095).save_pretrained(folder)
     return folder
