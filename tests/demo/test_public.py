@@ -20,6 +20,7 @@ from ura_hf.demo import page as page_module
 from ura_hf.demo.store import Detectors
 from ura_hf.demo.tabs import batch as batch_tab
 from ura_hf.demo.tabs import teach as teach_tab
+from ura_hf.training.photo_checks import PhotoReport
 from ura_hf.training.teaching import FalseAlarms, Taught
 
 
@@ -34,6 +35,7 @@ def demo(checkpoint):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(teach_tab, "teach_part", teach)
+        patch.setattr(teach_tab, "check_photos", lambda files, _: PhotoReport(len(files), [*range(len(files))], []))
         patch.setattr(page_module, "MAX_WAITING", 2)
         store = Detectors(public=True)
         with launched(store, store.add(checkpoint, "disc")) as blocks:

@@ -58,7 +58,7 @@ def open_page(context: BrowserContext, address: str, width: int = DESKTOP, dark:
     """A new tab on the page; fails if it asks another host or a script of it fails."""
     tab = context.new_page()
     tab.set_viewport_size({"width": width, "height": HEIGHT})
-    tab.emulate_media(color_scheme="dark" if dark else "light")
+    tab.emulate_media(color_scheme="dark" if dark else "light", reduced_motion="reduce")
     hosts: set[str] = set()
     tab.on("request", lambda request: hosts.add(re.sub(r"^\w+://([^/:]*).*", r"\1", request.url)))
     errors: list[str] = []
@@ -106,14 +106,15 @@ def launched(store: Detectors, start: str) -> Iterator[gr.Blocks]:
 
 def settles(page: Page, condition: Callable[[], bool]) -> bool:
     """Whether a condition comes true in a minute."""
-    for _ in range(1200):
+    for _ in range(600):
         if condition():
             return True
-        page.wait_for_timeout(50)
+        page.wait_for_timeout(100)
     return False
 
 
 def screenshot(page: Page, name: str) -> None:
-    """A picture of the whole page in the git-ignored folder `screenshots`."""
-    SCREENSHOTS.mkdir(exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+    """A picture of the whole page in the git-ignored folder `screenshots`, where URA_HF_SCREENSHOTS=1 asks for them."""
+    if os.environ.get("URA_HF_SCREENSHOTS") == "1":
+        SCREENSHOTS.mkdir(exist_ok=True)
+        page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)

@@ -37,8 +37,9 @@ JOBS_CSS = """
 
 @media (max-width: 720px) {
   .gradio-container .metrics :is(th, td) { padding: .34rem .3rem; font-size: .84rem; }
-  #batch-table :is(th, td) * { font-size: .76rem !important; word-break: normal !important; overflow-wrap: break-word; }
-  #batch-table :is(th, td), #batch-table :is(th, td) > * { padding: .2rem .15rem !important; }
+  #batch-table :is(th, td, .body-cell) * { font-size: .72rem !important; word-break: normal !important;
+    overflow-wrap: break-word !important; }
+  #batch-table :is(th, td, .body-cell), #batch-table :is(th, td, .body-cell) > * { padding: .2rem .15rem !important; }
   :is(#batch-gallery, #teach-pictures) .grid-container { grid-template-columns: repeat(2, minmax(0, 1fr)) !important; }
 }
 """

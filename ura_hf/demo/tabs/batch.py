@@ -119,7 +119,7 @@ def _table() -> gr.Dataframe:
         datatype=["str", "str", "number", "number", "str"],
         interactive=False,
         wrap=True,
-        column_widths=["25%", "20%", "13%", "13%", "29%"],
+        column_widths=["23%", "25%", "16%", "14%", "22%"],
         max_height=420,
         label="All photos; a click on a heading sorts",
         buttons=["fullscreen", "copy"],
