@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -29,6 +30,12 @@ import ura_hf  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 pytest_plugins = ["browser"]
+
+
+def pytest_collection_finish() -> None:
+    """Spare every training's collection of garbage the millions of objects that imports made."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -42,6 +42,8 @@ LAUNCH_VARIABLES = (
     *("GROUP_RANK", "GROUP_WORLD_SIZE", "ROLE_RANK", "ROLE_WORLD_SIZE", "ROLE_NAME"),
 )
 LAUNCH_PREFIXES = ("TORCHELASTIC_", "ACCELERATE_")
+ALSO_IMPORTED = ("sklearn.metrics", "matplotlib.figure", "matplotlib.backends.backend_agg")
+"""What a run imports when it first needs it."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ def _in_process(run: Run, settings: Settings, command: str) -> None:
     """Execute a run in a process of its own: its memory is measured alone, and a crash ends it only."""
     run.failure.unlink(missing_ok=True)
     # forking from a server that has imported everything saves seconds a run, but a GPU that is in use does not survive a fork
-    multiprocessing.set_forkserver_preload([execute.__module__])
+    multiprocessing.set_forkserver_preload([execute.__module__, *ALSO_IMPORTED])
     context: Any = multiprocessing.get_context("forkserver" if pick_device().type == "cpu" else "spawn")
     process = context.Process(target=execute, args=(run, settings, command), name=run.name)
     process.start()

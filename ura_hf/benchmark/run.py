@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -44,6 +45,7 @@ KEPT = (
 def execute(run: Run, settings: Settings, command: str) -> None:
     """Do a run and write its result, or why it failed. Ends with the process that started it."""
     _end_with_parent()
+    gc.freeze()  # what was imported stays: no later collection need look at it
     try:
         write_json(run.result, _result(run, settings, command))
     except UserError as error:
