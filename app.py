@@ -18,6 +18,24 @@ MAX_PIXELS = 25_000_000
 
 def main() -> int:
     """Parse the arguments, build the demo and launch it; 0 when it is stopped, 2 with one sentence when it cannot start."""
+    arguments = parse_arguments()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that temporary files are removed then, too
+    try:
+        with tempfile.TemporaryDirectory(prefix="uranet-page-") as uploads:
+            os.environ.setdefault("GRADIO_TEMP_DIR", uploads)
+            public = not arguments.shared and is_public(arguments.host)
+            serve(arguments.checkpoint, arguments.host, arguments.port, arguments.open, public)
+    except KeyboardInterrupt:
+        return 0
+    except (ValueError, OSError) as error:
+        taken = "empty port" in str(error)
+        message = f"port {arguments.port} is taken: stop what runs there, or pass another --port" if taken else error
+        print(f"app.py: {message}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Open the URA-Net page.")
     parser.add_argument(
         "--checkpoint",
@@ -46,20 +64,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if not 0 < arguments.port < 65536:
         parser.error(f"--port must be from 1 to 65535, but got {arguments.port}")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that temporary files are removed then, too
-    try:
-        with tempfile.TemporaryDirectory(prefix="uranet-page-") as uploads:
-            os.environ.setdefault("GRADIO_TEMP_DIR", uploads)
-            public = not arguments.shared and is_public(arguments.host)
-            serve(arguments.checkpoint, arguments.host, arguments.port, arguments.open, public)
-    except KeyboardInterrupt:
-        return 0
-    except (ValueError, OSError) as error:
-        taken = "empty port" in str(error)
-        message = f"port {arguments.port} is taken: stop what runs there, or pass another --port" if taken else error
-        print(f"app.py: {message}", file=sys.stderr)
-        return 2
-    return 0
+    return arguments
 
 
 def is_public(host: str) -> bool:
