@@ -14,6 +14,7 @@ import torch
 from conftest import ROOT
 from hub_server import files_of
 from huggingface_hub import constants
+from processes import loading
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoImageProcessor, AutoModel
 
@@ -256,14 +257,14 @@ def test_server_errors_and_slow_answers(hub, evaluated, tmp_path):
 
 def test_two_processes_load_at_once(hub, evaluated, category, tmp_path):
     hub.add_repo(REPO, files_of(evaluated))
-    environment = os.environ | {"HF_HUB_CACHE": str(tmp_path)}
     image = str(category / "test/spot/000.png")
-    script = [sys.executable, "-c", LOAD, REPO, image]
-    running = [subprocess.Popen(script, env=environment, cwd=ROOT, stdout=subprocess.PIPE) for _ in range(2)]
-    printed = [process.communicate(timeout=240)[0] for process in running]
-    assert all(process.returncode == 0 for process in running)
+    scores = [tmp_path / f"{number}.txt" for number in range(2)]
+    running = [loading(REPO, tmp_path / "cache", image, score) for score in scores]
+    for process in running:
+        process.join(240)
+    assert all(process.exitcode == 0 for process in running)
     expected = load_detector(evaluated)(image)["image_score"]
-    assert [float(text.split()[-1]) for text in printed] == pytest.approx([expected] * 2, rel=1e-6)
+    assert [float(score.read_text()) for score in scores] == pytest.approx([expected] * 2, rel=1e-6)
 
 
 # Safe by form

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -214,7 +215,7 @@ def test_a_damaged_config_or_record_makes_no_card(evaluated, tmp_path):
 # The guide
 
 
-def test_the_guide_is_true(hub, tmp_path):
+def test_the_guide_is_true(hub, tmp_path, monkeypatch):
     """Every command that docs/deploy.md shares a checkpoint by, on few drawn parts and few steps, and the name it ends with."""
     block = re.search(r"## Share a checkpoint.*?```sh\n(.*?)```", (ROOT / "docs/deploy.md").read_text(), re.DOTALL)[1]
     commands = block.strip().splitlines()
@@ -230,10 +231,13 @@ def test_the_guide_is_true(hub, tmp_path):
         "HF_HOME": str(tmp_path / "hf"),
         "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}",
     }
+    monkeypatch.chdir(tmp_path)
     for command in commands:
-        done = subprocess.run(
-            command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-        )
+        program, *arguments = shlex.split(command)
+        if program == "uranet":
+            assert main(arguments) == 0, command
+            continue
+        done = subprocess.run(command, shell=True, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr[-3000:]}"
     assert load_checkpoint("me/uranet-ring", cache_dir=tmp_path / "cache")[0].config.is_calibrated
     assert "Not evaluated" not in hub.repos["me/uranet-ring"].at("main")[1]["README.md"].decode()

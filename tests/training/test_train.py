@@ -6,17 +6,16 @@ import json
 import os
 import pickle
 import shutil
-import signal
-import subprocess
-import sys
+import socket
 import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, tiny_config
+from conftest import tiny_config
 from PIL import Image
+from processes import uranet
 from safetensors.torch import load_file
 
 from ura_hf import URANetConfig, URANetForAnomalyDetection, UserError
@@ -49,10 +48,6 @@ SETTINGS = ["--image-size", "64", "--grid-size", "8", "--batch-size", "4", "--ba
 
 
 DECODER = "uranet.restoration.decode.weight"
-
-
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "ura_hf", "train", *SETTINGS, *map(str, arguments)]
 
 
 def weights(folder) -> dict[str, torch.Tensor]:
@@ -150,15 +145,13 @@ def test_killed_run_resumes_to_the_uninterrupted_result(trained, tmp_path):
     resumed = tmp_path / "resumed"
     arguments = ["--data", options.data, "--output", resumed, "--backbone-weights", options.backbone_weights]
     arguments += ["--steps", 12, "--save-every", 5, "--precision", "fp32", "--textures", options.textures]
-    process = subprocess.Popen(
-        command(*arguments), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    process = uranet("train", *SETTINGS, *arguments)
     saved = resumed / "unfinished" / "checkpoint-5" / "trainer_state.json"
     deadline = time.monotonic() + 300
-    while not saved.exists() and process.poll() is None and time.monotonic() < deadline:
+    while not saved.exists() and process.is_alive() and time.monotonic() < deadline:
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     assert saved.exists()
     assert not (resumed / "training.json").exists(), "the run finished before it could be killed"
     torn = resumed / "unfinished" / "checkpoint-11"  # as a kill in the middle of a save leaves it
@@ -260,28 +253,20 @@ def test_channel_statistics_use_the_chosen_rows_only():
 
 
 def test_two_processes_train_one_checkpoint(category, resnet18_weights, tmp_path):
+    """With the environment that `accelerate launch` and `torchrun` give them; a launcher runs in tests/benchmark."""
     output = tmp_path / "two"
-    # accelerate's CPU launcher needs MPI; --multi_gpu starts the same processes and ACCELERATE_USE_CPU keeps them on the CPU
-    launch = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--multi_gpu",
-        "--num_processes=2",
-        "--num_machines=1",
-    ]
-    launch += ["--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0", "-m", "ura_hf", "train"]
     arguments = ["--data", category, "--output", output, "--backbone-weights", resnet18_weights, "--steps", 3]
-    result = subprocess.run(
-        [*launch, *SETTINGS, *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, "ACCELERATE_USE_CPU": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr[-6000:]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1]), "WORLD_SIZE": "2"}
+    running = []
+    for rank in ("0", "1"):
+        own = {"RANK": rank, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "1"}
+        said = str(tmp_path / f"{rank}.txt")
+        running.append(uranet("train", *SETTINGS, *arguments, errors=said, environment=shared | own))
+    for rank, process in enumerate(running):
+        process.join(300)
+        assert process.exitcode == 0, (tmp_path / f"{rank}.txt").read_text()[-6000:]
     record = json.loads((output / "training.json").read_text())
     assert record["processes"] == 2
     assert load_checkpoint(output)[0].config.is_calibrated
