@@ -33,8 +33,8 @@ from transformers import Trainer, TrainingArguments, set_seed
 from ura_hf.data.files import write_json, write_whole
 from ura_hf.data.folder import list_images
 from ura_hf.model.backbone import SMALL, Backbone
+from ura_hf.model.device import pick_device
 from ura_hf.model.errors import UserError
-from ura_hf.model.pipeline_uranet import pick_device
 from ura_hf.training.imagenet import load_imagenet, read_weights
 from ura_hf.training.trainer import use_bf16
 

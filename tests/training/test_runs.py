@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from ura_hf import TrainingOptions, UserError, train
 from ura_hf.data.progress import Cancelled
-from ura_hf.model.pipeline_uranet import pick_device
+from ura_hf.model.device import pick_device
 
 AT_WORK = "another run is at work in"
 
@@ -106,7 +106,7 @@ def test_one_function_picks_the_device(monkeypatch):
     asks = re.compile(r"\b(cuda|mps)\.is_available\(\)")
     found = {path.relative_to(ROOT / "ura_hf").as_posix(): path.read_text() for path in (ROOT / "ura_hf").rglob("*.py")}
     asking = {name for name, text in found.items() if asks.search(text)}
-    assert asking == {"model/pipeline_uranet.py", "training/finish.py", "training/randomness.py"}
+    assert asking == {"model/device.py", "training/finish.py", "training/randomness.py"}
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert pick_device().type == "mps"

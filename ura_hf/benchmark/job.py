@@ -27,8 +27,8 @@ from ..data.datasets import locate_categories
 from ..data.files import read_json, write_json
 from ..data.folder import RECOMMENDED_TRAIN_IMAGES
 from ..data.records import MAIN_METRICS
+from ..model.device import pick_device
 from ..model.errors import UserError
-from ..model.pipeline_uranet import pick_device
 from .run import INTERRUPTED, execute, fingerprint
 from .settings import Run, Settings
 from .table import write_tables

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from ..model.pipeline_uranet import pick_device
+from ..model.device import pick_device
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

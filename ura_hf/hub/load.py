@@ -8,11 +8,12 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 
 from ..model.configuration_uranet import URANetConfig
+from ..model.device import pick_device
 from ..model.errors import UserError
 from ..model.image_processing_uranet import URANetImageProcessor
 from ..model.loading import CONFIG_FILE, PROCESSOR_FILE, require_files
 from ..model.modeling_uranet import URANetForAnomalyDetection
-from ..model.pipeline_uranet import URANetPipeline, pick_device
+from ..model.pipeline_uranet import URANetPipeline
 from .download import FILES, checkpoint_folder
 
 

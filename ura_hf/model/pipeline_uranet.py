@@ -11,6 +11,7 @@ import torch
 from transformers import Pipeline
 
 from .carrying import TASK, CarriesCode
+from .device import pick_device
 from .errors import UserError
 from .image_processing_uranet import MAPS, THRESHOLD
 from .loading import PROCESSOR_FILE, WEIGHTS_FILE, Hooks
@@ -134,10 +135,3 @@ class _Images(torch.utils.data.Dataset[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.images)
-
-
-def pick_device() -> torch.device:
-    """The accelerator that there is: cuda, mps, else the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..data.extras import needs_extra
-from ..model.pipeline_uranet import pick_device
+from ..model.device import pick_device
 
 with needs_extra("train", "training"):
     from accelerate import PartialState

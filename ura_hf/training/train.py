@@ -19,9 +19,9 @@ from ..data.records import TRAINING
 from ..data.textures import generated_textures
 from ..model.backbone import timms_weights
 from ..model.configuration_uranet import URANetConfig
+from ..model.device import pick_device
 from ..model.image_processing_uranet import URANetImageProcessor
 from ..model.modeling_uranet import URANetForAnomalyDetection
-from ..model.pipeline_uranet import pick_device
 from .features import all_problems_at_once, cached_features, channel_statistics
 from .finish import Clock, describe_run, require_finite, save
 from .fit import calibrate, fill_memories
@@ -30,7 +30,7 @@ from .material import Material, read_material, split_rows
 from .options import TrainingOptions
 from .pose import MAX_TURNED_RATIO, TURNED_COPIES, rotation_ratio
 from .processes import PartialState, processes
-from .randomness import own_randomness
+from .randomness import seeded_generators
 from .run_folder import claim_output, resume_point
 from .trainer import FeatureBatches, ReportProgress, RestorationTrainer, use_bf16
 
@@ -65,7 +65,7 @@ def train(
     """
     clock, state = Clock(), processes()
     material = read_material(options, config)
-    with claim_output(options.output, _ticket(options, config, material), state) as work, own_randomness(options.seed):
+    with claim_output(options.output, _ticket(options, config, material), state) as work, seeded_generators(options.seed):
         model, processor = URANetForAnomalyDetection(config), make_processor(options, config)
         seen = extract(options, material, model, processor, work, state, progress)
         batches, held_out = fit(options, model, seen, progress)
@@ -137,42 +137,6 @@ def fit(
     batches = FeatureBatches(seen.features, rows, seen.textures, model)
     fill_memories(model, batches, len(chosen), options.seed, progress)
     return batches, held_out
-
-
-def learn(
-    options: TrainingOptions,
-    model: URANetForAnomalyDetection,
-    batches: FeatureBatches,
-    work: Path,
-    resumed: str | None,
-    callbacks: Sequence[TrainerCallback],
-) -> RestorationTrainer:
-    """Train perception and restoration on artificial anomalies, from the resume point `resumed` on if there is one."""
-    device = pick_device().type
-    arguments = TrainingArguments(
-        output_dir=str(work),
-        max_steps=options.steps,
-        per_device_train_batch_size=options.batch_size,
-        learning_rate=options.learning_rate,
-        weight_decay=0.01,
-        max_grad_norm=1.0,
-        lr_scheduler_type="cosine",
-        warmup_steps=max(1, options.steps // 10),
-        bf16=use_bf16(options.precision),
-        use_cpu=device == "cpu",
-        logging_steps=max(1, min(50, options.steps // 10)),
-        save_steps=options.save_every,
-        save_total_limit=1,
-        remove_unused_columns=False,
-        dataloader_pin_memory=device == "cuda",
-        dataloader_num_workers=loading_processes(),
-        ddp_find_unused_parameters=False,
-        report_to="none",
-        seed=options.seed,
-    )
-    trainer = RestorationTrainer(model, args=arguments, train_dataset=batches, callbacks=list(callbacks))
-    trainer.train(resume_from_checkpoint=resumed)
-    return trainer
 
 
 def _rounded(module: Module, options: TrainingOptions) -> Module:

@@ -1,4 +1,4 @@
-"""What transformers' Trainer needs of us: batches of cached features, logging of the loss parts, seeds."""
+"""Training by transformers' Trainer, which needs accelerate: its arguments, and the logging of the loss parts."""
 
 from __future__ import annotations
 
@@ -13,60 +13,11 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import ProgressCallback
 
 from ..data.progress import Progress
+from ..model.device import pick_device
 from ..model.modeling_uranet import URANetForAnomalyDetection
-from ..model.pipeline_uranet import pick_device
 from .objective import Learner, Losses
 
 LOSS_PARTS = Losses._fields[1:]
-
-
-class FeatureBatches(torch.utils.data.Dataset[int]):
-    """Row numbers; `collate` turns a batch of them into raw features, which are standardised on the model's device."""
-
-    def __init__(
-        self, features: np.ndarray, rows: list[int], textures: np.ndarray | None, model: URANetForAnomalyDetection
-    ):
-        self.features, self.rows, self.textures = features, rows, textures
-        self.mean, self.std = model.backbone.mean.cpu(), model.backbone.std.cpu()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """A loading process opens the files itself, where a memory map would be sent with all that it holds."""
-        kept = self.__dict__.items()
-        return {name: Path(str(value.filename)) if isinstance(value, np.memmap) else value for name, value in kept}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        kept = state.items()
-        self.__dict__ = {
-            name: np.load(value, mmap_mode="r") if isinstance(value, Path) else value for name, value in kept
-        }
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> int:
-        return self.rows[index]
-
-    def standardize(self, raw: Tensor) -> Tensor:
-        """Raw features (B, C, G, G) as float32, each channel with the mean 0 and deviation 1 of the training images."""
-        mean, std = (values.to(raw.device)[:, None, None] for values in (self.mean, self.std))
-        return (raw.float() - mean) / std
-
-    def features_of(self, rows: list[int]) -> Tensor:
-        """Standardised features of some rows, (B, C, G, G)."""
-        return self.standardize(torch.from_numpy(self.features[np.asarray(rows)]))
-
-    def collate(self, rows: list[int]) -> dict[str, Any]:
-        """Raw features of some rows, float16 (B, C, G, G): half the bytes on the way to a GPU."""
-        return {"features": torch.from_numpy(self.features[np.asarray(rows)])}
-
-    def draw_textures(self, count: int) -> Tensor | None:
-        """Raw features of randomly drawn texture photos, float16 (count, C, G, G); None without any.
-
-        Not part of `collate`, which runs ahead of the step it is for: a resumed run would draw others.
-        """
-        if self.textures is None:
-            return None
-        return torch.from_numpy(self.textures[torch.randint(len(self.textures), (count,)).numpy()])
 
 
 class RestorationTrainer(Trainer):
@@ -145,6 +96,42 @@ class SeedEveryProcess(TrainerCallback):
 
     def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         torch.manual_seed(args.seed + args.process_index)
+
+
+def learn(
+    options: TrainingOptions,
+    model: URANetForAnomalyDetection,
+    batches: FeatureBatches,
+    work: Path,
+    resumed: str | None,
+    callbacks: Sequence[TrainerCallback],
+) -> RestorationTrainer:
+    """Train perception and restoration on artificial anomalies, from the resume point `resumed` on if there is one."""
+    device = pick_device().type
+    arguments = TrainingArguments(
+        output_dir=str(work),
+        max_steps=options.steps,
+        per_device_train_batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        weight_decay=0.01,
+        max_grad_norm=1.0,
+        lr_scheduler_type="cosine",
+        warmup_steps=max(1, options.steps // 10),
+        bf16=use_bf16(options.precision),
+        use_cpu=device == "cpu",
+        logging_steps=max(1, min(50, options.steps // 10)),
+        save_steps=options.save_every,
+        save_total_limit=1,
+        remove_unused_columns=False,
+        dataloader_pin_memory=device == "cuda",
+        dataloader_num_workers=loading_processes(),
+        ddp_find_unused_parameters=False,
+        report_to="none",
+        seed=options.seed,
+    )
+    trainer = RestorationTrainer(model, args=arguments, train_dataset=batches, callbacks=list(callbacks))
+    trainer.train(resume_from_checkpoint=resumed)
+    return trainer
 
 
 def use_bf16(precision: str) -> bool:
