@@ -133,7 +133,7 @@ def test_what_can_not_be_exported_is_said(tmp_path, monkeypatch, capsys):
         assert f"must be a file that ends in .onnx or .pt2, but got {tmp_path / name}" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     assert main(["export", RING, "--output", str(tmp_path / "ring.onnx")]) == 2
-    assert 'pip install "ura-hf[export]"' in capsys.readouterr().err
+    assert "pip install '.[export]'" in capsys.readouterr().err
     assert main(["export", str(tmp_path / "none"), "--output", str(tmp_path / "new/x.pt2")]) == 2
     assert list(tmp_path.iterdir()) == [tmp_path / "folder.pt2"]
 

@@ -187,7 +187,7 @@ def test_what_the_labels_do_not_say(tmp_path):
     for number, labels in enumerate(([0, 0, 2], [0, None, 1], [-1, 0, 0])):
         data = saved(plain(images, label=labels), tmp_path / str(number))
         with pytest.raises(
-            UserError, match="label must name a class, or be 0 for good images and 1 for others, but got"
+            UserError, match="label must hold names of classes, or 0 for good images and 1 for others, but"
         ):
             open_dataset(data)
     with pytest.raises(UserError, match="no good images in its split train"):
@@ -195,6 +195,30 @@ def test_what_the_labels_do_not_say(tmp_path):
     unnamed = table(3).cast_column("label", datasets.ClassLabel(names=["cat", "dog"]))
     with pytest.raises(UserError, match="must be named good or ok or normal, but the classes are cat, dog"):
         open_dataset(saved(unnamed, tmp_path / "unnamed"))
+
+
+@pytest.mark.parametrize("kind", ["large_string", "string_view"])
+def test_text_of_every_type_is_a_label(tmp_path, kind):
+    split = plain([encoded(draw_part(index)[0]) for index in range(3)], label=["good", "good", "spot"])
+    try:
+        split = split.cast_column("label", datasets.Value(kind))
+    except Exception as error:  # of a version of pyarrow that can't cast to it
+        pytest.skip(str(error))
+    found = open_dataset(saved(split, tmp_path / "photos"), for_training=False)
+    assert sorted(sample.defect_type for sample in found.test) == ["good", "good", "spot"]
+
+
+@pytest.mark.parametrize(
+    ("values", "feature"),
+    [([0.0, 1.0, 0.0], datasets.Value("float64")), ([[0], [1], [0]], datasets.List(datasets.Value("int64")))],
+)
+def test_labels_of_other_types_are_refused(tmp_path, values, feature):
+    split = datasets.Dataset.from_dict({"image": [encoded(draw_part(index)[0]) for index in range(3)], "label": values})
+    split = split.cast(datasets.Features(image=datasets.Image(), label=feature))
+    with pytest.raises(
+        UserError, match="label must hold names of classes, or 0 for good images and 1 for others, but it"
+    ):
+        open_dataset(saved(split, tmp_path / "photos"))
 
 
 def test_which_column_holds_the_images(tmp_path):
@@ -235,16 +259,31 @@ def test_splits_that_are_missing(discs, tmp_path):
 def test_what_can_not_be_loaded_is_said(tmp_path, monkeypatch, capsys):
     assert main(["train", "--data", "tester/nothing", "--output", str(tmp_path / "o")]) == 2
     said = capsys.readouterr().err
-    assert "tester/nothing: there is no such folder, and as a dataset on the Hub it could not be loaded" in said
+    assert "There is no folder tester/nothing, so the Hugging Face Hub is asked" in said
+    assert "there is no folder tester/nothing, and the Hugging Face Hub has no dataset of this name" in said
+    assert HUB.requests.count(("GET", "/api/datasets/tester/nothing")) == 1
+    HUB.fail_next = 1
+    with pytest.raises(UserError, match=r"can't be asked for a dataset of this name .*HF_HUB_OFFLINE=1"):
+        open_dataset("tester/unreachable")
+    assert HUB.fail_next == 0
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/train.parquet").write_bytes(b"text")
     with pytest.raises(UserError, match="broken: it could not be loaded"):
         open_dataset(tmp_path / "broken")
 
 
+def test_a_mistyped_path_is_no_name_of_the_hub(tmp_path, monkeypatch, capsys):
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    HUB.reset()
+    assert main(["train", "--data", "data/bottel", "--output", "o"]) == 2
+    assert "uranet: dataset folder not found: data/bottel; check the path" in capsys.readouterr().err
+    assert HUB.requests == []
+
+
 def test_the_package_that_is_needed_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(UserError, match=r'needs the package datasets, .*: pip install "ura-hf\[datasets\]"'):
+    with pytest.raises(UserError, match=r"needs the package datasets, .*: run pip install '\.\[datasets\]'"):
         open_dataset("tester/discs")
 
 

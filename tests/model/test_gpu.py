@@ -13,15 +13,16 @@ from conftest import tiny_config
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ura_hf import URANetForAnomalyDetection, URANetImageProcessor
 from ura_hf.model.memory import farthest_points
 from ura_hf.model.nearest import NearestCells
+from ura_hf.training.batches import FeatureBatches
 from ura_hf.training.fit import calibrate
 from ura_hf.training.objective import Learner
 from ura_hf.training.pose import turned_copy
-from ura_hf.training.trainer import FeatureBatches
 
 CHANNELS, SIDE = 64 + 128 + 256, 8
 
@@ -89,12 +90,20 @@ def test_calibration():
     assert model.config.is_calibrated
 
 
-def test_turned_copies():
+def test_turned_copies(monkeypatch):
     inputs = {
         "pixel_values": torch.rand(2, 3, 64, 64, device="cuda"),
         "original_sizes": torch.tensor([[32, 64], [64, 64]]),
     }
+    sample, devices = functional.grid_sample, []
+
+    def noting(image: Tensor, *arguments: Any, **more: Any) -> Tensor:
+        devices.append(image.device.type)
+        return sample(image, *arguments, **more)
+
+    monkeypatch.setattr(functional, "grid_sample", noting)
     assert turned_copy(inputs, range(2), 1, URANetImageProcessor(size=64)).device.type == "cuda"
+    assert devices == ["cpu"] * 2  # Apple's GPUs lack it with this border
 
 
 def test_farthest_points():

@@ -149,6 +149,15 @@ def test_weights_that_can_not_be_stored(backbone, monkeypatch, number, reason):
     assert "network" not in str(caught.value)
 
 
+def test_a_backbone_of_which_timm_has_no_weights(monkeypatch):
+    """The network is not to blame, and is not asked."""
+    unknown = Backbone("resnet50t", (1, 2), grid_size=8)
+    monkeypatch.setattr("ura_hf.training.imagenet.timm.create_model", lambda *args, **kwargs: pytest.fail("asked"))
+    with pytest.raises(UserError, match=r"timm has no weights of resnet50t .*--backbone-weights") as caught:
+        load_imagenet(unknown)
+    assert "network" not in str(caught.value)
+
+
 def test_the_hub_is_not_asked_when_offline(backbone, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr("ura_hf.training.imagenet.timm.create_model", lambda *args, **kwargs: pytest.fail("asked"))

@@ -102,7 +102,9 @@ def test_an_input_as_large_as_its_photo_is_turned_too():
 def test_ratio_tells_turned_parts_from_upright_ones(backbone, upright, turned):
     processor = URANetImageProcessor(size=SIZE)
     assert (
-        rotation_ratio(turned, backbone, processor) < MAX_TURNED_RATIO < rotation_ratio(upright, backbone, processor) / 1.5
+        rotation_ratio(turned, backbone, processor)
+        < MAX_TURNED_RATIO
+        < rotation_ratio(upright, backbone, processor) / 1.5
     )
     assert rotation_ratio(turned, backbone, processor) == rotation_ratio(turned, backbone, processor)
     assert rotation_ratio(upright[:5], backbone, processor) is None

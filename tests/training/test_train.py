@@ -26,12 +26,13 @@ from ura_hf.model.backbone import Backbone
 from ura_hf.training import calibration
 from ura_hf.training import fit as fitting
 from ura_hf.training import train as training_module
+from ura_hf.training.batches import FeatureBatches
 from ura_hf.training.features import channel_statistics
 from ura_hf.training.material import split_rows
 from ura_hf.training.objective import Learner
 from ura_hf.training.options import TrainingOptions
 from ura_hf.training.train import make_processor, train
-from ura_hf.training.trainer import FeatureBatches, SeedEveryProcess, use_bf16
+from ura_hf.training.trainer import SeedEveryProcess, use_bf16
 
 SETTINGS = ["--image-size", "64", "--grid-size", "8", "--batch-size", "4", "--backbone", "resnet18"] + [
     f"--set={field}"

@@ -8,7 +8,6 @@ never exchanged, so a run gives the same checkpoint whoever made it.
 from __future__ import annotations
 
 import datetime
-import fcntl
 import json
 import logging
 import multiprocessing
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from ..data.datasets import locate_categories
 from ..data.files import read_json, write_json
@@ -42,7 +42,7 @@ LAUNCH_VARIABLES = (
     *("GROUP_RANK", "GROUP_WORLD_SIZE", "ROLE_RANK", "ROLE_WORLD_SIZE", "ROLE_NAME"),
 )
 LAUNCH_PREFIXES = ("TORCHELASTIC_", "ACCELERATE_")
-ALSO_IMPORTED = ("sklearn.metrics", "matplotlib.figure", "matplotlib.backends.backend_agg")
+ALSO_IMPORTED = ("ura_hf.training.trainer", "sklearn.metrics", "matplotlib.figure", "matplotlib.backends.backend_agg")
 """What a run imports when it first needs it."""
 
 
@@ -156,13 +156,16 @@ def _settled(run: Run, started: float) -> bool:
 def _claimed(run: Run) -> Iterator[bool]:
     """Whether the run is ours for the time of the context."""
     run.lock.parent.mkdir(parents=True, exist_ok=True)
-    with run.lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
+    lock = FileLock(run.lock)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
         yield True
+    finally:
+        lock.release()
 
 
 def _in_process(run: Run, settings: Settings, command: str) -> None:

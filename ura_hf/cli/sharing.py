@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..data.extras import install_command
 from ..model.errors import UserError
 
 AddCommand = Callable[..., argparse.ArgumentParser]
@@ -75,11 +76,11 @@ def _add_export(commands: Any, add_command: AddCommand) -> None:
         "export",
         _export,
         "write a detector as one file for other runtimes",
-        """Write a detector as ONNX (FILE.onnx) or as a program of torch.export (FILE.pt2), for batches of any size.
+        f"""Write a detector as ONNX (FILE.onnx) or as a program of torch.export (FILE.pt2), for batches of any size.
 
 The file is run and compared with the model before it counts: on images of yours, or on generated textures. It takes RGB in
 [0, 1] of the network's size and gives the raw image score and maps; the thresholds lie beside the graph (docs/deploy.md).
-ONNX needs more packages: pip install "ura-hf[export]".""",
+ONNX needs more packages: run {install_command("export")} in a clone of the repository.""",
         "uranet export runs/ring --output ring.onnx --images new/*.png",
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder or name")

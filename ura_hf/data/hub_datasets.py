@@ -6,6 +6,8 @@ The images of a split are written once, as they are encoded, into a folder in th
 from __future__ import annotations
 
 import errno
+import functools
+import logging
 import os
 import re
 import shutil
@@ -14,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
-from huggingface_hub import cached_assets_path
+from huggingface_hub import HfApi, cached_assets_path, constants
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 
 from ..model.errors import UserError
 from .extras import needs_extra
@@ -26,11 +29,14 @@ from .table_images import File, Row, Table
 if TYPE_CHECKING:
     import datasets
 
+logger = logging.getLogger(__name__)
+
 HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*(?::[\w.-]+)?", re.ASCII)
 """NAMESPACE/NAME, or NAMESPACE/NAME:CONFIG of a dataset with several configs."""
 SAVED_FILES = ("state.json", "dataset_dict.json")  # what `save_to_disk` writes
 TABLE_SUFFIXES = (".parquet", ".arrow")
 TRAIN, TEST = "train", "test"
+HUB_SECONDS = 5.0  # seconds to wait for the Hub's answer whether it has a dataset
 
 
 def open_dataset(data: str | Path, for_training: bool = True) -> Dataset:
@@ -50,11 +56,14 @@ def open_dataset(data: str | Path, for_training: bool = True) -> Dataset:
 
 
 def is_table(data: str | Path) -> bool:
-    """Whether `data` names a dataset that the package `datasets` reads, and not a folder of images."""
+    """Whether `data` names a dataset that the package `datasets` reads, and not a folder of images.
+
+    NAMESPACE/NAME is taken for a path where NAMESPACE is a folder here.
+    """
     folder = Path(data)
     if folder.is_dir():
         return _is_saved(folder) or _holds_tables(folder)
-    return not folder.exists() and HUB_NAME.fullmatch(str(data)) is not None
+    return not folder.parent.is_dir() and HUB_NAME.fullmatch(str(data)) is not None
 
 
 def _is_saved(folder: Path) -> bool:
@@ -98,6 +107,8 @@ def _load(data: str | Path) -> Any:
     with needs_extra("datasets", f"{data} is no folder of images, and reading it as a dataset"):
         import datasets
     name, _, config = str(data).partition(":")
+    if not Path(data).is_dir():
+        _ask_hub(name)
     try:
         if not Path(data).is_dir():
             return datasets.load_dataset(name, config or None)
@@ -106,6 +117,30 @@ def _load(data: str | Path) -> Any:
         reason = " ".join(str(error).split())[:300]
         where = "" if Path(data).is_dir() else "there is no such folder, and as a dataset on the Hub "
         raise UserError(f"{data}: {where}it could not be loaded ({reason}): correct --data.") from error
+
+
+@functools.cache
+def _ask_hub(name: str) -> None:
+    """Ask the Hub once whether it has a dataset, where `datasets` would ask again and again; offline it looks into its cache.
+
+    Raises:
+        UserError: There is none of this name, or the Hub can't be reached.
+    """
+    if constants.HF_HUB_OFFLINE:
+        return
+    logger.warning("There is no folder %s, so the Hugging Face Hub is asked for a dataset of this name.", name)
+    try:
+        HfApi().dataset_info(name, timeout=HUB_SECONDS)
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise UserError(
+            f"dataset not found: there is no folder {name}, and the Hugging Face Hub has no dataset of this name that you may "
+            "read: correct --data."
+        ) from error
+    except (*UNREACHABLE, HfHubHTTPError, OSError) as error:
+        raise UserError(
+            f"dataset not found: there is no folder {name}, and the Hugging Face Hub can't be asked for a dataset of this name "
+            f"({type(error).__name__}): correct --data, check the network, or set HF_HUB_OFFLINE=1 to use what was loaded before."
+        ) from error
 
 
 def _split(found: Any, role: str, data: str | Path) -> datasets.Dataset:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 IMAGE_COLUMNS = ("image", "img")  # of several columns of images, the one that is taken
 LABEL_COLUMNS = ("label", "labels")
 MASK_COLUMN = "mask"
+LABELS = "names of classes, or 0 for good images and 1 for others"
 ANOMALOUS = "anomalous"  # kind of an image whose label names no defect
 File = tuple[bytes, str]  # content and suffix
 
@@ -84,8 +85,11 @@ class Table:
                     f"{', '.join(names[:10])}: rename the class of good images."
                 )
             return lambda label: _kind(names[label])
-        if getattr(feature, "dtype", None) == "string":
+        dtype = str(getattr(feature, "dtype", "a list"))
+        if dtype in ("string", "large_string", "string_view"):
             return _kind
+        if not dtype.startswith(("int", "uint", "bool")):
+            raise UserError(f"{self.data}: {self.label} must hold {LABELS}, but it holds {dtype}: cast the column.")
         return lambda label: (GOOD, ANOMALOUS)[label]
 
     def rows(self, needs_labels: bool) -> Iterator[Row]:
@@ -107,9 +111,7 @@ class Table:
         feature = self.split.features[str(self.label)]
         if isinstance(label, str) or (label is not None and 0 <= label < getattr(feature, "num_classes", 2)):
             return label
-        raise UserError(
-            f"{self.data}: {self.label} must name a class, or be 0 for good images and 1 for others, but got {label!r}."
-        )
+        raise UserError(f"{self.data}: {self.label} must hold {LABELS}, but got {label!r}: correct it.")
 
 
 def _kind(name: str) -> str:

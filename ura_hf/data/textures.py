@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from huggingface_hub.utils import WeakFileLock
+from filelock import FileLock
 from PIL import Image
 from scipy import ndimage
 from torch import Tensor
@@ -39,7 +39,7 @@ def generated_textures(parent: Path, side: int, seed: int) -> list[Path]:
     folder = parent / f"textures-{side}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{index}.png" for index in range(TEXTURE_COUNT)]
-    with WeakFileLock(folder / "writing.lock"):
+    with FileLock(folder / "writing.lock"):
         for index, path in enumerate(paths):
             if not path.exists():
                 pixels = generated_texture(np.random.default_rng((seed, index)), side)

@@ -9,6 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ..data.extras import require
 from ..data.hub_datasets import open_dataset
 from ..data.progress import Progress, silent
 from ..inference import Detector, Unreadable, find
@@ -39,8 +40,10 @@ def evaluate(
     does on the test images: rates of false alarms and of misses.
 
     Raises:
-        UserError: There is nothing to test on, or an image or mask is unreadable.
+        UserError: A package of the extra `train` is not installed, there is nothing to test on, or an image or mask is
+            unreadable.
     """
+    require("sklearn.metrics", "train", "evaluation")
     dataset = open_dataset(data, for_training=False)
     samples = dataset.test
     if not samples:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from huggingface_hub.utils import WeakFileLock
+from filelock import FileLock
 from torch import Tensor
 from tqdm import tqdm
 
@@ -63,7 +63,7 @@ def cached_features(
         raise UserError(f"{folder} can't be a folder of features ({error.strerror}): choose another.") from error
     path = folder / f"{name}-{_fingerprint(images, backbone, processor)}-{copies}.npy"
     if not path.exists():
-        with WeakFileLock(path.with_suffix(".lock")):  # a second run waits for the first, and then has the features
+        with FileLock(path.with_suffix(".lock")):  # a second run waits for the first, and then has the features
             _compute_missing(path, images, backbone, processor, copies, progress, batch_size)
     return np.load(path, mmap_mode="r")
 

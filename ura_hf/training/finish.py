@@ -11,7 +11,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
@@ -24,7 +24,9 @@ from ..model.loading import CONFIG_FILE
 from ..model.modeling_uranet import URANetForAnomalyDetection
 from .options import TrainingOptions
 from .run_folder import WORK
-from .trainer import RestorationTrainer
+
+if TYPE_CHECKING:
+    from .trainer import RestorationTrainer
 
 
 class Clock:

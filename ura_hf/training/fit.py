@@ -15,7 +15,7 @@ from ..model.modeling_uranet import URANetForAnomalyDetection
 from ..model.restoration import to_tokens
 from ..model.subspace import MAX_FITTED
 from . import calibration
-from .trainer import FeatureBatches
+from .batches import FeatureBatches
 
 MAX_CANDIDATE_VECTORS = 300_000  # vectors that a coreset is chosen from; of larger sets, random ones of every image
 Vectors = Callable[[Tensor], Tensor]

@@ -26,7 +26,8 @@ def load_imagenet(backbone: Backbone, weights: Path | None = None) -> None:
     """Load pretrained weights: from `weights` (safetensors, timm keys), the package's own, or through timm from the Hub.
 
     Raises:
-        UserError: The file is missing, unreadable or of another architecture, the Hub can't be reached, or the disk is full.
+        UserError: The file is missing, unreadable or of another architecture, timm has no weights, the Hub can't be reached, or
+            the disk is full.
     """
     weights = weights or own_weights(backbone.name)
     own = backbone.cnn.state_dict()
@@ -37,6 +38,11 @@ def load_imagenet(backbone: Backbone, weights: Path | None = None) -> None:
 
 def _fetch(backbone: Backbone) -> Mapping[str, Tensor]:
     name, levels = backbone.name, tuple(backbone.cnn.feature_info.out_indices)
+    if not _repository(name):
+        raise UserError(
+            f"timm has no weights of {name} on the Hugging Face Hub: choose a backbone of timm.list_models(pretrained=True), or "
+            "pass a file with --backbone-weights."
+        )
     if constants.HF_HUB_OFFLINE and not weights_reachable(name):
         raise UserError(
             f"the ImageNet weights of {name} are not in the Hub client's cache, and HF_HUB_OFFLINE=1 forbids to fetch them: "
@@ -64,10 +70,15 @@ def own_weights(name: str) -> Path | None:
     return ASSETS / f"{name}.safetensors" if name in OWN else None
 
 
+def _repository(name: str) -> str | None:
+    """Where timm's weights of a CNN lie on the Hub; None where there are none."""
+    weights = timms_weights(name)
+    return weights.hf_hub_id if weights else None
+
+
 def weights_reachable(name: str) -> bool:
     """Whether timm's weights of a CNN are in the Hub client's cache or their repository answers; asked once, without retries."""
-    weights = timms_weights(name)
-    repository = weights.hf_hub_id if weights else None
+    repository = _repository(name)
     if not repository:
         return False
     if any(isinstance(try_to_load_from_cache(repository, file), str) for file in HUB_FILES):

@@ -1,4 +1,4 @@
-"""Parts that lie in any rotation: told from good images alone, and answered with turned copies of them. Ours, not the paper's."""
+"""Finds out from good images whether parts lie in any rotation, and makes turned copies of them. Not in the paper."""
 
 from __future__ import annotations
 
@@ -28,14 +28,16 @@ def turn(pixels: Tensor, degrees: float, aspect: float = 1.0) -> Tensor:
 
     Turned as in their own geometry, where they are `aspect` times as wide as high: stretched pixels are not square. Beyond the
     borders comes a quarter of the image by reflection, then, where an image is wider than high or higher than wide, its edge.
+    The CPU computes it, since torch's sampling lacks this border on Apple's GPUs; the result is on the device of `pixels`.
     """
+    device, pixels = pixels.device, pixels.cpu()
     cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     height, width = pixels.shape[-2:]
     wide = functional.pad(pixels, (width // 4, width // 4, height // 4, height // 4), mode="reflect")
     shares = pixels.new_tensor([[width / wide.shape[-1]], [height / wide.shape[-2]]])
     matrix = shares * pixels.new_tensor([[cosine, -sine / aspect, 0], [sine * aspect, cosine, 0]])
     grid = functional.affine_grid(matrix.expand(len(pixels), 2, 3), list(pixels.shape), align_corners=False)
-    return functional.grid_sample(wide, grid, padding_mode="border", align_corners=False)
+    return functional.grid_sample(wide, grid, padding_mode="border", align_corners=False).to(device)
 
 
 def turn_input(inputs: Mapping[str, Tensor], row: int, degrees: float, processor: URANetImageProcessor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Seeds of a run, which change nobody else's random numbers."""
+"""The random numbers of a run."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from transformers import set_seed
 
 
 @contextmanager
-def own_randomness(seed: int) -> Iterator[None]:
-    """Seed the global generators of Python, NumPy and torch, and give them back as they were."""
+def seeded_generators(seed: int) -> Iterator[None]:
+    """Seed the global generators of Python, NumPy and torch for the time of the context, then give them back as they were.
+
+    Other threads that draw from the global generators meanwhile share them: their draws change the run's, and the run's theirs.
+    """
     python, numpy = random.getstate(), np.random.get_state()
     mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
     try:

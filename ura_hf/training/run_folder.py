@@ -7,14 +7,16 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 from transformers.trainer_utils import get_last_checkpoint
 
 from ..data.records import TRAINING
 from ..model.errors import UserError
-from .processes import PartialState
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
 
 WORK = "unfinished"  # folder of the output that holds what a resumed run needs; removed at the end
 LAST_WRITTEN = "trainer_state.json"  # of a resume point

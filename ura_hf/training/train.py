@@ -6,22 +6,21 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from torch import nn
-from transformers import TrainerCallback, TrainingArguments
 
+from ..data.extras import require
 from ..data.files import files_fingerprint, read_json
-from ..data.prefetch import loading_processes
 from ..data.progress import Progress, silent
 from ..data.records import TRAINING
 from ..data.textures import generated_textures
 from ..model.backbone import timms_weights
 from ..model.configuration_uranet import URANetConfig
-from ..model.device import pick_device
 from ..model.image_processing_uranet import URANetImageProcessor
 from ..model.modeling_uranet import URANetForAnomalyDetection
+from .batches import FeatureBatches
 from .features import all_problems_at_once, cached_features, channel_statistics
 from .finish import Clock, describe_run, require_finite, save
 from .fit import calibrate, fill_memories
@@ -29,10 +28,13 @@ from .imagenet import load_imagenet, own_weights
 from .material import Material, read_material, split_rows
 from .options import TrainingOptions
 from .pose import MAX_TURNED_RATIO, TURNED_COPIES, rotation_ratio
-from .processes import PartialState, processes
+from .processes import processes
 from .randomness import seeded_generators
 from .run_folder import claim_output, resume_point
-from .trainer import FeatureBatches, ReportProgress, RestorationTrainer, use_bf16
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
+    from transformers import TrainerCallback
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -60,17 +62,23 @@ def train(
         The record that is also written to ``training.json``.
 
     Raises:
-        UserError: Data, weights or the output folder can't be used.
+        UserError: A package of the extra `train` is not installed, or data, weights or the output folder can't be used.
         Cancelled: `progress` raised it; the output folder then holds no checkpoint, only what resumes the run.
     """
+    require("accelerate", "train", "training")
+    from .trainer import learn
+
     clock, state = Clock(), processes()
     material = read_material(options, config)
-    with claim_output(options.output, _ticket(options, config, material), state) as work, seeded_generators(options.seed):
+    with (
+        claim_output(options.output, _ticket(options, config, material), state) as work,
+        seeded_generators(options.seed),
+    ):
         model, processor = URANetForAnomalyDetection(config), make_processor(options, config)
         seen = extract(options, material, model, processor, work, state, progress)
         batches, held_out = fit(options, model, seen, progress)
         resumed = resume_point(work)
-        trainer = learn(options, model, batches, work, resumed, [*callbacks, ReportProgress(progress)])
+        trainer = learn(options, model, batches, work, resumed, callbacks, progress)
         if state.is_main_process:
             calibrate(_rounded(model, options), batches, held_out, progress)
             require_finite(model, options.learning_rate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import ProgressCallback
 
+from ..data.prefetch import loading_processes
 from ..data.progress import Progress
 from ..model.device import pick_device
 from ..model.modeling_uranet import URANetForAnomalyDetection
+from .batches import FeatureBatches
 from .objective import Learner, Losses
+from .options import TrainingOptions
 
 LOSS_PARTS = Losses._fields[1:]
 
@@ -105,6 +109,7 @@ def learn(
     work: Path,
     resumed: str | None,
     callbacks: Sequence[TrainerCallback],
+    progress: Progress,
 ) -> RestorationTrainer:
     """Train perception and restoration on artificial anomalies, from the resume point `resumed` on if there is one."""
     device = pick_device().type
@@ -129,7 +134,8 @@ def learn(
         report_to="none",
         seed=options.seed,
     )
-    trainer = RestorationTrainer(model, args=arguments, train_dataset=batches, callbacks=list(callbacks))
+    callbacks = [*callbacks, ReportProgress(progress)]
+    trainer = RestorationTrainer(model, args=arguments, train_dataset=batches, callbacks=callbacks)
     trainer.train(resume_from_checkpoint=resumed)
     return trainer
 
