@@ -15,7 +15,7 @@ from .model.loading import Hooks
 
 def install() -> None:
     """Fill in the model's hooks, and register Auto classes and pipeline task when transformers has imported them."""
-    Hooks.find, Hooks.describe = _find, _describe
+    Hooks.find, Hooks.upload = _find, _upload
     for theirs, ours, register in (
         ("models.auto.configuration_auto", "configuration_uranet", _register_config),
         ("models.auto.modeling_auto", "modeling_uranet", _register_model),
@@ -42,10 +42,10 @@ def _find(name: str | Path, files: Any, **hub: Any) -> Path:
     return checkpoint_folder(name, files, **hub)
 
 
-def _describe(folder: Path, repo_id: str) -> None:
-    from .hub.card import make_card
+def _upload(folder: Path, repo_id: str, **commit: Any) -> Any:
+    from .hub.push import upload
 
-    make_card(folder, repo_id).save(folder / "README.md")
+    return upload(folder, repo_id, **commit)
 
 
 def _register_config(auto: Any) -> None:

@@ -23,7 +23,7 @@ from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 import yaml
 
 FRONT_MATTER = re.compile(r"\A\s*---\s*\n(.*?)\n---\s*(?:\n|\Z)", re.DOTALL)
-VERBS = "resolve|revision|tree|paths-info|refs|preupload|commit|tag|batch|verify"
+VERBS = "resolve|revision|tree|paths-info|refs|preupload|commit|tag|branch|batch|verify"
 PLACE = "/((?:datasets/)?[^/]+(?:/[^/]+)??)"  # of a repository: NAME or NAMESPACE/NAME, of a dataset after datasets/
 PATH = re.compile(
     rf"(?:/api/models|/api(?=/datasets/))?{PLACE}(?:(?:\.git/info/lfs/objects)?/({VERBS})(?:/([^/]+)(?:/(.+))?)?)?"
@@ -107,7 +107,7 @@ class HubServer:
 
     `requests` records (method, path with query) and `ranges` (path, Range header) of what came in. Faults: `fail_next` requests
     get 503, every answer waits `delay` seconds, the next file GET with a longer body ends after `cut_after` bytes, and the next
-    file GET has one byte flipped if `corrupt`; the last two happen once. `token` reads all and writes to `namespaces`.
+    `corrupt` file GETs have one byte flipped. `token` reads all and writes to `namespaces`.
     """
 
     def __init__(self, user: str = "tester", token: str = "hf_tester") -> None:
@@ -115,7 +115,7 @@ class HubServer:
         self.repos = dict[str, Repo]()
         self.objects = dict[str, bytes]()  # uploaded LFS files by SHA-256
         self.requests, self.ranges = list[tuple[str, str]](), list[tuple[str, str]]()
-        self.fail_next, self.delay, self.corrupt = 0, 0.0, False
+        self.fail_next, self.delay, self.corrupt = 0, 0.0, 0
         self.cut_after: int | None = None
         self.lock = threading.Lock()
 
@@ -223,7 +223,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def in_repo(self, repo_id: str, verb: str | None, revision: str | None, path: str | None) -> Any:
         repo = self.repo(repo_id, write=self.command == "POST" and verb != "paths-info")
-        sha, files = repo.at(revision or "main")
+        sha, files = repo.at("main" if verb == "branch" else revision or "main")
         sent = json.loads(self.body) if self.command == "POST" and verb not in ("paths-info", "commit") else {}
         match (self.command, verb):
             case ("HEAD" | "GET", "resolve"):
@@ -245,6 +245,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return [entry for path, entry in tree(files).items() if path in wanted]
             case ("POST", "tag") if sent["tag"] not in repo.refs:
                 return self.hub.tag(repo_id, sent["tag"], sha)
+            case ("POST", "branch") if revision not in repo.refs:
+                return self.hub.tag(repo_id, str(revision), sha)
             case ("POST", "batch"):
                 for file in sent["objects"]:
                     links = {"upload": f"lfs/{file['oid']}", "verify": f"{repo_id}.git/info/lfs/objects/verify"}
@@ -260,7 +262,7 @@ class _Handler(BaseHTTPRequestHandler):
                     file["uploadMode"] = "lfs" if is_lfs(file["path"], file["size"]) else "regular"
                     file |= {"shouldIgnore": False, "oid": there.get("lfs", there).get("oid")}
                 return sent
-            case ("POST", "commit") if revision == "main" or str(revision).startswith("refs/pr/"):
+            case ("POST", "commit") if revision in repo.refs:
                 requests = sum(key.startswith("refs/pr/") for key in repo.refs)
                 ref = f"refs/pr/{requests + 1}" if "create_pr" in self.query else str(revision)
                 return self.commit(repo_id, files, ref)
@@ -282,7 +284,7 @@ class _Handler(BaseHTTPRequestHandler):
             status, data = (206, data[first : last + 1]) if first < size else (416, b"")
             headers["Content-Range"] = f"bytes {first}-{last}/{size}" if data else f"bytes */{size}"
         if self.hub.corrupt and data:
-            self.hub.corrupt, data = False, bytes([data[0] ^ 1]) + data[1:]
+            self.hub.corrupt, data = self.hub.corrupt - 1, bytes([data[0] ^ 1]) + data[1:]
         if self.hub.cut_after is not None and self.hub.cut_after < len(data):
             headers["Content-Length"], data, self.hub.cut_after = str(len(data)), data[: self.hub.cut_after], None
         return status, data, headers

@@ -25,7 +25,7 @@ from ura_hf.demo.store import Detectors
 from ura_hf.demo.tabs import batch, detect
 from ura_hf.hub.download import checkpoint_folder
 from ura_hf.hub.load import load_checkpoint, load_detector
-from ura_hf.hub.names import bundled, local, locate
+from ura_hf.hub.names import bundled, local, local_folder
 from ura_hf.training.train import TrainingOptions, train
 
 RING = "uranet-demo-ring"
@@ -44,7 +44,7 @@ def test_only_folders_that_can_be_named_are_listed(checkpoint, tmp_path, monkeyp
     monkeypatch.setenv("URA_HF_CHECKPOINTS", str(tmp_path))
     for name in ("part-1", "my part", "Prüfring", "ring--2", "teil_"):
         shutil.copytree(checkpoint, tmp_path / name)
-    assert local() == [name for name in local() if locate(name) == tmp_path / name] and "part-1" in local()
+    assert local() == [name for name in local() if local_folder(name) == tmp_path / name] and "part-1" in local()
     assert {described["name"] for described in Detectors().describe()} >= set(local())
 
 

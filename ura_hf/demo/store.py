@@ -16,7 +16,7 @@ from ..data.records import EVALUATION, readable_record
 from ..hub.card import make_card
 from ..hub.download import FILES
 from ..hub.load import load_detector
-from ..hub.names import bundled, local, locate
+from ..hub.names import bundled, local, local_folder
 from ..model.errors import UserError
 from ..model.loading import CONFIG_FILE, require_files
 from ..model.pipeline_uranet import URANetPipeline
@@ -100,7 +100,7 @@ class Detectors:
                 if (owner, name) in self._added:
                     return self._added[owner, name]
         if name in bundled() or name in local():
-            return locate(name)  # type: ignore[return-value]
+            return local_folder(name)  # type: ignore[return-value]
         if not NAME.fullmatch(name) or Path(name).exists():
             known = ", ".join(self.names(session))
             raise UserError(f"{name[:100] or 'nothing'} is not the name of a checkpoint: choose one of {known}.")
@@ -166,7 +166,7 @@ class Detectors:
         """The folders of `names`."""
         with self._lock:
             found = {name: folder for (owner, name), folder in self._added.items() if owner in (None, session)}
-        here = {name: folder for name in (*bundled(), *local()) if (folder := locate(name)) is not None}
+        here = {name: folder for name in (*bundled(), *local()) if (folder := local_folder(name)) is not None}
         for name, folder in (*self._hub.folders().items(), *here.items()):
             found.setdefault(name, folder)
         return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,16 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.file_download import repo_folder_name
 
 from ..data.network import TransportError
 from ..data.records import RECORDS
 from ..model.errors import UserError
-from ..model.loading import CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE, index_name, refuse_pickles
-from .names import hub_id, locate, not_found
+from ..model.loading import CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE, refuse_pickles, weight_patterns
+from .names import hub_id, local_folder, not_found
 
 FILES = (CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE)
+VERIFIED = ".uranet_verified"
+"""Beside a cached repository's blobs: those whose digests were compared."""
 
 
 def checkpoint_folder(
@@ -41,7 +42,7 @@ def checkpoint_folder(
     """The folder of a checkpoint: local, bundled, in URA_HF_CHECKPOINTS, or downloaded; arguments as everywhere in the ecosystem.
 
     Of a repository on the Hub only `files` are fetched. With the weights come their shards, the configs and the records. Files in
-    the cache cost one request, and none with `local_files_only` or HF_HUB_OFFLINE=1. New files are compared with their digests.
+    the cache cost one request, and none with `local_files_only` or HF_HUB_OFFLINE=1. Every file is compared with its digest once.
 
     Raises:
         UserError: Nothing there has this name, it may not be read, or a file is damaged.
@@ -50,7 +51,7 @@ def checkpoint_folder(
         raise UserError(f"subfolder must be a path inside the checkpoint, but got {subfolder!r}.")
     if not str(name).strip():
         raise UserError("the name of a checkpoint is empty: pass a folder or a name.")
-    folder = locate(name)
+    folder = local_folder(name)
     if folder is None:
         arguments = {"revision": revision, "token": token, "cache_dir": cache_dir}
         offline = local_files_only or constants.HF_HUB_OFFLINE
@@ -62,8 +63,7 @@ def _patterns(files: Sequence[str], prefix: str) -> list[str]:
     """Names of the files to fetch; with the weights their shards, and all that is small."""
     wanted = list(files)
     for weights in [file for file in files if file.endswith(".safetensors")]:
-        wanted += [weights.replace(".safetensors", "-?????-of-?????.safetensors"), index_name(weights)]
-        wanted += [CONFIG_FILE, PROCESSOR_FILE, *RECORDS]
+        wanted += [*weight_patterns(weights), CONFIG_FILE, PROCESSOR_FILE, *RECORDS]
     return [prefix + file for file in dict.fromkeys(wanted)]
 
 
@@ -72,25 +72,24 @@ def _fetch(
 ) -> Path:
     prefix = f"{subfolder.strip('/')}/" if subfolder else ""
     patterns = _patterns(files, prefix)
-    cached = _blobs(repo, arguments["cache_dir"])
-    with _hub_errors(name, repo, arguments["revision"] or "main", offline):
+    with _fetch_errors(name, repo, arguments["revision"] or "main", offline):
         folder = Path(
             snapshot_download(
                 repo, allow_patterns=patterns, local_files_only=offline, force_download=force, **arguments
             )
         )
-        if not offline and WEIGHTS_FILE in files and not any((folder / prefix).glob("*.safetensors")):
+        wants_weights = any(file.endswith(".safetensors") for file in files)
+        if not offline and wants_weights and not any((folder / prefix).glob("*.safetensors")):
             there = HfApi().list_repo_files(repo, revision=arguments["revision"], token=arguments["token"])
             refuse_pickles(repo, [file for file in there if file.startswith(prefix)])
     place = folder / prefix
-    for file in (path for path in place.iterdir() if path.is_file()) if place.is_dir() else ():
-        if file.resolve().name not in cached:
-            _verify(file, repo)
+    fetched = {file for pattern in _patterns(files, "") for file in place.glob(pattern) if file.is_file()}
+    _verify(sorted(fetched), folder.parent.parent / VERIFIED, repo)
     return folder
 
 
 @contextmanager
-def _hub_errors(name: str, repo: str, revision: str, offline: bool) -> Iterator[None]:
+def _fetch_errors(name: str, repo: str, revision: str, offline: bool) -> Iterator[None]:
     try:
         yield
     except GatedRepoError as error:
@@ -116,22 +115,38 @@ def _hub_errors(name: str, repo: str, revision: str, offline: bool) -> Iterator[
         ) from error
 
 
-def _blobs(repo: str, cache_dir: str | Path | None) -> set[str]:
-    """Names of the files of a repository that are in the cache."""
-    folder = Path(cache_dir or constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repo, repo_type="model") / "blobs"
-    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+def _verify(links: Sequence[Path], record: Path, repo: str) -> None:
+    """Compare fetched files with their digests, which are the names of their blobs in the cache; remove damaged ones.
+
+    `record` lists the blobs that were compared before, with their times; they are not read again.
+    """
+    known = set(record.read_text().splitlines()) if record.is_file() else set()
+    damaged, whole = [], []
+    for link in links:
+        blob = link.resolve()
+        if blob.parent.name != "blobs":
+            continue  # a cache without links (Windows) carries no digest
+        line = f"{blob.name} {blob.stat().st_mtime_ns}"
+        if line in known:
+            continue
+        if _is_whole(blob):
+            whole.append(line)
+        else:
+            blob.unlink(missing_ok=True)
+            link.unlink(missing_ok=True)
+            damaged.append(link.name)
+    with suppress(OSError), record.open("a") as file:  # a cache that can only be read is compared every time
+        file.writelines(f"{line}\n" for line in whole)
+    if damaged:
+        raise UserError(
+            f"{', '.join(damaged)} of {repo} arrived damaged and was removed from the cache: load it again."
+        )
 
 
-def _verify(link: Path, repo: str) -> None:
-    """Compare a fetched file with its digest, which is its name in the cache; remove a damaged one."""
-    blob = link.resolve()
-    if not link.exists() or blob.parent.name != "blobs":
-        return  # a cache without links (Windows) carries no digest
+def _is_whole(blob: Path) -> bool:
+    """Whether a file has the digest that is its name: SHA-256 of a large file, that of git of a small one."""
     digest = hashlib.sha256() if len(blob.name) == 64 else hashlib.sha1(f"blob {blob.stat().st_size}\0".encode())
     with blob.open("rb") as stream:
         while block := stream.read(1 << 20):
             digest.update(block)
-    if digest.hexdigest() != blob.name:
-        blob.unlink()
-        link.unlink()
-        raise UserError(f"{link.name} of {repo} arrived damaged and was removed from the cache: load it again.")
+    return digest.hexdigest() == blob.name

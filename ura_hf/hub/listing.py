@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 
 from ..data.files import ASSETS
 from ..data.network import TransportError
-from ..data.records import EVALUATION, MAIN_METRICS, readable_record
+from ..data.records import EVALUATION, MAIN_METRICS, as_share, readable_record
 from ..model.errors import UserError
 from .names import bundled, checkpoints_folder, local, namespace
 
@@ -68,6 +67,5 @@ def on_the_hub(token: str | None = None) -> list[Entry]:
 
 
 def _entry(name: str, place: str, figures: dict[str, Any]) -> Entry:
-    """An entry with those figures that are finite numbers; cards on the Hub may hold anything."""
-    known = {key: value for key, value in figures.items() if isinstance(value, (int, float)) and math.isfinite(value)}
-    return Entry(name, place, *(known.get(key) for key in MAIN_METRICS))
+    """An entry with those figures that are numbers from 0 to 1; cards on the Hub may hold anything."""
+    return Entry(name, place, *(as_share(figures.get(key)) for key in MAIN_METRICS))

@@ -11,20 +11,23 @@ from ..model.configuration_uranet import URANetConfig
 from ..model.device import pick_device
 from ..model.errors import UserError
 from ..model.image_processing_uranet import URANetImageProcessor
-from ..model.loading import CONFIG_FILE, PROCESSOR_FILE, require_files
+from ..model.loading import CONFIG_FILE, PROCESSOR_FILE, require_files, weights_name
 from ..model.modeling_uranet import URANetForAnomalyDetection
 from ..model.pipeline_uranet import URANetPipeline
-from .download import FILES, checkpoint_folder
+from .download import checkpoint_folder
 
 
-def load_checkpoint(name: str | Path, **hub: Any) -> tuple[URANetForAnomalyDetection, URANetImageProcessor]:
-    """Model, on the GPU where there is one, and image processor of a checkpoint; arguments as in `load_detector`.
+def load_checkpoint(
+    name: str | Path, *, variant: str | None = None, **hub: Any
+) -> tuple[URANetForAnomalyDetection, URANetImageProcessor]:
+    """Load the model, on the GPU if there is one, and the image processor of a checkpoint; arguments as in `load_detector`.
 
     Raises:
         UserError: Nothing has this name, or it is not a complete checkpoint.
     """
-    folder = checkpoint_folder(name, **hub)
-    require_files(folder, FILES)
+    files = (CONFIG_FILE, PROCESSOR_FILE, weights_name(variant))
+    folder = checkpoint_folder(name, files, **hub)
+    require_files(folder, files)
     config = read_part(URANetConfig, folder, CONFIG_FILE)
     processor = read_part(URANetImageProcessor, folder, PROCESSOR_FILE)
     if (size := (processor.size.height, processor.size.width)) != (config.image_size, config.image_size):
@@ -32,21 +35,22 @@ def load_checkpoint(name: str | Path, **hub: Any) -> tuple[URANetForAnomalyDetec
             f"{folder / PROCESSOR_FILE}: size is {size[0]}x{size[1]}, but the model takes "
             f"{config.image_size}x{config.image_size}: fetch or train the checkpoint again."
         )
-    model = URANetForAnomalyDetection.from_pretrained(folder, config=config).eval()
+    model = URANetForAnomalyDetection.from_pretrained(folder, config=config, variant=variant).eval()
     return model.to(pick_device()), processor
 
 
-def load_detector(name: str | Path, **hub: Any) -> URANetPipeline:
-    """The `image-anomaly-detection` pipeline of a checkpoint by folder or name, on the GPU where there is one.
+def load_detector(name: str | Path, *, variant: str | None = None, **hub: Any) -> URANetPipeline:
+    """Load the `image-anomaly-detection` pipeline of a checkpoint, on the GPU if there is one.
 
     Args:
         name: A folder that `uranet train` wrote, a bundled name, a name in URA_HF_CHECKPOINTS, or NAMESPACE/NAME on the Hub.
-        hub: `revision`, `token`, `cache_dir`, `local_files_only`, `force_download`, `subfolder`, as everywhere.
+        variant: Loads the weights of this name, e.g. ``fp16`` for model.fp16.safetensors; computation stays in float32.
+        hub: `revision`, `token`, `cache_dir`, `local_files_only`, `force_download` and `subfolder`, as in transformers.
 
     Raises:
         UserError: Nothing has this name, or it is not a complete checkpoint.
     """
-    model, processor = load_checkpoint(name, **hub)
+    model, processor = load_checkpoint(name, variant=variant, **hub)
     return URANetPipeline(model=model, image_processor=processor, device=model.device)
 
 
@@ -60,6 +64,15 @@ def read_part(kind: Any, folder: Path, name: str) -> Any:
         return kind.from_pretrained(folder)
     except UserError as error:
         raise UserError(f"{folder / name}: {error}") from error
-    except (OSError, ValueError, TypeError, AttributeError, StrictDataclassError) as error:
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        LookupError,
+        OverflowError,
+        RecursionError,
+        StrictDataclassError,
+    ) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{folder / name} is unreadable ({reason}): fetch or train the checkpoint again.") from error

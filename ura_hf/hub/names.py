@@ -38,7 +38,7 @@ def local() -> list[str]:
     return [name for name in names if _NAME.fullmatch(name)]
 
 
-def locate(name: str | Path) -> Path | None:
+def local_folder(name: str | Path) -> Path | None:
     """The folder of a checkpoint on this machine: itself a folder, bundled, or in URA_HF_CHECKPOINTS, in this order; or None."""
     folder = Path(name)
     if folder.is_dir():

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from huggingface_hub import HfApi
+from huggingface_hub import CommitInfo, HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 from huggingface_hub.utils import validate_repo_id
 
@@ -18,23 +20,20 @@ from ..data.network import TransportError
 from ..data.records import EVALUATION, RECORDS, read_record
 from ..model.carrying import carry_code
 from ..model.errors import UserError
-from ..model.loading import CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE, require_files, weight_files
+from ..model.loading import (
+    CONFIG_FILE,
+    PROCESSOR_FILE,
+    WEIGHTS_FILE,
+    index_name,
+    require_files,
+    weight_files,
+    weight_patterns,
+    weights_name,
+)
 from .card import FIGURE, draw_figure, make_card
 from .download import FILES, checkpoint_folder
 
-
-def prepare(folder: Path, repo_id: str, output: Path, license: str | None = None) -> None:
-    """Write into `output` what a repository of this checkpoint holds: weights, configs, code, records, card and figure."""
-    require_files(folder, FILES)
-    for file in (*weight_files(folder), *folder.glob("*.index.json"), folder / CONFIG_FILE, folder / PROCESSOR_FILE):
-        shutil.copy(file, output)
-    carry_code(output)
-    for name in RECORDS:
-        if record := read_record(folder, name):
-            (output / name).write_text(json.dumps(record, indent=2) + "\n")
-    if evaluation := read_record(folder, EVALUATION):
-        draw_figure(evaluation, output / FIGURE)
-    make_card(folder, repo_id, license).save(output / "README.md")
+MESSAGE = "Upload URA-Net checkpoint"
 
 
 def push(
@@ -52,18 +51,74 @@ def push(
     if repo_id.count("/") != 1:
         raise UserError(f"--to must be NAMESPACE/NAME, but got {repo_id!r}.")
     folder = checkpoint_folder(checkpoint)
-    with tempfile.TemporaryDirectory() as staging, _hub_errors(repo_id):
-        prepare(folder, repo_id, Path(staging), license)
-        api = HfApi(token=token)
-        url = api.create_repo(repo_id, private=private, exist_ok=True)
-        message = "Upload URA-Net checkpoint"
-        stale = [*RECORDS, FIGURE]  # of weights that were there before, where these have none
-        api.upload_folder(repo_id=repo_id, folder_path=staging, commit_message=message, delete_patterns=stale)
+    with tempfile.TemporaryDirectory() as staging, _upload_errors(repo_id):
+        _copy(folder, Path(staging))
+        _describe(Path(staging), repo_id, license)
+        url = HfApi(token=token).create_repo(repo_id, private=private, exist_ok=True)
+        _send(Path(staging), repo_id, token=token)
     return str(url)
 
 
+def upload(folder: Path, repo_id: str, **commit: Any) -> CommitInfo:
+    """Add the card to a folder that transformers saved, and upload it to a repository that exists.
+
+    `commit` holds `commit_message`, `commit_description`, `token`, `revision` and `create_pr`, as in `HfApi.upload_folder`; a
+    branch that does not exist is created.
+
+    Raises:
+        UserError: The config is damaged, or the package of the card is missing. Errors of the Hub are raised as they are.
+    """
+    if weight_files(folder):  # the card is of the main weights: not of a variant, nor of an image processor alone
+        _describe(folder, repo_id)
+    return _send(folder, repo_id, **commit)
+
+
+def _copy(checkpoint: Path, output: Path) -> None:
+    """Copy what a repository holds of a checkpoint: weights, configs, records without paths; and add the code."""
+    require_files(checkpoint, FILES)
+    weights = weight_files(checkpoint)
+    index = [] if weights[0].name == WEIGHTS_FILE else [checkpoint / index_name(WEIGHTS_FILE)]
+    for file in (*weights, *index, checkpoint / CONFIG_FILE, checkpoint / PROCESSOR_FILE):
+        shutil.copyfile(file, output / file.name)
+    for name in RECORDS:
+        if record := read_record(checkpoint, name):
+            (output / name).write_text(json.dumps(record, indent=2) + "\n")
+    carry_code(output)
+
+
+def _describe(folder: Path, repo_id: str, license: str | None = None) -> None:
+    """Add the card, and the figure of an evaluation."""
+    if evaluation := read_record(folder, EVALUATION):
+        draw_figure(evaluation, folder / FIGURE)
+    make_card(folder, repo_id, license).save(folder / "README.md")
+
+
+def _send(folder: Path, repo_id: str, *, revision: str | None = None, **commit: Any) -> CommitInfo:
+    """Upload a folder in one commit, which also deletes what belongs to the weights that were there before."""
+    api = HfApi(token=commit.pop("token", None))
+    if revision is not None and not commit.get("create_pr") and not revision.startswith("refs/pr"):
+        api.create_branch(repo_id, branch=revision, exist_ok=True)
+    commit["commit_message"] = commit.get("commit_message") or MESSAGE
+    replaced = _replaced(path.name for path in folder.iterdir())
+    return api.upload_folder(
+        repo_id=repo_id, folder_path=folder, revision=revision, delete_patterns=replaced or None, **commit
+    )
+
+
+def _replaced(names: Iterable[str]) -> list[str]:
+    """Patterns of files that go when these are uploaded: another form of the same weights.
+
+    With the main weights go their variants, records and figure, too, which are of the weights that were there before.
+    """
+    weights = {re.sub(r"-\d{5}-of-\d{5}", "", name) for name in names if name.endswith(".safetensors")}
+    patterns = [pattern for name in sorted(weights) for pattern in weight_patterns(name)]
+    if WEIGHTS_FILE in weights:
+        patterns += [*weight_patterns(weights_name("*")), *RECORDS, FIGURE]
+    return patterns
+
+
 @contextmanager
-def _hub_errors(repo_id: str) -> Iterator[None]:
+def _upload_errors(repo_id: str) -> Iterator[None]:
     try:
         yield
     except HfHubHTTPError as error:
@@ -83,7 +138,8 @@ def checkpoints_in(folder: Path) -> list[Path]:
     Raises:
         UserError: There is none.
     """
-    found = sorted(path.parent for path in folder.glob(f"*/{WEIGHTS_FILE}")) if folder.is_dir() else []
+    weights = (WEIGHTS_FILE, index_name(WEIGHTS_FILE))
+    found = sorted({path.parent for name in weights for path in folder.glob(f"*/{name}")})
     if not found:
         raise UserError(f"{folder} holds no checkpoint folders: pass the output of a benchmark.")
     return found

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +27,22 @@ ENTRIES: dict[str, dict[str, Any]] = {
 
 
 class CarriesCode:
-    """Mixin of what transformers pushes to the Hub: the code goes along, and with a model its card."""
+    """Mixin of what transformers pushes to the Hub: the code goes along, and the package `ura_hf` does the upload where it is."""
 
-    def _upload_modified_files(self, working_dir: str | Path, repo_id: str, *args: Any, **kwargs: Any) -> Any:
-        folder = Path(working_dir)
-        self._complete(folder)
-        carry_code(folder)
-        if Hooks.describe is not None and (folder / CONFIG_FILE).is_file():
-            Hooks.describe(folder, repo_id)
-        return super()._upload_modified_files(working_dir, repo_id, *args, **kwargs)  # type: ignore[misc]
+    def _upload_modified_files(
+        self, working_dir: str | Path, repo_id: str, files_timestamps: Mapping[str, float], **commit: Any
+    ) -> Any:
+        """Called by transformers once it saved; files that were in `working_dir` before, at these times, stay out."""
+        with tempfile.TemporaryDirectory() as staging:
+            folder = Path(staging)
+            for file in Path(working_dir).iterdir():
+                if file.is_file() and file.stat().st_mtime > files_timestamps.get(file.name, -math.inf):
+                    shutil.copyfile(file, folder / file.name)
+            self._complete(folder)
+            carry_code(folder)
+            if Hooks.upload is not None:
+                return Hooks.upload(folder, repo_id, **commit)
+            return super()._upload_modified_files(folder, repo_id, {}, **commit)  # type: ignore[misc]
 
     def _complete(self, folder: Path) -> None:
         """Add what else belongs to a checkpoint."""

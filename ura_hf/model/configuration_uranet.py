@@ -12,7 +12,7 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from .errors import UserError
-from .loading import CONFIG_FILE, Hooks, locate
+from .loading import CONFIG_FILE, Hooks, what_to_load
 
 SOURCES = ("texture", "self", "noise")
 MASK_KINDS = ("large", "small", "thin", "subtle", "empty")
@@ -206,7 +206,7 @@ class URANetConfig(PreTrainedConfig):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> URANetConfig:  # type: ignore[override]
         """As in transformers, by folder or name; of a repository on the Hub only this file is fetched."""
-        return super().from_pretrained(locate(pretrained_model_name_or_path, (CONFIG_FILE,), kwargs), **kwargs)
+        return super().from_pretrained(what_to_load(pretrained_model_name_or_path, (CONFIG_FILE,), kwargs), **kwargs)
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:

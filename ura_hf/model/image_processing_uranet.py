@@ -18,7 +18,7 @@ from transformers.processing_utils import ImagesKwargs
 from .carrying import CarriesCode
 from .errors import UserError
 from .images import load_image
-from .loading import PROCESSOR_FILE, locate
+from .loading import PROCESSOR_FILE, what_to_load
 
 RESIZE_MODES = ("stretch", "pad")
 MAPS = (
@@ -76,7 +76,7 @@ class URANetImageProcessor(CarriesCode, TorchvisionBackend):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> URANetImageProcessor:  # type: ignore[override]
         """As in transformers, by folder or name; of a repository on the Hub only this file is fetched."""
-        return super().from_pretrained(locate(pretrained_model_name_or_path, (PROCESSOR_FILE,), kwargs), **kwargs)
+        return super().from_pretrained(what_to_load(pretrained_model_name_or_path, (PROCESSOR_FILE,), kwargs), **kwargs)
 
     def restore_geometry(
         self, maps: torch.Tensor, original_sizes: torch.Tensor | Sequence[tuple[int, int]]

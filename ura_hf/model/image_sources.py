@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any
 from .errors import UserError
 
 URL_STARTS = ("http://", "https://")
-URL_SECONDS = 20.0  # to wait for a server's next bytes
+WAIT_SECONDS = 20.0  # for a server's next bytes
+MAX_URL_SECONDS = 120.0  # for all bytes of one image
 MAX_URL_BYTES = 1 << 30
 
 
@@ -62,13 +64,24 @@ def _fetch(url: str) -> bytes:
     """Fetch with the standard library, as a checkpoint's code may run where no other HTTP client is installed."""
     try:
         request = urllib.request.Request(url, headers={"User-Agent": "uranet"})
-        with urllib.request.urlopen(request, timeout=URL_SECONDS) as answer:
-            data: bytes = answer.read(MAX_URL_BYTES + 1)
+        with urllib.request.urlopen(request, timeout=WAIT_SECONDS) as answer:
+            return _read_answer(answer, url)
+    except UserError:
+        raise
     except urllib.error.HTTPError as error:
         raise UserError(f"no image at {url}: the server answered {error.code}; check the address") from error
     except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: no valid address
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"image at {url} could not be fetched ({reason}); check the address and the network") from error
-    if len(data) > MAX_URL_BYTES:
-        raise UserError(f"image at {url} is larger than {MAX_URL_BYTES >> 20} MiB; download and crop it first")
-    return data
+
+
+def _read_answer(answer: Any, url: str) -> bytes:
+    """All bytes of an answer, within the bounds; a server may send them as slowly as it likes."""
+    data, until = bytearray(), time.monotonic() + MAX_URL_SECONDS
+    while block := answer.read1(1 << 16):
+        data += block
+        if len(data) > MAX_URL_BYTES:
+            raise UserError(f"image at {url} is larger than {MAX_URL_BYTES >> 20} MiB; download and crop it first")
+        if time.monotonic() > until:
+            raise UserError(f"image at {url} took longer than {MAX_URL_SECONDS:.0f} seconds; download it first")
+    return bytes(data)

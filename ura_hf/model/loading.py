@@ -1,4 +1,4 @@
-"""The files of a checkpoint, and two hooks by which the package `ura_hf` finds names and describes what is pushed.
+"""The files of a checkpoint, and two hooks by which the package `ura_hf` finds names and uploads.
 
 Without the package, when this file came with a checkpoint, transformers finds names itself.
 """
@@ -24,11 +24,11 @@ class Hooks:
 
     find: Callable[..., Path] | None = None
     """find(name, files, **hub) -> the local folder of a checkpoint that holds at least `files`."""
-    describe: Callable[..., None] | None = None
-    """describe(folder, repo_id) writes the model card of a folder that is about to be pushed."""
+    upload: Callable[..., Any] | None = None
+    """upload(folder, repo_id, **commit) adds the model card to a folder and uploads it in one commit."""
 
 
-def locate(name: str | Path, files: Sequence[str], kwargs: dict[str, Any]) -> str | Path:
+def what_to_load(name: str | Path, files: Sequence[str], kwargs: dict[str, Any]) -> str | Path:
     """What `from_pretrained` of transformers loads: the folder of a checkpoint, or a name that only transformers can find.
 
     Takes the arguments of the Hub out of `kwargs` where a folder is found.
@@ -59,6 +59,11 @@ def index_name(weights: str) -> str:
     return f"model.safetensors.index{variant}.json"
 
 
+def weight_patterns(weights: str) -> tuple[str, str, str]:
+    """Patterns of the files that can hold these weights: the whole file, its shards, and their index."""
+    return weights, weights.replace(".safetensors", "-?????-of-?????.safetensors"), index_name(weights)
+
+
 def require_files(folder: Path, wanted: Sequence[str]) -> None:
     """Raise UserError unless a checkpoint folder holds these files; shards of the weights count as the file of the weights."""
     absent = [
@@ -70,7 +75,7 @@ def require_files(folder: Path, wanted: Sequence[str]) -> None:
         raise UserError(
             f"{folder} is not a checkpoint folder (no {wanted[0]}): pass what `uranet train` wrote, or a name."
         )
-    if WEIGHTS_FILE in absent:
+    if any(file.endswith(".safetensors") for file in absent):
         refuse_pickles(str(folder), [path.name for path in folder.iterdir()])
     if absent:
         raise UserError(f"{folder} lacks {', '.join(absent)}: fetch or train the checkpoint again.")

@@ -14,7 +14,7 @@ from .carrying import TASK, CarriesCode
 from .device import pick_device
 from .errors import UserError
 from .image_processing_uranet import MAPS, THRESHOLD
-from .loading import PROCESSOR_FILE, WEIGHTS_FILE, Hooks
+from .loading import PROCESSOR_FILE, Hooks, weights_name
 
 NOT_MANY = (str, bytes, bytearray, memoryview, Mapping)
 ARGUMENTS = {"forward": ("num_samples",), "after": ("return_features", "threshold", "maps")}
@@ -49,14 +49,14 @@ class URANetPipeline(CarriesCode, Pipeline):
     _load_tokenizer = False
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, **hub: Any) -> URANetPipeline:
-        """The pipeline of a checkpoint by folder or name, on the GPU where there is one; arguments of the Hub as everywhere."""
+    def from_pretrained(cls, name: str | Path, *, variant: str | None = None, **hub: Any) -> URANetPipeline:
+        """Load a checkpoint by folder or name, on the GPU if there is one; the other arguments as in transformers."""
         from .image_processing_uranet import URANetImageProcessor
         from .modeling_uranet import URANetForAnomalyDetection
 
-        place = Hooks.find(name, (PROCESSOR_FILE, WEIGHTS_FILE), **hub) if Hooks.find else name
+        place = Hooks.find(name, (PROCESSOR_FILE, weights_name(variant)), **hub) if Hooks.find else name
         given = {} if Hooks.find else hub
-        model = URANetForAnomalyDetection.from_pretrained(place, **given).eval()
+        model = URANetForAnomalyDetection.from_pretrained(place, variant=variant, **given).eval()
         processor = URANetImageProcessor.from_pretrained(place, **given)
         return cls(model=model, image_processor=processor, device=pick_device())
 

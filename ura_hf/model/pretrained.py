@@ -18,7 +18,7 @@ from .backbone import Backbone
 from .carrying import CarriesCode
 from .configuration_uranet import URANetConfig
 from .errors import UserError
-from .loading import CONFIG_FILE, PROCESSOR_FILE, locate, weight_files, weights_name
+from .loading import CONFIG_FILE, PROCESSOR_FILE, weight_files, weights_name, what_to_load
 from .perception import PlainLinear, VariationalLinear
 from .restoration import FeatureRestoration
 
@@ -92,7 +92,7 @@ class URANetPreTrainedModel(CarriesCode, PreTrainedModel):
             UserError: The folder or a file is missing, damaged or of another model; the message names the tensors.
         """
         weights = weights_name(kwargs.get("variant"))
-        place = locate(pretrained_model_name_or_path, (CONFIG_FILE, weights), kwargs)
+        place = what_to_load(pretrained_model_name_or_path, (CONFIG_FILE, weights), kwargs)
         asked = kwargs.pop("dtype", None) or kwargs.pop("torch_dtype", None)
         kwargs["dtype"] = torch.float32 if asked in (None, "auto") else asked
         kwargs["use_safetensors"] = True
@@ -116,7 +116,7 @@ class URANetPreTrainedModel(CarriesCode, PreTrainedModel):
 
     def _complete(self, folder: Path) -> None:
         processor = Path(self.name_or_path) / PROCESSOR_FILE
-        if processor.is_file():
+        if self.name_or_path and processor.is_file():  # a new model has no name, which would be the working folder
             shutil.copyfile(processor, folder / PROCESSOR_FILE)
         elif not (folder / PROCESSOR_FILE).is_file():
             logger.warning("The model was not loaded from a folder with an image processor: push that one, too.")
