@@ -39,13 +39,13 @@ def test_damaged_records_and_cards_break_no_list(hub, evaluated, tmp_path, monke
     figures = {entry.name: entry.image_auroc for entry in here() if entry.place == "local"}
     assert [figures[name] for name in ("brackets", "brace", "shape")] == [None] * 3 and figures["whole"] is not None
     result = {"task": {"type": "t"}, "dataset": {"type": "d", "name": "d"}}
-    for number, value in enumerate(("high", [1], None, float("inf"))):
+    for number, value in enumerate(("high", [1], None, float("inf"), True, -1, 10**30, 10**400, "\ud7ff")):
         results = [{**result, "metrics": [{"type": "roc_auc", "name": "image_auroc", "value": value}]}]
         card = {"model-index": [{"name": "x", "results": results}]}
         hub.add_repo(f"tester/odd-{number}", {"README.md": f"---\n{yaml.safe_dump(card)}---\n".encode()})
     hub.add_repo("tester/odd-index", {"README.md": b"---\nmodel-index: 3\n---\n"})
     there = on_the_hub()
-    assert len(there) == 5 and {entry.image_auroc for entry in there} == {None}
+    assert len(there) == 10 and {entry.image_auroc for entry in there} == {None}
     assert main(["list"]) == 0
     assert "tester/odd-0" in capsys.readouterr().out
 
