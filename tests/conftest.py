@@ -7,7 +7,7 @@ import gc
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers of pytest-xdist share the cores; NumPy and torch read it once
@@ -36,6 +36,15 @@ def pytest_collection_finish() -> None:
     """Spare every training's collection of garbage the millions of objects that imports made."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_textures(request: pytest.FixtureRequest) -> Iterator[None]:
+    """In tests/training eight generated textures stand for a hundred: every run without photos makes and sees them all."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.parent.name == "training":
+            patch.setattr("ura_hf.data.textures.TEXTURE_COUNT", 8)
+        yield
 
 
 @pytest.fixture(scope="session")
