@@ -12,13 +12,13 @@ import sys
 import pytest
 import torch
 from conftest import ROOT
-from hub_server import files_of
-from huggingface_hub import constants
+from hub_server import files_of, tree
+from huggingface_hub import constants, snapshot_download
 from processes import loading
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoImageProcessor, AutoModel
 
-from ura_hf import URANetConfig, URANetForAnomalyDetection, URANetImageProcessor, UserError
+from ura_hf import URANetConfig, URANetForAnomalyDetection, URANetImageProcessor, URANetPipeline, UserError
 from ura_hf.data.files import ASSETS
 from ura_hf.hub import download
 from ura_hf.hub.download import checkpoint_folder
@@ -132,15 +132,22 @@ def test_a_config_or_a_processor_fetches_its_own_file_only(hub, evaluated, tmp_p
 
 def test_only_new_files_are_hashed(hub, evaluated, tmp_path, monkeypatch):
     hub.add_repo(REPO, files_of(evaluated))
-    hashed, verify = [], download._verify
-    monkeypatch.setattr(download, "_verify", lambda link, repo: (hashed.append(link.name), verify(link, repo)))
+    names = {
+        entry["lfs"]["oid"] if "lfs" in entry else entry["oid"]: name
+        for name, entry in tree(files_of(evaluated)).items()
+    }
+    hashed, is_whole = [], download._is_whole
+    monkeypatch.setattr(download, "_is_whole", lambda blob: (hashed.append(names[blob.name]), is_whole(blob))[1])
     URANetConfig.from_pretrained(REPO, cache_dir=tmp_path)
     assert hashed == ["config.json"]
     load_checkpoint(REPO, cache_dir=tmp_path)
     assert sorted(hashed[1:]) == ["evaluation.json", "model.safetensors", "preprocessor_config.json", "training.json"]
     hashed.clear()
     load_checkpoint(REPO, cache_dir=tmp_path)
+    load_checkpoint(REPO, cache_dir=tmp_path, local_files_only=True)
     assert not hashed
+    load_checkpoint(REPO, cache_dir=tmp_path, force_download=True)
+    assert len(hashed) == 5
 
 
 @pytest.mark.parametrize("variant", [None, "fp16"])
@@ -165,8 +172,10 @@ def test_shards_and_variants(hub, evaluated, tmp_path, variant, size):
             assert type(again) is URANetForAnomalyDetection and again.dtype == torch.float32
             wanted = model.state_dict()
             assert all(torch.equal(value, wanted[name].to(value.dtype)) for name, value in again.state_dict().items())
-    if variant is None:
-        assert load_detector(REPO, cache_dir=tmp_path / "other").model.config.is_calibrated
+        for load in (load_detector, URANetPipeline.from_pretrained):
+            loaded = load(place, cache_dir=tmp_path / "other", **named).model.cpu()
+            assert loaded.dtype == torch.float32 and loaded.config.is_calibrated
+            assert all(torch.equal(value, again.state_dict()[name]) for name, value in loaded.state_dict().items())
 
 
 def test_a_shard_that_is_missing_is_named(evaluated, tmp_path):
@@ -237,10 +246,36 @@ def test_an_interrupted_download_goes_on(hub, evaluated, tmp_path):
 def test_a_damaged_download_is_refused_and_not_kept(hub, evaluated, tmp_path):
     files = files_of(evaluated)
     hub.add_repo(REPO, {"model.safetensors": files["model.safetensors"]})
-    hub.corrupt = True
+    hub.corrupt = 1
     with pytest.raises(UserError, match=r"model.safetensors of .* arrived damaged"):
         checkpoint_folder(REPO, cache_dir=tmp_path)
     hub.add_commit(REPO, files)
+    assert load_checkpoint(REPO, cache_dir=tmp_path)[0].config.is_calibrated
+
+
+def test_every_damaged_file_of_a_download_is_named_and_removed(hub, evaluated, tmp_path):
+    files = files_of(evaluated)
+    hub.add_repo(REPO, files)
+    hub.corrupt = len(files)
+    with pytest.raises(UserError, match=r"config.json, evaluation.json, model.safetensors, .* arrived damaged"):
+        checkpoint_folder(REPO, cache_dir=tmp_path)
+    hub.corrupt = 0
+    folder = checkpoint_folder(REPO, cache_dir=tmp_path)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+        name: data for name, data in files.items() if (folder / name).exists()
+    }
+    assert load_checkpoint(REPO, cache_dir=tmp_path)[0].config.is_calibrated
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_files_that_nobody_compared_are_compared_at_the_next_load(hub, evaluated, tmp_path, offline):
+    """As after a process that was stopped between the download and the comparison."""
+    hub.add_repo(REPO, files_of(evaluated))
+    hub.corrupt = 100
+    snapshot_download(REPO, cache_dir=tmp_path)
+    hub.corrupt = 0
+    with pytest.raises(UserError, match=r"model.safetensors, .* arrived damaged"):
+        load_checkpoint(REPO, cache_dir=tmp_path, local_files_only=offline)
     assert load_checkpoint(REPO, cache_dir=tmp_path)[0].config.is_calibrated
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
-from conftest import ROOT
+import torch
+from conftest import ROOT, tiny_config
 from huggingface_hub import ModelCard
 from PIL import Image
 
@@ -210,6 +211,99 @@ def test_a_damaged_config_or_record_makes_no_card(evaluated, tmp_path):
     config = json.loads((evaluated / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"pixel_threshold": None}))
     assert "was not calibrated" in make_card(folder, REPO).text
+
+
+# What a second push replaces
+
+
+def in_repo(hub, ref: str = "main") -> dict[str, bytes]:
+    return hub.repos[REPO].at(ref)[1]
+
+
+@pytest.fixture
+def model(evaluated):
+    return URANetForAnomalyDetection.from_pretrained(evaluated)
+
+
+@checks_cards_here
+@pytest.mark.parametrize("way", ["push", "push_to_hub"])
+@pytest.mark.parametrize("sizes", [("1GB", "4MB"), ("4MB", "1GB"), ("4MB", "8MB")])
+def test_weights_in_another_form_replace_the_older_ones(hub, evaluated, model, tmp_path, way, sizes):
+    """Else the older ones are loaded from then on, as they are looked for first."""
+    for size in sizes:
+        with torch.no_grad():
+            model.uranet.memory.cells.add_(1)
+        if way == "push_to_hub":
+            model.push_to_hub(REPO, max_shard_size=size)
+            continue
+        folder = tmp_path / size
+        model.save_pretrained(folder, max_shard_size=size)
+        shutil.copy(evaluated / "preprocessor_config.json", folder)
+        push(folder, REPO)
+    again = load_checkpoint(REPO, cache_dir=tmp_path / "cache")[0].cpu().state_dict()
+    assert all(torch.equal(again[name], value) for name, value in model.state_dict().items())
+    model.save_pretrained(tmp_path / "wanted", max_shard_size=sizes[1])
+    weights = {name for name in in_repo(hub) if name.startswith("model.") or "-of-" in name}
+    assert weights == {path.name for path in (tmp_path / "wanted").glob("model*")}
+
+
+@checks_cards_here
+def test_a_model_that_is_pushed_takes_figures_of_older_weights_away(hub, evaluated, model):
+    push(evaluated, REPO)
+    hub.add_commit(REPO, {"notes.txt": b"the owner's", "model.fp16.safetensors": b"of the older weights"})
+    before = set(in_repo(hub))
+    with torch.no_grad():
+        model.uranet.memory.cells.add_(1)
+    model.push_to_hub(REPO)
+    gone = {"evaluation.json", "training.json", "figure.png", "model.fp16.safetensors"}
+    assert set(in_repo(hub)) == before - gone and "notes.txt" in in_repo(hub)
+    assert "Not evaluated" in in_repo(hub)["README.md"].decode()
+
+
+@checks_cards_here
+def test_a_model_saved_over_an_older_one_is_pushed_without_its_records(hub, evaluated, model, tmp_path):
+    folder = shutil.copytree(evaluated, tmp_path / "uranet-disc")
+    model.save_pretrained(folder, push_to_hub=True, repo_id=REPO)
+    assert not {"evaluation.json", "training.json"} & set(in_repo(hub))
+    assert "Not evaluated" in in_repo(hub)["README.md"].decode() and set(CODE) <= set(in_repo(hub))
+    assert not list(folder.glob("*.py"))
+
+
+@checks_cards_here
+def test_a_variant_leaves_the_main_weights_their_figures(hub, evaluated, model, tmp_path):
+    push(evaluated, REPO)
+    before = in_repo(hub)
+    model.half().save_pretrained(tmp_path / "half", variant="fp16", push_to_hub=True, repo_id=REPO)
+    left = in_repo(hub)
+    assert set(left) == {*before, "model.fp16.safetensors"}
+    assert all(left[name] == before[name] for name in ("README.md", "evaluation.json", "model.safetensors"))
+    assert load_detector(REPO, variant="fp16", cache_dir=tmp_path / "cache").model.config.is_calibrated
+
+
+@checks_cards_here
+def test_a_model_is_pushed_to_a_branch(hub, evaluated, model):
+    push(evaluated, REPO)
+    before = in_repo(hub)
+    model.push_to_hub(REPO, revision="next", commit_message="Try this")
+    assert in_repo(hub) == before and "evaluation.json" not in in_repo(hub, "next")
+
+
+@checks_cards_here
+def test_a_new_model_takes_no_image_processor_of_the_working_folder(hub, evaluated, monkeypatch):
+    monkeypatch.chdir(evaluated)
+    URANetForAnomalyDetection(tiny_config()).push_to_hub(REPO)
+    assert "config.json" in in_repo(hub) and "preprocessor_config.json" not in in_repo(hub)
+
+
+def test_a_sharded_checkpoint_without_whole_weights_is_found_and_pushed_as_it_is(hub, evaluated, model, tmp_path):
+    folder = tmp_path / "all/uranet-disc"
+    model.save_pretrained(folder, max_shard_size="4MB")
+    shutil.copy(evaluated / "preprocessor_config.json", folder)
+    assert main(["push", "--all", str(folder.parent), "--to", "tester"]) == 0
+    assert {path.name for path in folder.glob("model*")} <= set(in_repo(hub))
+    shutil.copy(evaluated / "model.safetensors", folder)  # from now on the shards are not what is loaded
+    push(folder, REPO)
+    assert not [name for name in in_repo(hub) if "index" in name or "-of-" in name]
 
 
 # The guide
