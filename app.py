@@ -23,8 +23,7 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="uranet-page-") as uploads:
             os.environ.setdefault("GRADIO_TEMP_DIR", uploads)
-            public = not arguments.shared and is_public(arguments.host)
-            serve(arguments.checkpoint, arguments.host, arguments.port, arguments.open, public)
+            serve(arguments)
     except KeyboardInterrupt:
         return 0
     except (ValueError, OSError) as error:
@@ -56,10 +55,16 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
     parser.add_argument(
+        "--public",
+        action="store_true",
+        help="visitors are strangers to each other: always so on a Space, with GRADIO_SHARE=True, and if --host lets other "
+        "machines open the page; say it if a reverse proxy does. The page then uses no Hugging Face token, bounds what fills "
+        "its disk, and keeps a taught checkpoint for its visitor alone, for an hour",
+    )
+    parser.add_argument(
         "--shared",
         action="store_true",
-        help="all visitors use what one of them taught, as on a page that only this machine can open; without it a checkpoint "
-        "that was taught on a Space, or on a page for other machines, is its visitor's alone and leaves after an hour",
+        help="on a public page: all visitors use what one of them taught, until the page stops",
     )
     arguments = parser.parse_args()
     if not 0 < arguments.port < 65536:
@@ -68,29 +73,34 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def is_public(host: str) -> bool:
-    """Whether visitors may be strangers to each other: on a Space, or where other machines can open the page."""
-    return "SPACE_ID" in os.environ or host not in LOOPBACK
+    """Whether visitors may be strangers to each other: on a Space, with Gradio's public link, or at an address of the network."""
+    shares = os.environ.get("GRADIO_SHARE", "").lower() == "true"
+    return "SPACE_ID" in os.environ or shares or host not in LOOPBACK
 
 
-def serve(checkpoint: str, host: str, port: int, browser: bool, public: bool = False) -> None:
+def serve(arguments: argparse.Namespace) -> None:
     """Open the page with a checkpoint, by folder or name, and stay until it is stopped."""
     gc.disable()  # nearly all that is imported stays, so looking through it again and again is for nothing
+    from ura_hf.data.extras import needs_extra
     from ura_hf.demo.examples import draw_early
     from ura_hf.demo.store import Detectors
     from ura_hf.model import images
 
+    checkpoint = arguments.checkpoint
     images.MAX_PIXELS = MAX_PIXELS
-    store = Detectors(public=public)
+    store = Detectors(public=arguments.public or is_public(arguments.host), shared=arguments.shared)
     if Path(checkpoint).is_dir():
         checkpoint = store.add(Path(checkpoint), Path(checkpoint).resolve().name)
     draw_early(checkpoint)
     store.get(checkpoint)
-    from ura_hf.demo.page import build_demo, launch_options  # Gradio's import leaves a core to the drawing
+    with needs_extra("demo", "the page"):
+        from ura_hf.demo.page import build_demo, launch_options  # Gradio's import leaves a core to the drawing
 
     demo = build_demo(store, checkpoint)
     gc.freeze()
     gc.enable()
-    demo.launch(server_name=host, server_port=port, inbrowser=browser, **launch_options())
+    where = {"server_name": arguments.host, "server_port": arguments.port, "inbrowser": arguments.open}
+    demo.launch(**where, **launch_options())
 
 
 if __name__ == "__main__":

@@ -69,9 +69,9 @@ def test_a_shelf_computes_once_and_keeps_the_newest(store, tmp_path):
     for seed in range(3):
         Image.fromarray(demo_image("ring", seed)[0]).save(tmp_path / f"{seed}.png")
         paths.append(str(tmp_path / f"{seed}.png"))
-    keys = [shelf.check(path, RING)[0] for path in paths]
+    keys = [shelf.predict(path, RING)[0] for path in paths]
     assert len(set(keys)) == 3 and len(computed) == 3
-    again = shelf.check(paths[2], RING)[1]
+    again = shelf.predict(paths[2], RING)[1]
     direct = analyse(store.get(RING), paths[2], RING)
     assert len(computed) == 3 and np.array_equal(again.picture, direct.picture)
     assert all(np.array_equal(again.maps[name], direct.maps[name]) for name in MAPS)

@@ -17,12 +17,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from browser import PHONE, WAIT, launched, screenshot, settles
-from conftest import ROOT, made_once, tiny_config
+from conftest import HUB, ROOT, made_once, tiny_config
 from gradio_client import Client, handle_file
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from ura_hf import TrainingOptions, train
+from ura_hf import TrainingOptions, UserError, train
 from ura_hf.data.drawn.parts import demo_image
 from ura_hf.demo import page as page_module
 from ura_hf.demo.store import Detectors
@@ -395,7 +395,8 @@ def app(monkeypatch, tmp_path):
     monkeypatch.setattr(module, "gc", SimpleNamespace(disable=int, freeze=int, enable=int))
     monkeypatch.setattr(images, "MAX_PIXELS", images.MAX_PIXELS)
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    monkeypatch.delenv("SPACE_ID", raising=False)
+    for name in ("SPACE_ID", "GRADIO_SHARE", "GRADIO_SERVER_NAME"):
+        monkeypatch.delenv(name, raising=False)
     return module
 
 
@@ -406,25 +407,63 @@ def test_a_wrong_checkpoint_is_one_sentence(app, tmp_path, monkeypatch, capsys):
     assert str(tmp_path) in said and said.startswith("app.py: ") and said.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    ("arguments", "space", "public"),
-    [
-        ([], False, False),
-        (["--host", "0.0.0.0"], False, True),
-        (["--host", "0.0.0.0", "--shared"], False, False),
-        ([], True, True),
-        (["--shared"], True, False),
-    ],
-)
-def test_the_page_knows_whether_its_visitors_are_strangers(app, pill_checkpoint, monkeypatch, arguments, space, public):
-    """And it begins with the checkpoint of the command line."""
+@pytest.fixture
+def started(app, pill_checkpoint, monkeypatch):
+    """Starts app.py with arguments and gives the store of its page, which is not launched."""
     seen = []
     monkeypatch.setattr(
         page_module, "build_demo", lambda *given: seen.append(given) or SimpleNamespace(launch=lambda **_: None)
     )
-    monkeypatch.setattr(sys, "argv", ["app.py", "--checkpoint", str(pill_checkpoint), *arguments])
-    if space:
-        monkeypatch.setenv("SPACE_ID", "you/uranet")
-    assert app.main() == 0
-    ((store, start),) = seen
-    assert start == "pill" and store.public is public and store.describe()[0]["loaded"]
+
+    def start(*arguments):
+        monkeypatch.setattr(sys, "argv", ["app.py", "--checkpoint", str(pill_checkpoint), *arguments])
+        assert app.main() == 0
+        store, checkpoint = seen.pop()
+        assert checkpoint == "pill" and store.describe()[0]["loaded"]
+        return store
+
+    return start
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "public"),
+    [
+        ([], {}, False),
+        ([], {"GRADIO_SHARE": "False"}, False),
+        (["--shared"], {}, False),
+        (["--public"], {}, True),
+        (["--host", "0.0.0.0"], {}, True),
+        (["--host", "0.0.0.0", "--shared"], {}, True),
+        ([], {"SPACE_ID": "you/uranet"}, True),
+        (["--shared"], {"SPACE_ID": "you/uranet"}, True),
+        ([], {"GRADIO_SHARE": "True"}, True),
+    ],
+)
+def test_the_page_knows_whether_its_visitors_are_strangers(started, monkeypatch, arguments, environment, public):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    store = started(*arguments)
+    assert store.public is public and store.private is (public and "--shared" not in arguments)
+    assert (store._hub.cache is not None) is public
+
+
+def test_sharing_what_is_taught_shares_no_token(started, pill_checkpoint, monkeypatch):
+    """`--shared` opens to all what was taught, and nothing else."""
+    files = {file.name: file.read_bytes() for file in pill_checkpoint.iterdir() if file.is_file()}
+    HUB.add_repo("you/uranet-secret-pill", files, private=True)
+    monkeypatch.setenv("HF_TOKEN", HUB.token)
+    store = started("--host", "0.0.0.0", "--shared")
+    with pytest.raises(UserError, match="not there, or private"):
+        store.folder("you/uranet-secret-pill", "you")
+    assert store.add(pill_checkpoint, "part", "me") in store.names("you")
+
+
+def test_without_gradio_the_command_that_installs_it_is_named(app, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    for name in [name for name in sys.modules if name.startswith("ura_hf.demo.")]:
+        if getattr(sys.modules[name], "gr", None) is not None:  # as if nothing had imported it yet
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "argv", ["app.py"])
+    assert app.main() == 2
+    said = capsys.readouterr().err
+    assert "app.py: the page needs the package gradio, which is not installed: " in said and "[demo]" in said

@@ -126,14 +126,14 @@ def test_a_damaged_record_on_the_hub_breaks_nothing(browse, demo, checkpoint, cl
 
 
 def test_a_full_queue_says_so(browse, demo, photos, client, monkeypatch):
-    go_on, begun, check = threading.Event(), threading.Event(), batch_tab.check_batch
+    go_on, begun, check = threading.Event(), threading.Event(), batch_tab.predict_batch
 
     def slow(*arguments):
         begun.set()
         assert go_on.wait(WAIT / 1000)
         return check(*arguments)
 
-    monkeypatch.setattr(batch_tab, "check_batch", slow)
+    monkeypatch.setattr(batch_tab, "predict_batch", slow)
     visitor, file = client(), [handle_file(str(photos[0]))]
     with browse(demo.local_url) as page:
         page.get_by_role("tab", name="Batch", exact=True).click()

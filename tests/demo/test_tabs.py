@@ -32,7 +32,7 @@ from ura_hf.evaluation.evaluate import evaluate
 from ura_hf.hub.load import load_detector
 from ura_hf.model.errors import UserError
 from ura_hf.training import teaching
-from ura_hf.training.photo_checks import Finding, PhotoReport
+from ura_hf.training.photo_checks import PhotoProblem, PhotoReport
 from ura_hf.training.teaching import MAX_PHOTOS
 
 QUICK = {"image_size": 64, "grid_size": 8, "hidden_size": 32, "num_attention_heads": 2, "memory_cells": 128}
@@ -164,7 +164,13 @@ def test_the_endpoint_batch(address, parts, checkpoint, tmp_path):
 
 
 def test_a_batch_can_be_cancelled(browse, address, parts, monkeypatch):
-    before, checked, left, plain, leave = job_folders(), [], threading.Event(), batch_tab.check_batch, jobs.Job.__exit__
+    before, checked, left, plain, leave = (
+        job_folders(),
+        [],
+        threading.Event(),
+        batch_tab.predict_batch,
+        jobs.Job.__exit__,
+    )
 
     def slow(*arguments):
         for row in plain(*arguments):
@@ -177,7 +183,7 @@ def test_a_batch_can_be_cancelled(browse, address, parts, monkeypatch):
         left.set()
 
     monkeypatch.setattr(jobs.Job, "__exit__", tell)
-    monkeypatch.setattr(batch_tab, "check_batch", slow)
+    monkeypatch.setattr(batch_tab, "predict_batch", slow)
     with browse(address) as page:
         open_tab(page, "Batch")
         upload(page, "batch-files", parts)
@@ -397,7 +403,7 @@ def test_a_zip_of_more_photos_than_are_taken_is_looked_through(tmp_path):
     gathered = gather([tmp_path / "many.zip"], tmp_path / "files", teach_tab.LIMITS)
     assert len(gathered.files) == len(rows)
     words = "text.png is not an image"
-    found = PhotoReport(len(rows), list(rows[:-1]), [Finding(rows[-1], "unreadable", words)])
+    found = PhotoReport(len(rows), list(rows[:-1]), [PhotoProblem(rows[-1], "unreadable", words)])
     said = looked.looked_html(gathered, found)
     assert "301 of 302 photos can be used" in said and "At most 300 are taken: leave some out" in said and words in said
 

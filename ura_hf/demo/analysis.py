@@ -1,4 +1,4 @@
-"""What the page keeps of one checked image, so that threshold, pictures and downloads need no second inference."""
+"""What the page keeps of one image, so that threshold, pictures and downloads need no second inference."""
 
 from __future__ import annotations
 
@@ -80,12 +80,11 @@ class Analysis:
 
 
 def analyse(detector: URANetPipeline, path: str, checkpoint: str) -> Analysis:
-    """Check the image in a file with the detector of a checkpoint.
+    """Predict the image in a file with the detector of a checkpoint.
 
     Raises:
         UserError: The file is not an image that can be read, or the model gives no number for it.
     """
-    config = detector.model.config
     fields = (*MAPS, "features", "restored_features")
     (one,) = find(detector, [path], keep=lambda image: fit_within(image, *PICTURE_SIDES), fields=fields)
     if isinstance(one, Unreadable):
@@ -98,10 +97,7 @@ def analyse(detector: URANetPipeline, path: str, checkpoint: str) -> Analysis:
         "checkpoint": checkpoint,
         "file": Path(path).name,
         "image_size": list(one.size),
-        "score": verdict["score"],
-        "image_score": verdict["image_score"],
-        "image_threshold": config.image_threshold,
-        "pixel_threshold": config.pixel_threshold,
+        **{name: verdict[name] for name in ("score", "image_score", *one.thresholds)},
         "device": _device(detector.device),
         "milliseconds": round(1000 * one.seconds, 1),
         "processor": json.loads(detector.image_processor.to_json_string()),
@@ -128,7 +124,7 @@ class SharedSet(set[str]):
 class Shelf:
     """Analyses on disk under the digest of image and checkpoint; the oldest leave when there are more than `kept`.
 
-    The same image and checkpoint give the same maps, so what was checked once, an example above all, is not computed again.
+    The same image and checkpoint give the same maps, so the maps of an image, an example above all, are computed once.
     """
 
     def __init__(
@@ -143,7 +139,7 @@ class Shelf:
         """Paths of the files, for Gradio's own removal of what is old."""
         self._lock = threading.Lock()
 
-    def check(self, image: str, checkpoint: str, session: str | None = None) -> tuple[str, Analysis]:
+    def predict(self, image: str, checkpoint: str, session: str | None = None) -> tuple[str, Analysis]:
         """The key and the analysis of an uploaded file with a checkpoint that the session knows, computed unless it is here.
 
         Raises:
@@ -158,9 +154,9 @@ class Shelf:
                 os.utime(self.folder / f"{key}.npz")  # its age counts from here
             return key, known
         self.store.get(checkpoint, session)  # a process of ZeroGPU inherits what is loaded here
-        found = self.infer(image, checkpoint, session)
-        self._keep(key, found)
-        return key, found
+        analysis = self.infer(image, checkpoint, session)
+        self._keep(key, analysis)
+        return key, analysis
 
     def get(self, key: str | None) -> Analysis:
         """The analysis under a key.
@@ -168,10 +164,10 @@ class Shelf:
         Raises:
             UserError: It was removed.
         """
-        found = self.find(key) if key else None
-        if found is None:
+        analysis = self.find(key) if key else None
+        if analysis is None:
             raise UserError("The result of this image is no longer kept: check the image again.")
-        return found
+        return analysis
 
     def find(self, key: str) -> Analysis | None:
         """The analysis under a key, None where there is none."""
@@ -183,19 +179,19 @@ class Shelf:
         except FileNotFoundError:
             return None
 
-    def _keep(self, key: str, found: Analysis) -> None:
+    def _keep(self, key: str, analysis: Analysis) -> None:
         picture = io.BytesIO()
-        Image.fromarray(found.picture).save(picture, "PNG", compress_level=1)
+        Image.fromarray(analysis.picture).save(picture, "PNG", compress_level=1)
         path = self.folder / f"{key}.npz"
         unfinished = path.with_suffix(f".{threading.get_ident()}.tmp")
         with unfinished.open("wb") as stream:
             np.savez(
                 stream,
-                about=json.dumps(found.about),
+                about=json.dumps(analysis.about),
                 picture=np.frombuffer(picture.getvalue(), np.uint8),
-                features=found.features,
-                restored=found.restored,
-                maps=np.stack([found.maps[name] for name in MAPS]),
+                features=analysis.features,
+                restored=analysis.restored,
+                maps=np.stack([analysis.maps[name] for name in MAPS]),
             )
         os.replace(unfinished, path)
         with self._lock:

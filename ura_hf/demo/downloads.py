@@ -21,61 +21,61 @@ PNG_MAPS = tuple(name for name in MAPS if name != "anomaly_map")
 """Maps with an end to their scale; the raw map, which has none, is only in the .npy files."""
 
 
-def write(kind: str, found: Analysis, threshold: float, strength: float, folder: Path) -> str:
+def write(kind: str, analysis: Analysis, threshold: float, strength: float, folder: Path) -> str:
     """Write one of FILES into a new folder inside `folder`; returns its path."""
     end, fill = FILES[kind]
-    path = Path(tempfile.mkdtemp(dir=folder)) / f"{Path(found.about['file']).stem}{end}"
+    path = Path(tempfile.mkdtemp(dir=folder)) / f"{Path(analysis.about['file']).stem}{end}"
     with path.open("wb") as stream:
-        fill(stream, found, threshold, strength)
+        fill(stream, analysis, threshold, strength)
     return str(path)
 
 
-def _arrays(stream: IO[bytes], found: Analysis, threshold: float, strength: float) -> None:
+def _arrays(stream: IO[bytes], analysis: Analysis, threshold: float, strength: float) -> None:
     """Every map as float32 (H, W), one after the other so that only one is in memory."""
     with ZipFile(stream, "w", ZIP_DEFLATED, compresslevel=1) as archive:
         for name in MAPS:
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, found.map(name, _size(found)))
-        archive.writestr("result.json", _json(found, threshold))
+                np.lib.format.write_array(member, analysis.map(name, _size(analysis)))
+        archive.writestr("result.json", _json(analysis, threshold))
 
 
-def _pngs(stream: IO[bytes], found: Analysis, threshold: float, strength: float) -> None:
+def _pngs(stream: IO[bytes], analysis: Analysis, threshold: float, strength: float) -> None:
     """Maps as 16-bit grey PNG: 0 is 0, 65535 is the value that scale.json names or more."""
     scale = {}
     with ZipFile(stream, "w", ZIP_STORED) as archive:
         for name in PNG_MAPS:
-            values, top = render.scaled_map(found, name, _size(found))
+            values, top = render.scaled_map(analysis, name, _size(analysis))
             levels = np.clip(np.rint(values / top * 65535), 0, 65535).astype(np.uint16)
             with archive.open(f"{name}.png", "w", force_zip64=True) as member:
                 Image.fromarray(levels).save(member, "PNG")
             scale[f"{name}.png"] = {"0": 0.0, "65535": top}
         archive.writestr("scale.json", json.dumps(scale, indent=2))
-        archive.writestr("result.json", _json(found, threshold))
+        archive.writestr("result.json", _json(analysis, threshold))
 
 
-def _result(stream: IO[bytes], found: Analysis, threshold: float, strength: float) -> None:
-    stream.write(_json(found, threshold).encode())
+def _result(stream: IO[bytes], analysis: Analysis, threshold: float, strength: float) -> None:
+    stream.write(_json(analysis, threshold).encode())
 
 
-def _figure(stream: IO[bytes], found: Analysis, threshold: float, strength: float) -> None:
+def _figure(stream: IO[bytes], analysis: Analysis, threshold: float, strength: float) -> None:
     """Image, heatmap, features, residual map and uncertainty on one page, with the verdict above them."""
     from matplotlib.figure import Figure  # not at the top: the page starts without it
 
-    summary = found.summary(threshold)
+    summary = analysis.summary(threshold)
     figure = Figure(figsize=(11, 8), layout="constrained")
     axes = figure.subplots(2, 3).ravel()
-    height, width = found.picture.shape[:2]
+    height, width = analysis.picture.shape[:2]
     pictures = (
-        ("Image", found.picture),
-        (f"Heatmap, threshold {threshold:g}", render.overlay(found, threshold, strength)),
-        ("Input features", found.features),
-        ("Restored features", found.restored),
+        ("Image", analysis.picture),
+        (f"Heatmap, threshold {threshold:g}", render.overlay(analysis, threshold, strength)),
+        ("Input features", analysis.features),
+        ("Restored features", analysis.restored),
     )
     for panel, (title, picture) in zip(axes, pictures, strict=False):
         panel.imshow(picture, extent=(0, width, height, 0), interpolation="nearest")
         panel.set_title(title, fontsize=11)
     for panel, (name, title, _, cmap, _) in zip(axes[4:], (render.FIGURES[0], render.FIGURES[2]), strict=True):
-        values, top = render.scaled_map(found, name)
+        values, top = render.scaled_map(analysis, name)
         shown = panel.imshow(values, cmap=cmap, vmin=0, vmax=top, extent=(0, width, height, 0))
         panel.set_title(f"{title}, raw" if name == "anomaly_map" else f"{title}, nats", fontsize=11)
         figure.colorbar(shown, ax=panel, shrink=0.8)
@@ -92,13 +92,13 @@ def _figure(stream: IO[bytes], found: Analysis, threshold: float, strength: floa
     figure.savefig(stream, format="png", dpi=150)
 
 
-def _size(found: Analysis) -> tuple[int, int]:
-    height, width = found.about["image_size"]
+def _size(analysis: Analysis) -> tuple[int, int]:
+    height, width = analysis.about["image_size"]
     return height, width
 
 
-def _json(found: Analysis, threshold: float) -> str:
-    return json.dumps(found.summary(threshold), indent=2)
+def _json(analysis: Analysis, threshold: float) -> str:
+    return json.dumps(analysis.summary(threshold), indent=2)
 
 
 FILES: dict[str, tuple[str, Callable[[IO[bytes], Analysis, float, float], None]]] = {

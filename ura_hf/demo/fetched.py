@@ -9,12 +9,11 @@ import threading
 from collections import OrderedDict
 from pathlib import Path
 
-from huggingface_hub import HfApi, scan_cache_dir
-from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+from huggingface_hub import HfApi, constants, scan_cache_dir
 from huggingface_hub.file_download import repo_folder_name
 
-from ..data.network import TransportError
-from ..hub.download import FILES, checkpoint_folder
+from ..data.records import MAX_RECORD_BYTES
+from ..hub.download import FILES, checkpoint_folder, fetch_errors
 from ..hub.names import hub_id
 from ..model.errors import UserError
 from ..model.loading import require_files
@@ -72,7 +71,7 @@ class Fetched:
 
     def _fetch(self, name: str) -> Path:
         repo = hub_id(name)
-        revision, size = self._measure(repo)
+        revision, size = self._measure(name, repo)
         if size > MAX_DOWNLOAD:
             raise UserError(
                 f"the files of {name} have {size / GIB:.1f} GiB, but the page loads at most {MAX_DOWNLOAD / GIB:.0f} GiB: "
@@ -91,14 +90,32 @@ class Fetched:
             raise
         return folder
 
-    def _measure(self, repo: str) -> tuple[str | None, int]:
-        """Commit and bytes of a repository's files; None and 0 where they aren't told, and the download will say why."""
-        try:
-            info = HfApi().model_info(repo, files_metadata=True, token=self._token)
-        except (HfHubHTTPError, TransportError, OSError, OfflineModeIsEnabled):
+    def _measure(self, name: str, repo: str) -> tuple[str | None, int]:
+        """Commit and bytes of a repository's files.
+
+        None and 0 if the Hub doesn't tell: offline, and on a page that is not public, where the download says why.
+
+        Raises:
+            UserError: A JSON file is too large, or the page is public and the Hub doesn't tell the size.
+        """
+        if constants.HF_HUB_OFFLINE:
             return None, 0
-        files = [file for file in info.siblings or [] if Path(file.rfilename).suffix in (".json", ".safetensors")]
-        return info.sha, sum(file.size or 0 for file in files)
+        try:
+            with fetch_errors(name, repo, "main", offline=False):
+                info = HfApi().model_info(repo, files_metadata=True, token=self._token)
+        except UserError:
+            if self.cache is not None:
+                raise
+            return None, 0
+        sizes = {file.rfilename: file.size for file in info.siblings or []}
+        sizes = {file: size for file, size in sizes.items() if file.endswith((".json", ".safetensors"))}
+        if self.cache is not None and not all(isinstance(size, int) for size in sizes.values()):
+            raise UserError(f"the Hub does not tell how large the files of {name} are, so the page does not load it.")
+        if large := [file for file, size in sizes.items() if file.endswith(".json") and (size or 0) > MAX_RECORD_BYTES]:
+            raise UserError(
+                f"{large[0]} of {name} is larger than {MAX_RECORD_BYTES / 2**20:.0f} MiB: it is no checkpoint."
+            )
+        return info.sha, sum(size or 0 for size in sizes.values())
 
     def _make_room(self, coming: int) -> None:
         """Let those leave that were used least recently, until one more checkpoint of `coming` bytes fits."""

@@ -25,11 +25,11 @@ WORDS = {
 }
 
 
-def pictures(photos: Sequence[Upload], found: PhotoReport, folder: Path) -> list[tuple[str, str]]:
+def pictures(photos: Sequence[Upload], report: PhotoReport, folder: Path) -> list[tuple[str, str]]:
     """Thumbnails of the flagged photos with what was found, likely defects glowing where they are; unreadable ones have none."""
     folder.mkdir(parents=True, exist_ok=True)
     shown: list[tuple[str, str]] = []
-    for finding in found.findings:
+    for finding in report.problems:
         if finding.kind == "unreadable":
             continue
         picture = fit_within(load_image(photos[finding.photo].path), THUMBNAIL)
@@ -44,12 +44,14 @@ def pictures(photos: Sequence[Upload], found: PhotoReport, folder: Path) -> list
     return shown
 
 
-def looked_html(gathered: Gathered, found: PhotoReport) -> str:
+def looked_html(gathered: Gathered, report: PhotoReport) -> str:
     """How many photos can be used, and what was found."""
-    usable, count = len(found.readable), found.count + len(gathered.damaged)
-    notes = [f"{f.sentence}." for f in found.findings if f.kind == "unreadable"]
+    usable, count = len(report.readable), report.count + len(gathered.damaged)
+    notes = [f"{f.sentence}." for f in report.problems if f.kind == "unreadable"]
     notes += [f"{name}: {reason}." for name, reason in gathered.damaged]
-    counts = [f"{len(rows)} {WORDS[kind]}" for kind in ("duplicate", "size", "defect") if (rows := found.flagged(kind))]
+    counts = [
+        f"{len(rows)} {WORDS[kind]}" for kind in ("duplicate", "size", "defect") if (rows := report.flagged(kind))
+    ]
     words = f"{usable} of {count} photos can be used" if usable < count else f"{count} photos, all readable"
     detail = (
         f"Worth a look below: {', '.join(counts)}." if counts else "No doubles, odd sizes or likely defects were found."
@@ -62,15 +64,15 @@ def looked_html(gathered: Gathered, found: PhotoReport) -> str:
     return note_html(words, " ".join([detail, *notes[:5]]), "" if fits else "bad")
 
 
-def chosen(gathered: Gathered, found: PhotoReport, leave_out: Collection[str]) -> list[Upload]:
+def chosen(gathered: Gathered, report: PhotoReport, leave_out: Collection[str]) -> list[Upload]:
     """The photos that can be read and are not named in `leave_out`.
 
     Raises:
         UserError: Too few remain since some are left out.
     """
-    readable = [gathered.files[row] for row in found.readable]
+    readable = [gathered.files[row] for row in report.readable]
     kept = [photo for photo in readable if photo.name not in leave_out]
-    count, ticked = found.count + len(gathered.damaged), len(readable) - len(kept)
+    count, ticked = report.count + len(gathered.damaged), len(readable) - len(kept)
     if ticked and len(kept) < MIN_PHOTOS:
         unreadable = f"{count - len(readable)} can't be read, " if len(readable) < count else ""
         untick = f"untick {'it' if ticked == 1 else 'some'} or " if len(readable) >= MIN_PHOTOS else ""

@@ -67,11 +67,11 @@ FIGURES: tuple[tuple[str, str, str, ColorMap, Sequence[tuple[float, str]]], ...]
 """Map of the pipeline, title, sentence, colours, and ticks of the legend as (per cent of the scale, text)."""
 
 
-def overlay(found: Analysis, threshold: float, strength: float) -> Pixels:
-    """The image with its anomalies glowing, outlined and numbered, uint8 RGB of the size of `found.picture`."""
-    image = found.picture / np.float32(255)
-    glowing = visualization.overlay(image, found.map("score_map"), strength, threshold)
-    regions, labels = found.regions(threshold)
+def overlay(analysis: Analysis, threshold: float, strength: float) -> Pixels:
+    """The image with its anomalies glowing, outlined and numbered, uint8 RGB of the size of `analysis.picture`."""
+    image = analysis.picture / np.float32(255)
+    glowing = visualization.overlay(image, analysis.map("score_map"), strength, threshold)
+    regions, labels = analysis.regions(threshold)
     return number(visualization.outline(glowing, labels), labels, regions[:LISTED])
 
 
@@ -185,47 +185,49 @@ def heatmap_html(threshold: float) -> str:
     return caption_html("", sentence, _legend(stops, [(0, "0"), (100 * threshold, f"{threshold:g}"), (100, "1")]))
 
 
-def maps_html(found: Analysis) -> str:
+def maps_html(analysis: Analysis) -> str:
     """The pictures behind the verdict, each with a fixed scale, a legend and one sentence."""
     shared = '<p class="legend-note">Same colour in both = same features. The colours have no scale.</p>'
     sharp = "image-rendering:pixelated"
-    seen = _figure("features", "Input features", "What the network sees in the image.", found.features, shared, sharp)
+    seen = _figure(
+        "features", "Input features", "What the network sees in the image.", analysis.features, shared, sharp
+    )
     expected = _figure(
         "restored",
         "Restored features",
         "The same places as they would look on a good part.",
-        found.restored,
+        analysis.restored,
         shared,
         sharp,
     )
-    residual, *doubts = (_map_figure(found, *figure) for figure in FIGURES)
-    return f"""<div style="--aspect:{found.picture.shape[1]} / {found.picture.shape[0]}">
+    residual, *doubts = (_map_figure(analysis, *figure) for figure in FIGURES)
+    return f"""<div style="--aspect:{analysis.picture.shape[1]} / {analysis.picture.shape[0]}">
 <h2>What the model saw, and what normal would look like</h2>
 <div class="figures" style="--columns:3">{seen}{expected}{residual}</div>
 <h2>How sure it is</h2><div class="figures" style="--columns:4">{"".join(doubts)}</div></div>"""
 
 
 def _map_figure(
-    found: Analysis, name: str, title: str, sentence: str, cmap: ColorMap, ticks: Sequence[tuple[float, str]]
+    analysis: Analysis, name: str, title: str, sentence: str, cmap: ColorMap, ticks: Sequence[tuple[float, str]]
 ) -> str:
-    longer = max(found.picture.shape[:2])
-    size = tuple(max(1, round(side * MAP_SIDE / longer)) for side in found.picture.shape[:2])
-    values, top = scaled_map(found, name, size)
+    longer = max(analysis.picture.shape[:2])
+    size = tuple(max(1, round(side * MAP_SIDE / longer)) for side in analysis.picture.shape[:2])
+    values, top = scaled_map(analysis, name, size)
     picture = visualization.colorize(values, 0.0, top, cmap)
     end = RESIDUAL_SPAN if name == "anomaly_map" else top
     note = f" Highest value {values.max() / top * end:.2g}."
     return _figure(name, title, sentence, picture, _legend(_stops(cmap), ticks), note=note)
 
 
-def scaled_map(found: Analysis, name: str, size: tuple[int, ...] | None = None) -> tuple[Float, float]:
+def scaled_map(analysis: Analysis, name: str, size: tuple[int, ...] | None = None) -> tuple[Float, float]:
     """A map at a size (H, W), by default that of the picture, and the value at the end of its fixed scale."""
     tops = {
-        "anomaly_map": RESIDUAL_SPAN * found.about["pixel_threshold"],
+        "anomaly_map": RESIDUAL_SPAN * analysis.about["pixel_threshold"],
         "score_map": 1.0,
         "anomaly_probability": 1.0,
         "epistemic_uncertainty": EPISTEMIC_SPAN,
     }
-    return found.map(name, size), tops.get(name, MAX_ENTROPY)  # type: ignore[arg-type]
+    return analysis.map(name, size), tops.get(name, MAX_ENTROPY)  # type: ignore[arg-type]
 
 
 def _figure(name: str, title: str, sentence: str, picture: Pixels, scale: str, style: str = "", note: str = "") -> str:

@@ -11,7 +11,7 @@ import gradio as gr
 
 from ...data.archives import MIB, ZipLimits, gather
 from ...data.progress import Progress
-from ...evaluation.batch import BatchRow, check_batch, summary, worst_first, write_csv, write_overlays
+from ...evaluation.batch import BatchRow, predict_batch, summary, worst_first, write_csv, write_overlays
 from ...model.errors import UserError
 from ..cancelling import finish
 from ..examples import example_images, has_examples
@@ -50,9 +50,9 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
     idle = gr.State(note_html(*EMPTY))
 
     @on_gpu(GPU_SECONDS)
-    def checking(files: list[str] | None, checkpoint: str, session: str) -> Iterator[tuple[Any, ...]]:
+    def predicting(files: list[str] | None, checkpoint: str, session: str) -> Iterator[tuple[Any, ...]]:
         with to_gr_error():
-            yield from _check(store, files, checkpoint, session)
+            yield from _predict(store, files, checkpoint, session)
 
     def batch(files: list[str] | None, checkpoint: str, request: gr.Request) -> Iterator[tuple[Any, ...]]:
         """Check many images, or zips of them, with one checkpoint.
@@ -62,7 +62,7 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
         pixels, and `problem` where it could not be checked. Then the table as CSV, a zip of overlays, pictures of the worst,
         the table and the summary as HTML.
         """
-        yield from checking(files, checkpoint, session_of(request))
+        yield from predicting(files, checkpoint, session_of(request))
 
     def begin() -> tuple[Any, ...]:
         return gr.Button(visible=False), gr.Button(visible=True), gr.Column(visible=False), waiting_html()
@@ -127,7 +127,7 @@ def _table() -> gr.Dataframe:
     )
 
 
-def _check(store: Detectors, files: list[str] | None, checkpoint: str, session: str) -> Iterator[tuple[Any, ...]]:
+def _predict(store: Detectors, files: list[str] | None, checkpoint: str, session: str) -> Iterator[tuple[Any, ...]]:
     """What the endpoint `batch` gives, again and again: first its progress."""
     if not files:
         raise UserError("There are no photos yet: drop some, or a zip of them.")
@@ -137,9 +137,9 @@ def _check(store: Detectors, files: list[str] | None, checkpoint: str, session: 
         detector, rows = store.get(checkpoint, session), []
         gathered = gather(uploads, folder / "files", LIMITS)
         total = len(gathered.files) + len(gathered.damaged)
-        for row in check_batch(detector, gathered, folder / "overlays"):
+        for row in predict_batch(detector, gathered, folder / "overlays"):
             rows.append(row)
-            progress("checking", len(rows), total)
+            progress("predicting", len(rows), total)
         rows = worst_first(rows)
         write_csv(rows, folder / "uranet-batch.csv")
         write_overlays(rows, folder / "uranet-overlays.zip")

@@ -169,11 +169,11 @@ def _measure(
             stage = {"drawing": "Drawing test images", "unpacking": "Unpacking", "": "Loading the checkpoint"}
             words = stage.get(state.stage, state.stage.replace("evaluation of", "Measuring"))
             yield (*[gr.skip()] * (len(CURVES) + 4), progress_html(words, state))
-        found = job.result()
-    shown = [_curve(found, name) for name in CURVES]
-    bars = [_histogram(found, name) for name in names]
+        results = job.result()
+    shown = [_curve(results, name) for name in CURVES]
+    bars = [_histogram(results, name) for name in names]
     bars += [gr.BarPlot(visible=False)] * (2 - len(bars))
-    yield found, _table_html(found), *shown, *bars, _summary_html(found)
+    yield results, _table_html(results), *shown, *bars, _summary_html(results)
 
 
 def _curve_plot(name: str) -> gr.LinePlot:
@@ -213,20 +213,20 @@ def _histogram_plot(elem_id: str) -> gr.BarPlot:
     )
 
 
-def _curve(found: Mapping[str, Any], name: str) -> gr.LinePlot:
+def _curve(results: Mapping[str, Any], name: str) -> gr.LinePlot:
     rows = [
         (x, y, checkpoint)
-        for checkpoint, result in found.items()
+        for checkpoint, result in results.items()
         if (curve := result["curves"][name]) is not None
         for x, y in zip(curve["x"], curve["y"], strict=True)
     ]
     frame = pd.DataFrame(rows, columns=["x", "y", "checkpoint"])
-    return gr.LinePlot(value=frame, color_map=dict(zip(found, COLORS, strict=False)))
+    return gr.LinePlot(value=frame, color_map=dict(zip(results, COLORS, strict=False)))
 
 
-def _histogram(found: Mapping[str, Any], checkpoint: str) -> gr.BarPlot:
+def _histogram(results: Mapping[str, Any], checkpoint: str) -> gr.BarPlot:
     """A row an image: its score on the fixed 0-1 scale, whether it is good, and 1 to be summed up."""
-    result = found[checkpoint]
+    result = results[checkpoint]
     threshold = result["at_threshold"]["threshold"]
     rows = [
         (fixed_scale(raw, threshold), "good" if kind == "good" else "anomalous", 1)
@@ -237,20 +237,22 @@ def _histogram(found: Mapping[str, Any], checkpoint: str) -> gr.BarPlot:
     return gr.BarPlot(value=frame, label=checkpoint, visible=True)
 
 
-def _table_html(found: Mapping[str, Any]) -> str:
+def _table_html(results: Mapping[str, Any]) -> str:
     """Metrics by checkpoint, the better of two in bold; beside them image AUROC of every defect type."""
-    names = list(found)
+    names = list(results)
     swatches = [swatch_html(color, name) for color, name in zip(COLORS, names, strict=False)]
-    rows = [_row(label[0].upper() + label[1:], [found[name][key] for name in names]) for key, label in METRICS.items()]
+    rows = [
+        _row(label[0].upper() + label[1:], [results[name][key] for name in names]) for key, label in METRICS.items()
+    ]
     rows += [
         _row(
-            "False alarms at the threshold", [found[name]["at_threshold"]["false_alarm_rate"] for name in names], True
+            "False alarms at the threshold", [results[name]["at_threshold"]["false_alarm_rate"] for name in names], True
         ),
-        _row("Misses at the threshold", [found[name]["at_threshold"]["miss_rate"] for name in names], True),
+        _row("Misses at the threshold", [results[name]["at_threshold"]["miss_rate"] for name in names], True),
     ]
     types = [
-        _row(kind.replace("_", " "), [found[name]["per_type"][kind]["image_auroc"] for name in names])
-        for kind in found[names[0]]["per_type"]
+        _row(kind.replace("_", " "), [results[name]["per_type"][kind]["image_auroc"] for name in names])
+        for kind in results[names[0]]["per_type"]
     ]
     return (
         f'<div class="metrics">{_table("Metric", swatches, rows)}{_table("Image AUROC by type", swatches, types)}</div>'
@@ -272,8 +274,8 @@ def _row(label: str, values: list[float | None], rate: bool = False) -> str:
     return f'<tr><th scope="row">{escape(label)}</th>{"".join(cells)}</tr>'
 
 
-def _summary_html(found: Mapping[str, Any]) -> str:
-    first = next(iter(found.values()))
+def _summary_html(results: Mapping[str, Any]) -> str:
+    first = next(iter(results.values()))
     words = f"Measured on {first['n_images']} images"
     return note_html(
         words, f"{first['n_normal']} good and {first['n_anomalous']} anomalous ones of {first['dataset']}.", "good"

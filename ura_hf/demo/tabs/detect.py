@@ -65,23 +65,23 @@ def build(store: Detectors, picker: gr.Dropdown, opened: Dependency, on_load: Ca
 
 
 def _wire_photo(tab: _Tab, layout: Layout, picker: gr.Dropdown, opened: Dependency) -> None:
-    """Check a photo as soon as it comes, and again with another checkpoint; a photo that leaves takes its result with it."""
+    """Predict a photo as soon as it comes, and again with another checkpoint; a photo that leaves takes its result with it."""
     image, samples = layout.photo.image, layout.photo.samples
     controls, findings, details = layout.controls, layout.findings, layout.details
     words = [layout.key, findings.verdict, findings.heatmap, findings.legend, controls.regions, details.maps]
     shown: list[Any] = [*words, details.numbers, findings.box, controls.box, details.box]
-    checked = layout.asked.click(
-        tab.check,
+    predicted = layout.asked.click(
+        tab.predict,
         inputs=[image, picker, controls.threshold, controls.strength],
         outputs=shown,
         api_visibility="private",
         concurrency_id=MODEL_QUEUE,
         concurrency_limit=1,
         show_progress_on=findings.verdict,
-        trigger_mode="always_last",  # else a photo that comes while another one is checked would not be
+        trigger_mode="always_last",  # else a photo that comes during a prediction would get none
     )
     leaving = [image.input, image.clear, samples.click, picker.change]
-    gr.on(leaving, None, cancels=checked, **QUIET)  # before what follows: no verdict comes to a photo that has left
+    gr.on(leaving, None, cancels=predicted, **QUIET)  # before what follows: no verdict comes to a photo that has left
     for trigger in (
         image.input,
         samples.click(lambda row: row[0], samples, image, **QUIET).then,
@@ -124,15 +124,15 @@ class _Tab:
     def __init__(self, shelf: Shelf, cache: Path) -> None:
         self.shelf, self.cache = shelf, cache
 
-    def check(
+    def predict(
         self, image: str | None, checkpoint: str, threshold: float, strength: float, request: gr.Request
     ) -> tuple[Any, ...]:
         if image is None:
             return _cleared()
         try:
             with to_gr_error(FAULT):
-                key, found = self.shelf.check(image, checkpoint, session_of(request))
-                drawn, maps = _drawn(found, threshold, strength, self.cache), render.maps_html(found)
+                key, analysis = self.shelf.predict(image, checkpoint, session_of(request))
+                drawn, maps = _drawn(analysis, threshold, strength, self.cache), render.maps_html(analysis)
         except gr.Error as error:
             return _cleared(render.error_html(error.message))
         visible = gr.Column(visible=True)
@@ -162,7 +162,7 @@ class _Tab:
         """
         if image is None:
             raise UserError("There is no image: give the file of one.")
-        return self.shelf.check(image, checkpoint, session_of(request))[1].summary(threshold)
+        return self.shelf.predict(image, checkpoint, session_of(request))[1].summary(threshold)
 
 
 def _cleared(card: str | None = None) -> tuple[Any, ...]:
@@ -171,10 +171,10 @@ def _cleared(card: str | None = None) -> tuple[Any, ...]:
     return (None, card or render.empty_html(), None, gr.skip(), "", "", None, hidden, hidden, hidden)
 
 
-def _drawn(found: Analysis, threshold: float, strength: float, cache: Path) -> tuple[Any, ...]:
+def _drawn(analysis: Analysis, threshold: float, strength: float, cache: Path) -> tuple[Any, ...]:
     """What depends on the sliders: verdict, heatmap, its legend, the regions, the numbers; pictures are files in `cache`."""
-    summary = found.summary(threshold)
-    pictures = [_store(picture, cache) for picture in (found.picture, render.overlay(found, threshold, strength))]
+    summary = analysis.summary(threshold)
+    pictures = [_store(picture, cache) for picture in (analysis.picture, render.overlay(analysis, threshold, strength))]
     return (
         render.verdict_html(summary),
         pictures,

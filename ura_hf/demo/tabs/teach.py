@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import re
 import secrets
 import shutil
 import tempfile
@@ -28,7 +27,7 @@ from ..examples import good_images
 from ..jobs import Job, State, duration, note_html, one_at_a_time, progress_html, waiting_html
 from ..looked import chosen, looked_html, pictures
 from ..shared import QUIET, session_of, still_there, to_gr_error
-from ..store import Detectors
+from ..store import Detectors, clean_name
 from .teach_layout import EMPTY, LOSSES, SAMPLE, Layout, lay_out
 
 LIMITS = ZipLimits(files=2 * MAX_PHOTOS, total=1024 * MIB)  # some may be no photos, others ticked
@@ -117,17 +116,17 @@ def _look(files: list[str] | None) -> Iterator[tuple[Any, ...]]:
 
         def work(progress: Progress, folder: Path) -> tuple[Gathered, PhotoReport, list[tuple[str, str]]]:
             gathered = gather(uploads, folder / "files", LIMITS)
-            found = check_photos(gathered.files, progress)
-            return gathered, found, pictures(gathered.files, found, folder)
+            report = check_photos(gathered.files, progress)
+            return gathered, report, pictures(gathered.files, report, folder)
 
         with Job(work) as job:
             for state in job.follow():
                 yield progress_html("Looking through the photos", state), *[gr.skip()] * 4
-            gathered, found, shown = job.result()
+            gathered, report, shown = job.result()
             photos = gathered.files
-            choices = [photos[row].name for row in found.flagged("duplicate", "size", "defect")]
+            choices = [photos[row].name for row in report.flagged("duplicate", "size", "defect")]
             group = gr.CheckboxGroup(choices=choices, value=choices, visible=bool(choices))
-            note = looked_html(gathered, found)
+            note = looked_html(gathered, report)
             yield note, note, group, gr.Column(visible=bool(shown or choices)), shown
 
 
@@ -137,27 +136,27 @@ def _teach(
     """What the endpoint `teach` gives, again and again: first its progress. Checkpoints are written into `taught`."""
     if not files:
         raise UserError(f"There are no photos yet: drop {MIN_PHOTOS} to {MAX_PHOTOS} photos of good parts.")
-    plain = _plain(name)
+    wanted = _clean(name)
     uploads = still_there(files)
-    target = taught / f"{plain}-{secrets.token_hex(4)}"
+    target = taught / f"{wanted}-{secrets.token_hex(4)}"
 
     def work(progress: Progress, folder: Path) -> tuple[list[Upload], PhotoReport, Taught]:
         gathered = gather(uploads, folder / "files", LIMITS)
-        found = check_photos(gathered.files, progress)
-        return gathered.files, found, teach_part(chosen(gathered, found, leave_out), target, progress)
+        report = check_photos(gathered.files, progress)
+        return gathered.files, report, teach_part(chosen(gathered, report, leave_out), target, progress)
 
     with Job(work) as job:
         for state in job.follow():
             losses = _curve(state.losses) if state.losses else gr.skip()
             yield gr.skip(), gr.skip(), losses, _progress(state), gr.skip()
-        photos, found, result = job.result()
-        final = store.add(result.folder, plain, session)
+        photos, report, result = job.result()
+        final = store.add(result.folder, wanted, session)
         archive = job.folder / f"{final}.zip"
         write_checkpoint_zip(result.folder, final, archive)
         heard = [(entry["step"], entry) for entry in result.record["losses"]]
         choice = gr.Dropdown(choices=store.names(session), value=final)
-        words = _taught_html(final, result, store.keep_seconds if store.public else None)
-        yield _report(final, photos, found, result), str(archive), _curve(heard), words, choice
+        words = _taught_html(final, result, store.keep_seconds if store.private else None)
+        yield _report(final, photos, report, result), str(archive), _curve(heard), words, choice
 
 
 def _download(name: str) -> gr.DownloadButton:
@@ -165,12 +164,12 @@ def _download(name: str) -> gr.DownloadButton:
     return gr.DownloadButton(f"Download {name} (ZIP)", visible=True)
 
 
-def _plain(name: str) -> str:
-    """A checkpoint's name of what the visitor typed: letters, digits, dot, underscore and hyphen."""
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name or "").strip("-._")[:60]
-    if not plain:
+def _clean(name: str) -> str:
+    """`clean_name` of what the visitor typed, or an error if nothing is left."""
+    name = clean_name(name or "")
+    if not name:
         raise UserError("The new checkpoint needs a name of letters and digits, such as my-part.")
-    return plain
+    return name
 
 
 def _progress(state: State) -> str:
@@ -184,14 +183,14 @@ def _curve(losses: Sequence[tuple[int, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["step", "loss", "part"])
 
 
-def _report(name: str, photos: Sequence[Upload], found: PhotoReport, result: Taught) -> dict[str, Any]:
+def _report(name: str, photos: Sequence[Upload], report: PhotoReport, result: Taught) -> dict[str, Any]:
     rate = result.false_alarms
     return {
         "name": name,
         "photos": result.record["images"],
         "seconds": result.record["seconds"],
         "false_alarms": {**vars(rate), "sentence": rate.sentence()},
-        "findings": [{"file": photos[f.photo].name, "kind": f.kind, "sentence": f.sentence} for f in found.findings],
+        "findings": [{"file": photos[f.photo].name, "kind": f.kind, "sentence": f.sentence} for f in report.problems],
         "losses": result.record["losses"],
     }
 
