@@ -173,6 +173,13 @@ def test_an_image_from_the_web(detector, paths, site, monkeypatch):
         detector(f"{site}/test/good/000.png")
 
 
+def test_an_image_from_the_web_that_takes_too_long(detector, site, monkeypatch):
+    """However often the server sends a few bytes."""
+    monkeypatch.setattr(image_sources, "MAX_URL_SECONDS", 0)
+    with pytest.raises(UserError, match=r"good/000\.png took longer than 0 seconds; download it first"):
+        detector(f"{site}/test/good/000.png")
+
+
 @pytest.mark.parametrize(
     "wrong", [{"image": "a.png"}, 3, None, b"", "", [None], torch.zeros(2, 8, 8), np.zeros((5, 8, 8))]
 )
