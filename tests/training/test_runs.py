@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import random
 import re
-import subprocess
-import sys
 import threading
 
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT, tiny_config
+from processes import uranet
 from safetensors.torch import load_file
 
 from ura_hf import TrainingOptions, UserError, train
@@ -43,14 +42,11 @@ def test_a_second_run_into_one_output_is_refused(options, resnet18_weights, tmp_
         thread = threading.Thread(target=try_here)
         thread.start()
         thread.join()
-        command = [sys.executable, "-m", "ura_hf", "train", "--data", options.data, "--output", options.output]
-        done = subprocess.run(
-            [*command, "--backbone", "resnet18", "--backbone-weights", resnet18_weights],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-        )
-        refused.append(f"{done.returncode} {done.stderr}")
+        said = tmp_path / "said.txt"
+        backbone = ("--backbone", "resnet18", "--backbone-weights", resnet18_weights)
+        other = uranet("train", "--data", options.data, "--output", options.output, *backbone, errors=str(said))
+        other.join()
+        refused.append(f"{other.exitcode} {said.read_text()}")
 
     train(options, tiny_config(), progress=begin_others)
     thread, process = refused
