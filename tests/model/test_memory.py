@@ -26,7 +26,7 @@ def test_distance_to_the_nearest_cell(monkeypatch):
     memory, features = filled(), torch.randn(3, 5, 4, 4, generator=torch.Generator().manual_seed(1))
     wanted = torch.cdist(features.movedim(1, -1).reshape(-1, 5), memory.cells).amin(1).square() / 5
     torch.testing.assert_close(memory.distance(features), wanted.view(3, 1, 4, 4))
-    monkeypatch.setattr(nearest_module, "QUERIES_AT_ONCE", 7)
+    monkeypatch.setattr(nearest_module, "QUERIES_PER_STEP_ON_CPU", 7)
     torch.testing.assert_close(memory.distance(features), wanted.view(3, 1, 4, 4))
 
 
@@ -139,7 +139,7 @@ def test_the_search_follows_its_cells():
 @pytest.fixture
 def small_pays(monkeypatch):
     """Components from fewer cells on than pays."""
-    monkeypatch.setattr(nearest_module, "PAYS", (1024, 256))
+    monkeypatch.setattr(nearest_module, "MIN_CELLS", 1024)
 
 
 def correlated(count: int, seed: int, rank: int = 40, noise: float = 0.3) -> torch.Tensor:
@@ -184,7 +184,7 @@ def test_few_far_queries_do_not_measure_all_cells(far, small_pays, monkeypatch):
     found = search.distance(queries)
     wanted = of_all_cells(queries, cells)
     torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-4)
-    assert max(measured) <= nearest_module.MANY * 128
+    assert max(measured) <= nearest_module.MAX_CANDIDATES_PER_QUERY * 128
 
 
 def test_cells_of_a_large_memory_have_no_distance(small_pays):

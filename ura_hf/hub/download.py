@@ -1,4 +1,4 @@
-"""The folder of a checkpoint, fetched from the Hugging Face Hub where it is not here. Only safetensors is ever read."""
+"""Finds the folder of a checkpoint, and downloads it from the Hugging Face Hub if needed. Only safetensors are read."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .names import hub_id, local_folder, not_found
 
 FILES = (CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE)
 VERIFIED = ".uranet_verified"
-"""Beside a cached repository's blobs: those whose digests were compared."""
+"""File in the cache folder of a repository: lists the blobs whose digests were compared."""
 
 
 def checkpoint_folder(
@@ -39,13 +39,13 @@ def checkpoint_folder(
     force_download: bool = False,
     subfolder: str = "",
 ) -> Path:
-    """The folder of a checkpoint: local, bundled, in URA_HF_CHECKPOINTS, or downloaded; arguments as everywhere in the ecosystem.
+    """The folder of a checkpoint: local, bundled, in URA_HF_CHECKPOINTS, or downloaded; arguments as in `huggingface_hub`.
 
-    Of a repository on the Hub only `files` are fetched. With the weights come their shards, the configs and the records. Files in
-    the cache cost one request, and none with `local_files_only` or HF_HUB_OFFLINE=1. Every file is compared with its digest once.
+    Only `files` are downloaded; with weights come their shards, the configs and the records. If all files are in the cache, the
+    Hub gets one request, and none with `local_files_only` or HF_HUB_OFFLINE=1. Every file is compared with its digest once.
 
     Raises:
-        UserError: Nothing there has this name, it may not be read, or a file is damaged.
+        UserError: There is no checkpoint of this name, it can't be fetched, or a file is damaged.
     """
     if Path(subfolder).is_absolute() or ".." in Path(subfolder).parts:
         raise UserError(f"subfolder must be a path inside the checkpoint, but got {subfolder!r}.")
@@ -72,7 +72,7 @@ def _fetch(
 ) -> Path:
     prefix = f"{subfolder.strip('/')}/" if subfolder else ""
     patterns = _patterns(files, prefix)
-    with _fetch_errors(name, repo, arguments["revision"] or "main", offline):
+    with fetch_errors(name, repo, arguments["revision"] or "main", offline):
         folder = Path(
             snapshot_download(
                 repo, allow_patterns=patterns, local_files_only=offline, force_download=force, **arguments
@@ -89,7 +89,7 @@ def _fetch(
 
 
 @contextmanager
-def _fetch_errors(name: str, repo: str, revision: str, offline: bool) -> Iterator[None]:
+def fetch_errors(name: str, repo: str, revision: str, offline: bool) -> Iterator[None]:
     try:
         yield
     except GatedRepoError as error:

@@ -1,4 +1,4 @@
-"""Lists of the checkpoints that there are: bundled, local, and in a namespace of the Hub."""
+"""Lists checkpoints: bundled, local, and in a namespace of the Hub."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LIST_SECONDS = 5  # wait for the Hub this long
 
 @dataclass
 class Entry:
-    """One checkpoint of a list: `place` is bundled, local or hub; figures are None where it was not evaluated."""
+    """One checkpoint of a list: `place` is bundled, local or hub; figures are None if it was not evaluated."""
 
     name: str
     place: str

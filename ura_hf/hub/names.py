@@ -1,4 +1,4 @@
-"""What a checkpoint's name stands for: a local folder, a bundled one, one of `URA_HF_CHECKPOINTS`, or a repository on the Hub."""
+"""Names of checkpoints: of a local folder, a bundled one, one in `URA_HF_CHECKPOINTS`, or a repository on the Hub."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NAME, _FULL = re.compile(_PART), re.compile(f"{_PART}/{_PART}")
 
 
 def namespace() -> str | None:
-    """The Hub namespace of bare names, URA_HF_NAMESPACE; None where it names none, so that nobody else answers for them."""
+    """The Hub namespace of bare names, URA_HF_NAMESPACE; None if unset, and bare names are then not looked up on the Hub."""
     return os.environ.get("URA_HF_NAMESPACE") or None
 
 
@@ -32,14 +32,14 @@ def bundled() -> list[str]:
 
 
 def local() -> list[str]:
-    """Names of the checkpoints in the folder URA_HF_CHECKPOINTS; a folder whose name could be none on the Hub is left out."""
+    """Names of the checkpoints in the folder URA_HF_CHECKPOINTS, without folders whose names are not valid on the Hub."""
     folder = checkpoints_folder()
     names = sorted(path.parent.name for path in folder.glob("*/config.json")) if folder else []
     return [name for name in names if _NAME.fullmatch(name)]
 
 
 def local_folder(name: str | Path) -> Path | None:
-    """The folder of a checkpoint on this machine: itself a folder, bundled, or in URA_HF_CHECKPOINTS, in this order; or None."""
+    """The folder of a checkpoint on this machine: a path, bundled, or in URA_HF_CHECKPOINTS, in this order; else None."""
     folder = Path(name)
     if folder.is_dir():
         return folder
@@ -54,7 +54,7 @@ def hub_id(name: str | Path) -> str:
     """The Hub repository of a name: `you/uranet-x` as it is, `uranet-x` in the namespace URA_HF_NAMESPACE.
 
     Raises:
-        UserError: It is a folder that does not exist, or a bare name, and URA_HF_NAMESPACE names no namespace.
+        UserError: It is a folder that does not exist, or a bare name and URA_HF_NAMESPACE is not set.
     """
     text = str(name)
     if isinstance(name, str) and _FULL.fullmatch(text):
@@ -69,7 +69,7 @@ def hub_id(name: str | Path) -> str:
 
 
 def not_found(name: str, reason: str) -> UserError:
-    """The error of a name that nothing was found for: where it was looked for, and what may have been meant."""
+    """The error for a name without a checkpoint: it lists where it was looked for, and similar names."""
     places = ["a local folder", f"bundled ({', '.join(bundled()) or 'none'})"]
     if folder := checkpoints_folder():
         places.append(f"{folder} ({', '.join(local()) or 'none'})")

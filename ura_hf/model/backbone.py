@@ -50,7 +50,7 @@ def create_cnn(name: str, out_indices: Sequence[int]) -> nn.Module:
 
 
 def timms_weights(name: str) -> Any:
-    """What timm knows of a CNN's weights (`mean`, `std`, `hf_hub_id`, ...); None of our own and of names it doesn't know."""
+    """timm's facts about a CNN's weights (`mean`, `std`, `hf_hub_id`, ...); None for our own and for unknown names."""
     try:
         return timm.get_pretrained_cfg(name, allow_unregistered=True)
     except RuntimeError:  # of an unknown tag after a known name
@@ -83,7 +83,7 @@ class Backbone(nn.Module):
         self.freeze()
 
     def note_fitted(self) -> None:
-        """Look whether a checkpoint that was loaded brought statistics."""
+        """Set `is_fitted` after a checkpoint was loaded: whether it holds statistics."""
         self.is_fitted = bool(self.mean.any())
 
     @property
@@ -93,24 +93,24 @@ class Backbone(nn.Module):
 
     @property
     def deep_channels(self) -> list[int]:
-        """Channels of every level but the shallowest; of the only one where there is one."""
+        """Channels of every level but the shallowest; with one level, its channels."""
         return self.level_channels[1:] or self.level_channels
 
     def deep(self, plain: Tensor) -> Tensor:
-        """Every level but the shallowest of features as the CNN gives them: (B, C, G, G) -> (B, sum(deep_channels), G, G)."""
+        """Features before standardisation without the shallowest level: (B, C, G, G) -> (B, sum(deep_channels), G, G)."""
         return plain[:, -sum(self.deep_channels) :]
 
     def level(self, plain: Tensor, index: int) -> Tensor:
-        """Level `index` of features as the CNN gives them, the deepest where there are fewer: (B, C, G, G) -> (B, C_l, G, G)."""
+        """Level `index` of features before standardisation, or the deepest if there are fewer: (B, C, G, G) -> (B, C_l, G, G)."""
         return plain.split(self.level_channels, 1)[: index + 1][-1]
 
     def freeze(self) -> None:
-        """Switch gradients off and stay in eval mode; needed again after a checkpoint was loaded."""
+        """Switch gradients off and stay in eval mode. Call it again after loading a checkpoint."""
         self.requires_grad_(False)
         super().train(False)
 
     def train(self, mode: bool = True) -> Backbone:
-        """Stay in eval mode whatever is asked, so that BatchNorm statistics never move."""
+        """Stay in eval mode in any case, so that BatchNorm statistics never change."""
         return super().train(False)
 
     def raw(self, pixel_values: Tensor) -> Tensor:
@@ -126,7 +126,7 @@ class Backbone(nn.Module):
         return (raw - self.mean[:, None, None]) / self.std[:, None, None]
 
     def unstandardize(self, features: Tensor) -> Tensor:
-        """Inverse of `standardize`: the features as the CNN gives them, (B, C, G, G) -> (B, C, G, G)."""
+        """Inverse of `standardize`: features before standardisation, (B, C, G, G) -> (B, C, G, G)."""
         return features * self.std[:, None, None] + self.mean[:, None, None]
 
     def forward(self, pixel_values: Tensor) -> Tensor:
@@ -137,7 +137,7 @@ class Backbone(nn.Module):
     def set_statistics(self, mean: Tensor, std: Tensor, floor: float = 0.0) -> None:
         """Store the training normals' per-channel mean and standard deviation, each (C,).
 
-        No deviation is stored below `floor` times its level's median one.
+        Deviations below `floor` times the median deviation of their level are raised to that value.
         """
         self.mean.copy_(mean)
         self.is_fitted = True

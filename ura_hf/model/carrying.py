@@ -1,4 +1,4 @@
-"""What a checkpoint folder needs to be loaded without the package `ura_hf`: this code, and entries that name it."""
+"""Adds what a checkpoint needs to load without the package `ura_hf`: the code of the model, and entries that name it."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ ENTRIES: dict[str, dict[str, Any]] = {
     },
     PROCESSOR_FILE: {"auto_map": {"AutoImageProcessor": "image_processing_uranet.URANetImageProcessor"}},
 }
-"""Entries by which transformers finds the code with `trust_remote_code=True`, by the file that they belong into."""
+"""Entries with which transformers finds the code for `trust_remote_code=True`, by the file that holds them."""
 
 
 class CarriesCode:
-    """Mixin of what transformers pushes to the Hub: the code goes along, and the package `ura_hf` does the upload where it is."""
+    """Mixin for classes with `push_to_hub`: adds the code, and uploads with `ura_hf.hub` if the package is installed."""
 
     def _upload_modified_files(
         self, working_dir: str | Path, repo_id: str, files_timestamps: Mapping[str, float], **commit: Any
     ) -> Any:
-        """Called by transformers once it saved; files that were in `working_dir` before, at these times, stay out."""
+        """Called by transformers after saving; uploads the files that are newer than their entry in `files_timestamps`."""
         with tempfile.TemporaryDirectory() as staging:
             folder = Path(staging)
             for file in Path(working_dir).iterdir():
@@ -49,7 +49,7 @@ class CarriesCode:
 
 
 def carry_code(folder: Path) -> None:
-    """Copy this code into a checkpoint folder and enter it in the config files that are there."""
+    """Copy the modules of the model into a checkpoint folder, and add the entries that name them to its config files."""
     here = Path(__file__).parent
     for module in here.glob("*.py"):
         if module.name != "__init__.py":

@@ -1,4 +1,4 @@
-"""Samples of more than 8 bits a channel that Pillow cuts, scales or can't hold: of PNG, PGM and PPM, and pages of TIFF."""
+"""Reads samples of more than 8 bits per channel that Pillow would cut or scale: in PNG, PGM, PPM and TIFF."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA = (1,), (2,)
 
 
 def deep_samples(image: Image.Image, white: float | None) -> np.ndarray | None:
-    """Whole samples (H, W, C) of a PNG, PGM or PPM as integers; None for any other, of 8 bits, or a decoded image.
+    """Integer samples (H, W, C) of a PNG, PGM or PPM of more than 8 bits; None for other or already decoded images.
 
     PNG: 16-bit colour or grey + alpha. PGM and PPM: a largest value above 255, which counts as 65535 unless `white` is given.
     """
@@ -74,7 +74,7 @@ def _pnm_levels(body: bytes, is_binary: bool, image: Image.Image) -> np.ndarray:
 
 
 def tiff_samples(page: Any, name: str, white: float) -> np.ndarray:
-    """Samples (H, W, C) of a TIFF page as grey or RGB, light where the scene is, with alpha only where the page says so."""
+    """Samples (H, W, C) of a TIFF page as grey or RGB, larger is brighter, with alpha only if the page declares it."""
     samples = page.asarray()
     if samples.ndim == 3 and page.axes.startswith("S"):
         samples = np.moveaxis(samples, 0, -1)

@@ -1,4 +1,4 @@
-"""From images of any kind to the network's input, and from its maps back to the images' own geometry."""
+"""Prepares images for the network, and brings its maps back to the geometry of the images."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ MAX_SIDE = 2048  # the largest network input, as in URANetConfig
 class URANetImageProcessor(CarriesCode, TorchvisionBackend):
     """Resizes to a fixed size with antialiasing in float32 and normalises each channel, (x - mean) / std.
 
-    Fields, all of them saved by `save_pretrained` and open to change in a single call:
+    Fields are saved by `save_pretrained`, and each can be changed for one call:
         size: {"height", "width"} of the network's input [pixels]; a whole number stands for a square.
         resample: the filter, bilinear by default. do_resize, do_normalize: whether to take these steps.
         image_mean, image_std: of RGB in [0, 1], ImageNet's by default.
@@ -81,14 +81,14 @@ class URANetImageProcessor(CarriesCode, TorchvisionBackend):
     def restore_geometry(
         self, maps: torch.Tensor, original_sizes: torch.Tensor | Sequence[tuple[int, int]]
     ) -> list[torch.Tensor]:
-        """Bring maps back to the geometry of the images that came in, by this processor's own size and resize mode.
+        """Bring maps back to the geometry of the input images, with this processor's size and resize mode.
 
         Args:
             maps: (B, h, w), any resolution; they cover the whole network input, padding included.
             original_sizes: (B, 2) as (H, W) [pixels], as in the processor's output.
 
         Returns:
-            One float32 (H, W) map for each image, bilinear (antialiased where it gets smaller).
+            One float32 (H, W) map per image, resized bilinearly (with antialiasing when it gets smaller).
         """
         if maps.ndim != 3 or len(maps) != len(original_sizes):
             raise ValueError(
@@ -114,11 +114,11 @@ class URANetImageProcessor(CarriesCode, TorchvisionBackend):
         """Verdicts and maps of a batch.
 
         Args:
-            outputs: What `URANetForAnomalyDetection` gave, as output or as dict.
-            target_sizes: (B, 2) as (H, W) of the images that came in [pixels]: the processor's `original_sizes`. None leaves
-                the maps as they are, (S, S).
+            outputs: Output of `URANetForAnomalyDetection`, or a dict with the same keys.
+            target_sizes: (B, 2) as (H, W) of the input images [pixels], the processor's `original_sizes`. None leaves the
+                maps as they are, (S, S).
             threshold: Score in (0, 1) above which an image is anomalous; 0.5 is the calibrated one.
-            maps: Names of the maps that are made, of `MAPS`.
+            maps: Names of the maps to return, from `MAPS`.
 
         Returns:
             A dict per image: `label` (``normal`` or ``anomalous``), `score` on the fixed 0-1 scale, `threshold`, raw
@@ -148,7 +148,7 @@ class URANetImageProcessor(CarriesCode, TorchvisionBackend):
         return results
 
     def inner_box(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """Where an image of (height, width) [pixels] lies in the network's input: top, left, height, width [pixels]."""
+        """The place of an image (height, width) [pixels] in the network's input: top, left, height, width [pixels]."""
         if not self.do_resize:
             return 0, 0, height, width
         if self.resize_mode == "stretch":

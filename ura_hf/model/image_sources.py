@@ -1,4 +1,4 @@
-"""The bytes of an image file, wherever it is: on disk, open, in memory, or at a URL."""
+"""Reads the bytes of an image file from a path, an open file, memory or a URL."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _fetch(url: str) -> bytes:
 
 
 def _read_answer(answer: Any, url: str) -> bytes:
-    """All bytes of an answer, within the bounds; a server may send them as slowly as it likes."""
+    """All bytes of an answer; UserError if there are too many or they take too long."""
     data, until = bytearray(), time.monotonic() + MAX_URL_SECONDS
     while block := answer.read1(1 << 16):
         data += block

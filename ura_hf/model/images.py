@@ -27,7 +27,7 @@ FORMATS = {
     "PPM": (".pbm", ".pgm", ".ppm", ".pnm", ".pfm"),
     "JPEG2000": (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
 }
-"""What is read, by Pillow's names, and the endings of such files; nothing else is tried, as EPS would start Ghostscript."""
+"""Formats that are read, by Pillow's names, with their file endings. No others are tried: EPS would start Ghostscript."""
 if "avif" in features.modules:  # from Pillow 11.3 on
     FORMATS["AVIF"] = (".avif", ".avifs")
 
@@ -78,9 +78,9 @@ def load_image(source: Any, *, max_value: float | None = None) -> np.ndarray:
 
 
 def load_mask(path: Any, size: tuple[int, int] | None) -> np.ndarray:
-    """Read a ground-truth mask: every pixel that is neither black nor fully transparent is defect.
+    """Read a ground-truth mask: every pixel that is neither black nor fully transparent is a defect.
 
-    JPEG stores black as nearly black, so of such a mask it is every pixel of at least half of white.
+    JPEG stores black inexactly, so in a JPEG mask every pixel of at least 128 of 255 is a defect.
 
     Args:
         path: anything `load_image` takes.
@@ -118,7 +118,7 @@ def image_size(source: Any) -> tuple[int, int]:
 
 
 def largest_level(source: Any) -> int | None:
-    """Largest value stored in an image of whole numbers of more than 8 bits; None of any other.
+    """Largest stored value of an integer image of more than 8 bits; None for any other image.
 
     Raises:
         UserError: as `load_image`, but for values out of their range.

@@ -29,9 +29,9 @@ class Hooks:
 
 
 def what_to_load(name: str | Path, files: Sequence[str], kwargs: dict[str, Any]) -> str | Path:
-    """What `from_pretrained` of transformers loads: the folder of a checkpoint, or a name that only transformers can find.
+    """The folder that `from_pretrained` of transformers loads; without the package, a name that transformers finds itself.
 
-    Takes the arguments of the Hub out of `kwargs` where a folder is found.
+    If a folder is returned, the Hub's arguments are removed from `kwargs`.
 
     Raises:
         UserError: There is a folder, but it lacks one of `files`.
@@ -54,7 +54,7 @@ def weights_name(variant: str | None = None) -> str:
 
 
 def index_name(weights: str) -> str:
-    """The index of the shards that stand in for a file of weights: model.safetensors.index.json, or with the variant in it."""
+    """The index file of sharded weights: model.safetensors.index.json, or model.safetensors.index.fp16.json of ``fp16``."""
     variant = weights.removeprefix("model").removesuffix(".safetensors")
     return f"model.safetensors.index{variant}.json"
 
@@ -65,7 +65,7 @@ def weight_patterns(weights: str) -> tuple[str, str, str]:
 
 
 def require_files(folder: Path, wanted: Sequence[str]) -> None:
-    """Raise UserError unless a checkpoint folder holds these files; shards of the weights count as the file of the weights."""
+    """Raise UserError unless a checkpoint folder holds these files; weights may be sharded."""
     absent = [
         file
         for file in wanted
@@ -82,7 +82,7 @@ def require_files(folder: Path, wanted: Sequence[str]) -> None:
 
 
 def refuse_pickles(place: str, files: Sequence[str]) -> None:
-    """Raise UserError where a checkpoint has its weights as a pickle file, which could run code."""
+    """Raise UserError if one of these files is a pickle file, which could run code."""
     if pickles := [file for file in files if file.endswith(PICKLES)]:
         raise UserError(
             f"{place} holds its weights only as a pickle file ({pickles[0]}), which could run code and is never read: "
@@ -91,7 +91,7 @@ def refuse_pickles(place: str, files: Sequence[str]) -> None:
 
 
 def weight_files(folder: Path, weights: str = WEIGHTS_FILE) -> list[Path]:
-    """The safetensors files of a checkpoint folder: the one named `weights`, or its shards; none where there are none.
+    """The files of a checkpoint's weights: the file named `weights`, else its shards, else none.
 
     Raises:
         UserError: The index of the shards is damaged, or a shard is missing.

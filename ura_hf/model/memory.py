@@ -12,10 +12,10 @@ from .nearest import NearestCells, exhaustive
 
 
 class NormalMemory(nn.Module):
-    """Cells of normal images that cover the training set; a cell's nearest one is what is normal there.
+    """Cells of normal images that cover the training set; each cell of an image is compared with its nearest one.
 
-    Restoration attention generalises; the memory cannot: it only returns what was seen. Where both disagree with the input,
-    the input is anomalous (`docs/method.md`).
+    Restoration attention generalises. The memory does not: it only returns cells of training images. Where the input differs
+    from both, it is anomalous (`docs/method.md`).
     """
 
     cells: Tensor
@@ -26,9 +26,9 @@ class NormalMemory(nn.Module):
         self._kept: dict[int, tuple[Tensor, int, NearestCells]] = {}
 
     def distance(self, features: Tensor) -> Tensor:
-        """mean_c (F - nearest)^2 with the nearest normal cell of every cell: (B, C, G, G) -> (B, 1, G, G), float32.
+        """mean_c (F - nearest)^2 for every cell and its nearest normal cell: (B, C, G, G) -> (B, 1, G, G), float32.
 
-        Features of fewer channels than the memory's are compared with its last ones.
+        Features with fewer channels than the memory are compared with its last channels.
         """
         batch, channels, height, width = features.shape
         queries = features.float().flatten(2).transpose(1, 2).reshape(-1, channels)
@@ -77,10 +77,10 @@ def greedy_coreset(chunks: Iterable[Tensor], count: int, generator: torch.Genera
 def farthest_points(points: Tensor, count: int, first: int, pool: int = 0) -> Tensor:
     """Indices of `count` points (N, D), each the farthest from those before it; the first is given.
 
-    A point's distance to the selection only falls, so an old value bounds it from above. Selection goes on inside a pool of
-    the `pool` largest bounds (0: chosen by N) as long as the pool's largest distance is not below every bound outside; only
-    then are bounds brought up to date, those of the next pool alone, against all centres chosen since, in one matrix product
-    for the points that are equally old. Same choice as comparing each centre with every point, up to rounding.
+    A point's distance to the selection only falls, so an old distance is an upper bound. Points are selected within a pool of the
+    `pool` points with the largest bounds (0: chosen by N), as long as the largest distance in the pool is at least the largest
+    bound outside. Then a new pool is formed, and the bounds of its points are updated with all centres chosen since. The choice
+    is that of comparing each centre with every point, to within rounding error.
     """
     total = len(points)
     pool = min(pool or max(1024, total // 16), total)

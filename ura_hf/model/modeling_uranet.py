@@ -72,14 +72,14 @@ class URANetModel(URANetPreTrainedModel):
         return self.extractor(pixel_values.to(self.dtype))
 
     def direction(self, plain: Tensor, restored: Tensor) -> Tensor:
-        """Direction residual of features as the CNN gives them, `plain`, and restored, that is standardised, ones.
+        """Direction residual between features before standardisation, `plain`, and standardised restored features.
 
         Two (B, C, G, G) -> (B, 1, G, G).
         """
         return direction_distance(plain, self.extractor.unstandardize(restored.float()), self.extractor.level_channels)
 
     def residuals(self, features: Tensor, restored: Tensor, probability: Tensor) -> dict[str, Tensor]:
-        """Every residual that the config gives a weight, by its name, (B, 1, G, G) each; ``subspace_l2`` (B, 1, 8, 8)."""
+        """The residuals with a weight in the config by name, each (B, 1, G, G); ``subspace_l2`` (B, 1, 8, 8)."""
         levels = self.extractor.level_channels
         plain = self.extractor.unstandardize(features.float())
         parts = {
@@ -96,7 +96,7 @@ class URANetModel(URANetPreTrainedModel):
     def perceive(
         self, features: Tensor, num_samples: int | None = None
     ) -> tuple[Perception, Tensor, dict[str, Tensor]]:
-        """What the perception believes, the restored features (B, C, G, G) and the residuals of features (B, C, G, G)."""
+        """Perception, restored features (B, C, G, G) and residuals by name for features (B, C, G, G)."""
         c = self.config
         belief = self.perception.predict(features, c.num_samples if num_samples is None else num_samples, c.sample_seed)
         restored = self.restoration(features, self.suspicion(belief.probability, belief.total))
@@ -109,18 +109,18 @@ class URANetModel(URANetPreTrainedModel):
         num_samples: int | None = None,
         return_dict: bool | None = None,
     ) -> URANetOutput | tuple[Tensor, ...]:
-        """As `detect`, and with `return_dict=False` a plain tuple of what is not None."""
+        """Call `detect`; with `return_dict=False` the result is a tuple of the values that are not None."""
         out = self.detect(pixel_values, features, num_samples)
         return out if _wants_dict(self.config, return_dict) else out.to_tuple()
 
     def detect(
         self, pixel_values: Tensor | None = None, features: Tensor | None = None, num_samples: int | None = None
     ) -> URANetOutput:
-        """Restore images and say where they are anomalous.
+        """Restore images and compute their anomaly maps.
 
         Args:
             pixel_values: Normalised images, (B, 3, S, S).
-            features: Standardised features in their stead, (B, C, G, G).
+            features: Standardised features instead of images, (B, C, G, G).
             num_samples: Weight samples of the predictive distribution; None: as configured.
 
         Raises:
@@ -181,9 +181,9 @@ class URANetForAnomalyDetection(URANetPreTrainedModel):
 
         Args:
             pixel_values: Normalised images, (B, 3, S, S).
-            features: Standardised features in their stead, (B, C, G, G).
+            features: Standardised features instead of images, (B, C, G, G).
             num_samples: Weight samples of the predictive distribution; None: as configured.
-            return_dict: False for a plain tuple of what is not None; None: as configured.
+            return_dict: False for a tuple of the values that are not None; None: as configured.
 
         Raises:
             UserError: The model was never fitted to good images, or the input has another shape.
@@ -198,7 +198,7 @@ class URANetForAnomalyDetection(URANetPreTrainedModel):
         return out if _wants_dict(c, return_dict) else out.to_tuple()
 
     def score_maps(self, maps: Tensor) -> Tensor:
-        """Scores by the config's rule of maps alone, (B, S, S) -> (B,)."""
+        """Scores of raw maps by the config's rule `image_score`, (B, S, S) -> (B,)."""
         return image_score(maps, self.config.image_score, self.config.topk_fraction)
 
     def score_images(self, of_maps: Tensor, whole_image_residuals: Tensor | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""Exact nearest neighbours among fixed cells, most of which their principal components rule out unseen."""
+"""Exact nearest neighbours among fixed cells. Principal components rule out most cells before they are compared in full."""
 
 from __future__ import annotations
 
@@ -8,38 +8,37 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-QUERIES_AT_ONCE = 128  # their distances to all cells stay in the processor's cache
-ON_GPU = 2048  # a GPU waits for many small steps; distances of these to 8192 cells take 64 MB
-SHARE = 4  # one component for so many channels
-PAYS = (4096, 256)  # cells and channels from which on the components save time
-MANY = 32  # groups, and cells, a query that may be left before comparing with all cells is faster
-GROUPS = 128  # how many the cells are divided into; what can't be nearest is passed over by group
+QUERIES_PER_STEP_ON_CPU = 128  # so that their distances to all cells fit in the processor's cache
+QUERIES_PER_STEP_ON_GPU = 2048  # large steps are faster on a GPU; distances to 8192 cells take 64 MB
+CHANNELS_PER_COMPONENT = 4  # the search uses a quarter as many components as channels
+MIN_CELLS, MIN_CHANNELS = 4096, 256  # with fewer cells or channels the components save no time
+MAX_CANDIDATES_PER_QUERY = 32  # groups, and cells; with more, comparing with all cells is faster
+GROUPS = 128  # of cells; a group that can't hold the nearest cell is skipped as a whole
 
 
 class NearestCells:
     """Squared distances to the nearest of some cells.
 
-    With P the projection on the leading principal components of the cells and r(x) = |x - P x|, both of what is left after the
-    cells' mean,
+    The cells' mean is subtracted first. With P the projection on the cells' leading principal components and r(x) = |x - P x|,
 
-        |q - m|^2 >= |P q - P m|^2 + (r(q) - r(m))^2,
+        |q - m|^2 >= |P q - P m|^2 + (r(q) - r(m))^2.
 
-    the distance of points with one coordinate a component and one for r. The cell nearest by this bound is measured in full; only
-    cells whose bound is below that distance can be nearer, and they are measured too. So the answer is that of comparing with all
-    cells, for a quarter of the arithmetic.
+    This lower bound is a distance between points with one coordinate per component and one for r. The cell with the smallest
+    bound is measured in full. Only cells with a bound below that distance can be nearer, and they are measured too. The answer is
+    the same as that of comparing with all cells, for a quarter of the arithmetic.
 
-    Points are compared by their closeness q m - |m|^2 / 2 = (|q|^2 - |q - m|^2) / 2, one matrix product, in float32. Closeness is
-    looked at by group first, since the largest of many numbers is found far faster than its place.
+    Points are compared by their closeness q m - |m|^2 / 2 = (|q|^2 - |q - m|^2) / 2, one matrix product in float32. The largest
+    closeness of each group is computed first, because finding a maximum is far faster than finding its place.
     """
 
     def __init__(self, cells: Tensor) -> None:
-        """Prepare cells (N, D), float32, which are not copied."""
+        """Prepare the search among cells (N, D), float32; they are not copied."""
         self.cells, self.centre = cells, cells.mean(0)
         self.directions: Tensor | None = None
-        if cells.device.type == "cpu" and len(cells) >= PAYS[0] and cells.shape[1] >= PAYS[1]:
+        if cells.device.type == "cpu" and len(cells) >= MIN_CELLS and cells.shape[1] >= MIN_CHANNELS:
             offsets = cells - self.centre
             vectors = torch.linalg.eigh((offsets.T @ offsets).double()).eigenvectors
-            self.directions = vectors[:, -(cells.shape[1] // SHARE) :].float().contiguous()
+            self.directions = vectors[:, -(cells.shape[1] // CHANNELS_PER_COMPONENT) :].float().contiguous()
             self.low = _table(self._points(cells))
 
     @cached_property
@@ -51,7 +50,7 @@ class NearestCells:
     def distance(self, queries: Tensor) -> Tensor:
         """min_m |q - m|^2 of every query, (Q, D) -> (Q,), float32."""
         measure = self._all if self.directions is None else self._bounded
-        at_once = QUERIES_AT_ONCE if queries.device.type == "cpu" else ON_GPU
+        at_once = QUERIES_PER_STEP_ON_CPU if queries.device.type == "cpu" else QUERIES_PER_STEP_ON_GPU
         return torch.cat([measure(block) for block in queries.split(at_once)])
 
     def _all(self, queries: Tensor) -> Tensor:
@@ -65,10 +64,10 @@ class NearestCells:
         found = self._measure(queries, _closest(closeness, largest))
         limits = (points.square().sum(1) - found * (1 + 1e-4)) / 2
         rows, groups = (largest > limits[:, None]).nonzero(as_tuple=True)
-        if len(rows) > MANY * len(queries):
+        if len(rows) > MAX_CANDIDATES_PER_QUERY * len(queries):
             return self._all(queries)
         places, members = (closeness[rows, :, groups] > limits[rows, None]).nonzero(as_tuple=True)
-        if len(places) > MANY * len(queries):
+        if len(places) > MAX_CANDIDATES_PER_QUERY * len(queries):
             return self._all(queries)
         rows, groups = rows[places], groups[places]
         others = self._measure(queries[rows], members * GROUPS + groups)
@@ -79,7 +78,7 @@ class NearestCells:
         return (queries - self.cells[places.clamp_max(len(self.cells) - 1)]).square().sum(1)
 
     def _points(self, x: Tensor) -> Tensor:
-        """P x and r(x), (n, D) -> (n, D / SHARE + 1)."""
+        """P x and r(x), (n, D) -> (n, D / CHANNELS_PER_COMPONENT + 1)."""
         assert self.directions is not None
         offsets = x - self.centre
         inside = offsets @ self.directions
@@ -88,7 +87,7 @@ class NearestCells:
 
 
 def exhaustive(queries: Tensor, cells: Tensor) -> Tensor:
-    """`NearestCells(cells).distance(queries)` by steps that do not depend on the values, for a fixed graph."""
+    """`NearestCells(cells).distance(queries)` by steps that do not depend on the values, as exported programs need it."""
     centre = cells.mean(0)
     offsets = cells - centre
     closeness = (queries - centre) @ offsets.T - offsets.square().sum(1) / 2

@@ -65,7 +65,7 @@ class PlainLinear(nn.Linear):
 
 @dataclass
 class Perception:
-    """What the perception believes of each cell; every map is (B, 1, G, G), entropies in nats [0, ln 2].
+    """The predictive distribution of each cell; every map is (B, 1, G, G), entropies in nats [0, ln 2].
 
     `total` = H(E[p]), `aleatoric` = E[H(p)], `epistemic` = total - aleatoric, the mutual information of label and weights.
     """

@@ -1,4 +1,4 @@
-"""What both URA-Net models share: their output, and loading, saving and initialisation as transformers has them, but exact."""
+"""The output, loading, saving and initialisation that both URA-Net models share."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ logger = logging.get_logger(__name__)
 
 @dataclass
 class URANetOutput(ModelOutput):
-    """What URA-Net computed of a batch. B images, C channels, grid side G, network input side S.
+    """What URA-Net computes for a batch of B images, with C channels, grid side G and network input side S.
 
     Attributes:
         features: Standardised features F of the input, (B, C, G, G).
         restored_features: Restored features F^, (B, C, G, G).
         anomaly_map: Raw residual map, >= 0, (B, S, S).
         score_map: `anomaly_map` on the fixed 0-1 scale where 0.5 is the pixel threshold; None before calibration.
-        whole_image_residual: Mean subspace residual, >= 0, (B,); None where it has no weight.
+        whole_image_residual: Mean subspace residual, >= 0, (B,); None if unused.
         image_score: Raw image score, >= 0, (B,).
         score: `image_score` on the fixed 0-1 scale where 0.5 is the image threshold; None before calibration.
         anomaly_probability: Expected probability of an anomaly, in [0, 1], (B, S, S).
@@ -59,7 +59,7 @@ class URANetOutput(ModelOutput):
 class URANetPreTrainedModel(CarriesCode, PreTrainedModel):
     """Loading, saving and initialisation that both models share.
 
-    `push_to_hub` sends the image processor of the folder that the model was loaded from, the code, and our card along.
+    `push_to_hub` uploads the model with its code, a model card, and the image processor of the folder that it was loaded from.
     """
 
     config: URANetConfig
@@ -82,11 +82,11 @@ class URANetPreTrainedModel(CarriesCode, PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, *args: Any, **kwargs: Any) -> Any:
-        """Load a checkpoint as transformers does, but exactly: every tensor of the model, no other, and the backbone frozen.
+        """Load a checkpoint as transformers does, but only if it holds exactly the model's tensors. The backbone is frozen.
 
-        The name is a folder or, with the package `ura_hf`, one that it knows; arguments of the Hub as everywhere. Of a folder the
-        tensors are compared with the config before any is allocated. Weights are float32 unless `dtype` says otherwise:
-        thresholds are for float32.
+        The name is a folder, a repository on the Hub or, with the package `ura_hf`, any name of a checkpoint. The other arguments
+        are those of transformers. The tensors of a folder are compared with the config before memory is allocated. Weights are
+        float32 unless `dtype` is given, because thresholds are calibrated in float32.
 
         Raises:
             UserError: The folder or a file is missing, damaged or of another model; the message names the tensors.

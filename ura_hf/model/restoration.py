@@ -23,7 +23,7 @@ class RestorationBlock(nn.Module):
     """Attn = softmax(Q K^T / sqrt(d / heads) + log(1 - m + eps)) V, then a feed-forward layer, both pre-norm and residual.
 
     Keys and values are the image's tokens, weighed by their normality 1 - m, and the normal memory, weight 1: normal
-    content explains suspicious tokens and suspicious tokens explain nothing.
+    tokens restore suspicious ones, and suspicious tokens restore none.
     """
 
     def __init__(self, width: int, heads: int, mlp_ratio: float) -> None:
@@ -52,7 +52,7 @@ class RestorationBlock(nn.Module):
 
 
 class FeatureRestoration(nn.Module):
-    """Tokens in, suspicious content taken out of the queries, blocks, decoder out: F~ and suspicion -> F^.
+    """Restores features F~ from their normal content: embedding, attention blocks and decoder, F~ and suspicion -> F^.
 
     Every block attends to the image's own tokens and to `memory`, normal tokens of the training set (N, C k^2). Without
     `weigh_keys` all keys count alike; without `take_out_queries` the queries keep what is suspicious.

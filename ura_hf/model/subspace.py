@@ -1,4 +1,4 @@
-"""What a whole normal image looks like: the linear subspace of the training images' coarse features. Ours, not the paper's."""
+"""The linear subspace of whole normal images, fitted to their coarse features. Ours, not the paper's."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 SIDE = 8  # of the grid that a level is averaged to
-EXPLAINED = 0.97  # share of the training images' variance that the subspace holds, unless its rank is too small for it
-MAX_FITTED = 1000  # images it is fitted to
-DOUBTED = 100  # images from which on it is trusted more than doubted
+EXPLAINED_VARIANCE = 0.97  # share of the training images' variance that the subspace explains if its rank allows
+MAX_FITTED = 1000  # images that the subspace is fitted to
+IMAGES_FOR_HALF_TRUST = 100
 
 
 class NormalSubspace(nn.Module):
     """Principal components of whole images: a mean grid and up to `rank` directions in which normal images differ from it.
 
-    The memory knows cells and not where they belong; the subspace restores an image as a whole, coarsely. What it can't
-    restore is anomalous, and the mean over the image says whether the image is (`docs/method.md`). The same idea as DFM (Ahuja
-    et al. 2019), kept as a grid.
+    The memory does not know where a cell belongs. The subspace restores an image as a whole, coarsely. What it can't restore
+    is anomalous, and the mean over the image is a score of the image (`docs/method.md`). DFM (Ahuja et al. 2019) has the same
+    idea without the grid.
     """
 
     centre: Tensor
     basis: Tensor
     trust: Tensor
-    """N / (N + 100) of N different training images: few do not span what normal images are."""
+    """N / (N + 100) for N different training images: a subspace of few images counts less."""
     floor: Tensor
-    """Added to every residual, so that copies of training images are as normal as their rounding allows to say."""
+    """Added to every residual, so that copies of training images score alike to within rounding error."""
 
     def __init__(self, rank: int, channels: int) -> None:
         super().__init__()
@@ -50,17 +50,17 @@ class NormalSubspace(nn.Module):
     def fit(self, images: Tensor, different: int) -> None:
         """Set mean and directions from the `coarse` features of normal images, (N, C * 8 * 8); unneeded directions stay zero.
 
-        `different` is their number without turned copies.
+        `different` is the number of images without turned copies.
         """
         images = images.double()
         centre = images.mean(0)
         offsets = images - centre
         values, vectors = torch.linalg.eigh(offsets @ offsets.T)  # N is smaller than C * 8 * 8
         values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
-        needed = int((values.cumsum(0) < EXPLAINED * values.sum()).sum()) + 1
+        needed = int((values.cumsum(0) < EXPLAINED_VARIANCE * values.sum()).sum()) + 1
         count = min(needed, len(self.basis), max(len(images) - 1, 0))
         directions = (offsets.T @ vectors[:, :count]) / values[:count].sqrt().clamp_min(1e-12)
-        self.trust.fill_(different / (different + DOUBTED))
+        self.trust.fill_(different / (different + IMAGES_FOR_HALF_TRUST))
         self.floor.fill_(float(1e-3 * offsets.square().mean() + 1e-5 * centre.square().mean()))
         self.centre.copy_(centre)
         self.basis.zero_()
