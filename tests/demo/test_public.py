@@ -20,6 +20,7 @@ from ura_hf.demo import page as page_module
 from ura_hf.demo.store import Detectors
 from ura_hf.demo.tabs import batch as batch_tab
 from ura_hf.demo.tabs import teach as teach_tab
+from ura_hf.model.errors import UserError
 from ura_hf.training.photo_checks import PhotoReport
 from ura_hf.training.teaching import FalseAlarms, Taught
 
@@ -123,6 +124,57 @@ def test_a_damaged_record_on_the_hub_breaks_nothing(browse, demo, checkpoint, cl
         expect(page.locator("#card")).to_contain_text("Intended use", timeout=WAIT)
     found = {row["name"]: row for row in client().predict(api_name="/checkpoints")}
     assert found[name]["image_auroc"] is None and found[name]["loaded"] and found["disc"]["image_size"] == 64
+
+
+EVIL = [
+    *("\ud800", "x" * 10**5, 10**30, 10**400, 1e308, float("inf"), float("nan"), -1, True),
+    *(None, [[1]], {"\ud800": "\ud800"}),
+]
+CONFIG_FIELDS = [
+    "backbone",
+    "image_size",
+    "image_threshold",
+    "residuals",
+    "out_indices",
+    "num_labels",
+    "id2label",
+    "dtype",
+    "architectures",
+]
+FIGURE_FIELDS = ["image_auroc", "pixel_auroc", "per_type", "n_images", "dataset", "at_threshold", "more"]
+
+
+@pytest.fixture(scope="module")
+def evil_address(evaluated):
+    """A public page with checkpoints any field of which may hold anything."""
+    store = Detectors(public=True)
+    with launched(store, store.add(evaluated, "whole")) as blocks:
+        yield blocks.local_url, store
+
+
+@pytest.mark.parametrize("value", EVIL, ids=lambda value: ascii(value)[:12])
+def test_no_value_in_a_file_of_a_checkpoint_breaks_the_list(evil_address, evaluated, tmp_path, value):
+    """And whoever opens such a checkpoint gets its card and detector, or one sentence."""
+    address, store = evil_address
+    fields = [("config.json", field) for field in CONFIG_FIELDS]
+    fields += [("evaluation.json", field) for field in FIGURE_FIELDS] + [("training.json", "seconds")]
+    added = {}
+    for file, field in fields:
+        folder = Path(shutil.copytree(evaluated, tmp_path / f"{file}-{field}"))
+        (folder / file).write_text(json.dumps(json.loads((folder / file).read_text()) | {field: value}))
+        added[store.add(folder, folder.name)] = folder
+    rows = {row["name"]: row for row in Client(address, verbose=False).predict(api_name="/checkpoints")}
+    assert rows["whole"]["image_size"] == 64 and rows["whole"]["image_auroc"] is not None
+    for name, folder in added.items():
+        row = rows[name]
+        assert row["image_size"] in (None, 64) and row["backbone"] in (None, rows["whole"]["backbone"])
+        assert all(row[key] is None or 0 <= row[key] <= 1 for key in ("image_auroc", "pixel_auroc"))
+        for use in (store.card, store.get) if folder.name.startswith("config") else (store.card,):
+            try:
+                said = use(name)
+                assert not isinstance(said, str) or said.encode()
+            except UserError:
+                assert folder.name.startswith("config")
 
 
 def test_a_full_queue_says_so(browse, demo, photos, client, monkeypatch):

@@ -6,10 +6,13 @@ import shutil
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import httpx
 import pytest
 from conftest import HUB
 from huggingface_hub import scan_cache_dir
+from huggingface_hub.errors import HfHubHTTPError
 
 from ura_hf.demo import fetched
 from ura_hf.demo import store as store_module
@@ -183,6 +186,46 @@ def test_what_the_hub_fills_the_disk_with_is_bounded(on_the_hub, bound):
     assert detectors.get("you/uranet-b").model.config.image_size == 64 and not folders["a"].is_dir()
 
 
+@pytest.mark.parametrize("status", ["503", "429", "no answer"])
+def test_what_the_hub_does_not_measure_is_not_fetched(on_the_hub, monkeypatch, status):
+    """On a public page, whose disk it may fill."""
+    on_the_hub("you/uranet-unmeasured")
+    hub = fetched.Fetched(public=True)
+    ask = fetched.HfApi.model_info
+
+    def fails(*arguments, **options):
+        if not options.get("files_metadata"):
+            return ask(*arguments, **options)
+        if status == "no answer":
+            raise TimeoutError("timed out")
+        response = httpx.Response(int(status), request=httpx.Request("GET", "http://hub"))
+        raise HfHubHTTPError("not now", response=response)
+
+    monkeypatch.setattr(fetched.HfApi, "model_info", fails)
+    with pytest.raises(UserError, match="could not be fetched"):
+        hub.folder("you/uranet-unmeasured")
+    assert not list(hub.cache.iterdir()) and not hub.folders()
+    assert fetched.Fetched().folder("you/uranet-unmeasured").is_dir(), "on a page of one's own"
+
+    def unsized(*arguments, **options):
+        info = ask(*arguments, **options)
+        for file in info.siblings:
+            file.size = None
+        return info
+
+    monkeypatch.setattr(fetched.HfApi, "model_info", unsized)
+    with pytest.raises(UserError, match="does not tell how large"):
+        hub.folder("you/uranet-unmeasured")
+    monkeypatch.setattr(fetched.HfApi, "model_info", ask)
+    assert hub.folder("you/uranet-unmeasured").is_dir()
+
+
+def test_a_huge_config_is_not_fetched(on_the_hub):
+    on_the_hub("you/uranet-padded", {"config.json": b"{}" + b" " * 2**23})
+    with pytest.raises(UserError, match=r"config\.json of you/uranet-padded is larger than 8 MiB"):
+        Detectors().folder("you/uranet-padded")
+
+
 def test_what_could_not_be_used_leaves_the_disk(on_the_hub):
     HUB.add_repo("you/uranet-half", {"config.json": b"{}", "model.safetensors": bytes(1000)})
     hub = fetched.Fetched(public=True)
@@ -220,7 +263,7 @@ def test_what_a_visitor_adds_is_private_on_a_public_page(checkpoint, tmp_path):
 
 def test_what_a_visitor_adds_leaves_a_public_page(checkpoint, tmp_path, monkeypatch):
     """After a while, or as soon as there are too many; never what the page began with."""
-    monkeypatch.setattr(store_module, "MAX_PRIVATE", 2)
+    monkeypatch.setattr(store_module, "MAX_TAUGHT", 2)
     folders = [Path(shutil.copytree(checkpoint, tmp_path / str(index))) for index in range(5)]
     detectors = Detectors(public=True, keep_seconds=0.01)
     detectors.add(folders[0], "ours")
@@ -233,6 +276,41 @@ def test_what_a_visitor_adds_leaves_a_public_page(checkpoint, tmp_path, monkeypa
     for index in (2, 3, 4):
         detectors.add(folders[index], str(index), f"visitor {index}")
     assert [folder.exists() for folder in folders] == [True, False, False, True, True]
+    detectors = Detectors(public=True, shared=True, keep_seconds=0.0)
+    detectors.add(folders[0], "ours")
+    taught = [Path(shutil.copytree(checkpoint, tmp_path / f"shared {index}")) for index in range(3)]
+    names = [detectors.add(folder, folder.name, "visitor") for folder in taught]
+    assert [folder.exists() for folder in (folders[0], *taught)] == [True, False, True, True]
+    assert {"ours", *names} & set(detectors.names("another")) == {"ours", *names[1:]}
+
+
+def test_an_old_timer_removes_no_new_checkpoint_of_the_same_name(checkpoint, tmp_path, monkeypatch):
+    """One that left early, since there were too many, and whose name another one has got."""
+    timers = []
+
+    class Timer:
+        def __init__(self, seconds, function, arguments):
+            self.ring, self.cancelled = lambda: function(*arguments), False
+            timers.append(self)
+
+        def start(self):
+            pass
+
+        def cancel(self):
+            self.cancelled = True
+
+    monkeypatch.setattr(store_module, "threading", SimpleNamespace(Timer=Timer, Lock=threading.Lock))
+    monkeypatch.setattr(store_module, "MAX_TAUGHT", 1)
+    old, other, new = (Path(shutil.copytree(checkpoint, tmp_path / name)) for name in ("old", "other", "new"))
+    detectors = Detectors(public=True)
+    detectors.add(old, "part", "me")
+    detectors.add(other, "part", "you")
+    assert detectors.add(new, "part", "me") == "part"
+    timers[0].ring()  # as if it had rung while it was cancelled
+    assert detectors.folder("part", "me") == new and new.is_dir() and not old.exists()
+    assert [timer.cancelled for timer in timers] == [True, True, False]
+    timers[2].ring()
+    assert "part" not in detectors.names("me") and not new.exists()
 
 
 @pytest.mark.parametrize("content", ["[1]", "{", '{"per_type": 3}'])
