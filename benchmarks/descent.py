@@ -53,6 +53,36 @@ def cached(owner: nn.Module, name: str, images: Tensor) -> Iterator[Cached]:
         setattr(owner, name, extractor)
 
 
+def go_on(learned: nn.Module, optimizer: torch.optim.Optimizer, file: Path, plan: dict[str, Any]) -> dict[str, Any]:
+    """Restore weights, optimiser and random state of an earlier sitting of the same plan; all that it kept, {} without one."""
+    kept: dict[str, Any] = torch.load(file, map_location="cpu") if file.exists() else {}
+    if kept.get("plan") != plan:
+        if kept:
+            print(f"{file} is of other images, batches, epochs or device, so training begins anew", flush=True)
+        return {}
+    learned.load_state_dict(kept["weights"])
+    optimizer.load_state_dict(kept["optimizer"])
+    torch.set_rng_state(kept["random"])
+    if plan["device"] == "cuda":
+        torch.cuda.set_rng_state(kept["gpu_random"])
+    return kept
+
+
+def store(learned: nn.Module, optimizer: torch.optim.Optimizer, file: Path, more: dict[str, Any]) -> None:
+    """Keep weights, optimiser and random state, and `more`, for `go_on`."""
+    state = {
+        "weights": learned.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "random": torch.get_rng_state(),
+        **more,
+    }
+    if more["plan"]["device"] == "cuda":
+        state["gpu_random"] = torch.cuda.get_rng_state()
+    partial = file.with_suffix(".partial")
+    torch.save(state, partial)
+    partial.replace(file)
+
+
 def descend(
     learned: nn.Module,
     images: Tensor,
@@ -72,25 +102,13 @@ def descend(
     """
     size, on_gpu = min(size, len(images)), images.is_cuda
     per_epoch = math.ceil(len(images) / size)  # the last batch of an epoch may be smaller, as in anomalib
-    steps, sittings, earlier = 0, 1, 0.0
-    order, error = torch.arange(0), torch.tensor(float("nan"))
-    kept = torch.load(budget.kept, map_location="cpu") if budget.kept.exists() else {}
     plan: dict[str, Any] = {"images": len(images), "size": size, "epochs": epochs, "per_epoch": per_epoch}
     plan["device"] = images.device.type
-    if kept.get("plan") != plan:
-        if kept:
-            print(f"{budget.kept} is of other images, batches, epochs or device, so training begins anew", flush=True)
-        kept = {}
+    kept = go_on(learned, optimizer, budget.kept, plan)
+    steps, sittings, earlier = kept.get("steps", 0), kept.get("sittings", 0) + 1, kept.get("seconds", 0.0)
+    order, error = kept.get("order", torch.arange(0)), torch.tensor(kept.get("error", float("nan")))
     most = max(budget.seconds, kept.get("budget", 0.0))
     commits = [*kept.get("commits", []), commit()]
-    if kept:
-        learned.load_state_dict(kept["weights"])
-        optimizer.load_state_dict(kept["optimizer"])
-        torch.set_rng_state(kept["random"])
-        if on_gpu:
-            torch.cuda.set_rng_state(kept["gpu_random"])
-        steps, order, error = kept["steps"], kept["order"], torch.tensor(kept["error"])
-        sittings, earlier = kept["sittings"] + 1, kept["seconds"]
     clock = time.perf_counter if on_gpu else time.process_time  # runs beside it on the CPUs cost no steps
     began, threads = clock(), 1 if on_gpu else torch.get_num_threads()
     kept_at = earlier
@@ -99,23 +117,9 @@ def descend(
         return earlier + (clock() - began) / threads
 
     def keep() -> None:
-        state = {
-            "plan": plan,
-            "budget": most,
-            "weights": learned.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "random": torch.get_rng_state(),
-            **({"gpu_random": torch.cuda.get_rng_state()} if on_gpu else {}),
-            "steps": steps,
-            "order": order,
-            "error": float(error.detach()),
-            "sittings": sittings,
-            "commits": commits,
-            "seconds": seconds(),
-        }
-        partial = budget.kept.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(budget.kept)
+        place = {"steps": steps, "order": order, "error": float(error.detach()), "seconds": seconds()}
+        facts = {"plan": plan, "budget": most, "sittings": sittings, "commits": commits}
+        store(learned, optimizer, budget.kept, {**facts, **place})
 
     while steps < epochs * per_epoch and seconds() < budget.seconds:
         if steps % per_epoch == 0:

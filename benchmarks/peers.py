@@ -172,8 +172,8 @@ def _mean_and_spread(values: list[float]) -> dict[str, float]:
     return {"mean": statistics.mean(values), "spread": max(values) - min(values), "seeds": len(values)}
 
 
-def main(**defaults: Any) -> None:
-    """Run what is missing, each in a process of its own, and write the results after every run."""
+def read_options(defaults: dict[str, Any]) -> argparse.Namespace:
+    """The command line's options, with other defaults for some."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     shared = Path(os.environ.get("URA_HF_SHARED", ROOT.parent / "shared"))
     parser.add_argument("--shared", type=Path, default=shared, help="folder with data/ and backbones/")
@@ -208,7 +208,12 @@ def main(**defaults: Any) -> None:
     parser.add_argument("--limit", type=int, help="train on this many good images, drawn by the seed (default: all)")
     parser.add_argument("--only", nargs=3, metavar=("MODEL", "DATASET", "SEED"), help=argparse.SUPPRESS)
     parser.set_defaults(**defaults)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main(**defaults: Any) -> None:
+    """Run what is missing, each in a process of its own, and write the results after every run."""
+    options = read_options(defaults)
     if options.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # URA-Net would use a GPU
     if options.only:
@@ -228,16 +233,8 @@ def main(**defaults: Any) -> None:
     missing = [key for key in wanted if key not in found or key in longer]
     for dataset in options.datasets:
         data_folder(dataset, options.shared)  # written once, and not in a run's time
-    passed = [
-        "--shared",
-        options.shared,
-        "--work",
-        options.work,
-        "--budget",
-        options.budget,
-        "--device",
-        options.device,
-    ]
+    passed = [*("--shared", options.shared), *("--work", options.work), *("--budget", options.budget)]
+    passed += ["--device", options.device]
     passed += ["--limit", options.limit] if options.limit else []
 
     def add(key: tuple[Any, ...], run: dict[str, Any]) -> None:

@@ -54,7 +54,7 @@ class Counting:
     """A model that notes how many images come at once."""
 
     def __init__(self, model):
-        self.model, self.device, self.batches = model, model.device, []
+        self.model, self.device, self.config, self.batches = model, model.device, model.config, []
 
     def __call__(self, pixels, **arguments):
         self.batches.append(len(pixels))
@@ -130,6 +130,8 @@ def test_a_finding_says_what_the_pipeline_says(detector, files):
     assert isinstance(one, Finding) and one.seconds > 0
     assert (verdict["label"], verdict["score"]) == (wanted["label"], pytest.approx(wanted["score"], rel=1e-5))
     assert verdict["image_score"] == one.raw_score == pytest.approx(wanted["image_score"], rel=1e-5)
+    for name in ("image_threshold", "pixel_threshold"):
+        assert verdict[name] == one.thresholds[name] == wanted[name]
     np.testing.assert_allclose(verdict["score_map"], wanted["score_map"], rtol=1e-4, atol=1e-6)
     assert (
         one.verdict(maps=MAPS, size=(20, 30))["anomaly_map"].shape == one.map("anomaly_map", (20, 30)).shape == (20, 30)

@@ -1,4 +1,8 @@
-"""The one loop from images to results: read ahead, batch, model, then one `Finding` an image in the order that they came."""
+"""The one loop from images to results: read ahead, batch, model, then one `Finding` an image in the order that they came.
+
+The one other loop is that of transformers' `Pipeline`: `URANetPipeline` runs the same three steps in it: the image processor, the
+model and `post_process_anomaly_detection`.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,7 @@ from .data.prefetch import read_ahead
 from .model.errors import UserError
 from .model.image_processing_uranet import MAPS, THRESHOLD, URANetImageProcessor
 from .model.images import load_image
+from .model.scoring import raw_thresholds
 
 Float = NDArray[np.floating[Any]]
 Keep = Callable[[Float], Float | None]
@@ -52,6 +57,8 @@ class Finding:
     output: dict[str, Tensor] = field(repr=False)
     """The fields of URANetOutput that belong to this image, each with a batch of one, on the CPU."""
     processor: URANetImageProcessor = field(repr=False)
+    config: Any = field(repr=False)
+    """Of the model."""
     seconds: float
     """What the model took for the batch that this image was in."""
 
@@ -60,16 +67,24 @@ class Finding:
         """Raw image score, also of a model without thresholds."""
         return float(self.output["image_score"][0])
 
+    @property
+    def thresholds(self) -> dict[str, float | None]:
+        """The raw `image_threshold` and `pixel_threshold`; None before calibration."""
+        return raw_thresholds(self.config)
+
     def verdict(
         self, threshold: float = THRESHOLD, maps: Sequence[str] = (), size: tuple[int, int] | None = None
     ) -> dict[str, Any]:
-        """As `post_process_anomaly_detection`, with maps as arrays at `size`, (H, W), by default that of the image.
+        """As `post_process_anomaly_detection`, and the raw `thresholds`.
+
+        Maps are arrays at `size`, (H, W), by default that of the image.
 
         Raises:
             UserError: The model was never calibrated, or gives no number.
         """
-        (found,) = self.processor.post_process_anomaly_detection(self.output, [size or self.size], threshold, maps)
-        return {name: value.numpy() if isinstance(value, Tensor) else value for name, value in found.items()}
+        (result,) = self.processor.post_process_anomaly_detection(self.output, [size or self.size], threshold, maps)
+        arrays = {name: value.numpy() if isinstance(value, Tensor) else value for name, value in result.items()}
+        return arrays | self.thresholds
 
     def map(self, name: str, size: tuple[int, int] | None = None) -> Float:
         """A map of `MAPS` at `size`, (H, W), by default that of the image, float32."""
@@ -78,7 +93,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """An image that could not be checked, and why."""
+    """An image that could not be read, and why."""
 
     source: Any
     error: UserError
@@ -96,7 +111,7 @@ def find(
     fields: Sequence[str] = MAPS,
     num_samples: int | None = None,
 ) -> Iterator[Finding | Unreadable]:
-    """Check images one batch after the other; every image is decoded once.
+    """Run a detector on images, one batch after the other; every image is decoded once.
 
     Args:
         detector: Model and image processor.
@@ -145,6 +160,7 @@ def _run(
     output = detector.model(pixels, num_samples=num_samples, return_dict=True)
     kept = {name: output[name].cpu() for name in ("image_score", "score", *fields) if output.get(name) is not None}
     seconds = time.perf_counter() - began
+    processor, config = detector.image_processor, detector.model.config
     for row, one in enumerate(batch):
         own = {name: values[row : row + 1] for name, values in kept.items()}
-        yield Finding(one.source, one.size, one.picture, own, detector.image_processor, seconds)
+        yield Finding(one.source, one.size, one.picture, own, processor, config, seconds)

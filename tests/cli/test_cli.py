@@ -376,7 +376,7 @@ def test_the_library_prints_nothing():
 
 
 def test_defaults_in_the_help_are_those_of_the_config_and_of_the_options(capsys):
-    """Fields of the config are written down in the help, as importing transformers for it would take seconds."""
+    """The help takes them from `ura_hf.model.defaults`, as importing transformers for it would take seconds."""
     with pytest.raises(SystemExit):
         main(["train", "--help"])
     told = " ".join(capsys.readouterr().out.split())

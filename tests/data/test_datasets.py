@@ -198,14 +198,14 @@ def test_real_categories_are_whole(shared_dir, capsys):
 
 def test_real_oct_sample(shared_dir):
     check = check_category("oct2017", "oct2017", shared_dir / "data/oct2017_sample")
-    assert check.found == Counts(17, 8, {"CNV": 8, "DME": 8, "DRUSEN": 8}) and not check.damaged
+    assert check.counts == Counts(17, 8, {"CNV": 8, "DME": 8, "DRUSEN": 8}) and not check.damaged
     assert check.differences[0] == "train: 17 images, published 26315"
 
 
 def test_real_magnetic_tile(shared_dir):
     folder = shared_dir / "data/magnetic_tile"
     check = check_category("folder", "magnetic_tile", folder, decode=False)
-    assert (check.found.train, check.found.good, sum(check.found.types.values())) == (762, 190, 388)
+    assert (check.counts.train, check.counts.good, sum(check.counts.types.values())) == (762, 190, 388)
     assert not check.problems
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from ura_hf import UserError
 from ura_hf.data.archives import Gathered, Upload, gather
-from ura_hf.evaluation.batch import BatchRow, check_batch, summary, worst_first, write_csv, write_overlays
+from ura_hf.evaluation.batch import BatchRow, predict_batch, summary, worst_first, write_csv, write_overlays
 from ura_hf.evaluation.visualization import overlay
 from ura_hf.hub.load import load_detector
 from ura_hf.model.images import load_image
@@ -70,7 +70,7 @@ def odd_files(tmp_path_factory) -> Gathered:
 
 @pytest.fixture(scope="module")
 def odd_rows(detector, odd_files, tmp_path_factory) -> dict[str, BatchRow]:
-    return {row.file: row for row in check_batch(detector, odd_files, tmp_path_factory.mktemp("overlays"))}
+    return {row.file: row for row in predict_batch(detector, odd_files, tmp_path_factory.mktemp("overlays"))}
 
 
 @pytest.mark.parametrize(
@@ -109,20 +109,20 @@ def test_large_images_get_small_overlays(detector, tmp_path):
     picture = np.asarray(Image.fromarray(draw_part(3)[0]).resize((2400, 1200)))
     Image.fromarray(picture).save(tmp_path / "large.jpg")
     files = Gathered([Upload("large.jpg", tmp_path / "large.jpg")])
-    (row,) = check_batch(detector, files, tmp_path / "out")
+    (row,) = predict_batch(detector, files, tmp_path / "out")
     assert Image.open(row.overlay).size == (1024, 512)
     assert row.image_score == pytest.approx(detector(picture)["image_score"], rel=0.2)
 
 
 def test_rows_of_damaged_files_come_too(detector, tmp_path):
-    rows = list(check_batch(detector, Gathered([], [("a/1.png", "damaged in a.zip: pack it again")]), tmp_path))
+    rows = list(predict_batch(detector, Gathered([], [("a/1.png", "damaged in a.zip: pack it again")]), tmp_path))
     assert rows == [BatchRow("a/1.png", problem="damaged in a.zip: pack it again")]
 
 
 def test_an_uncalibrated_checkpoint_is_said(detector, tmp_path, monkeypatch):
     monkeypatch.setattr(detector.model.config, "image_threshold", None)
     with pytest.raises(UserError, match="no calibrated thresholds"):
-        next(check_batch(detector, Gathered(), tmp_path))
+        next(predict_batch(detector, Gathered(), tmp_path))
 
 
 ROWS = [

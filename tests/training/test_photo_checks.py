@@ -48,15 +48,15 @@ def jpeg(picture: Image.Image) -> Image.Image:
 )
 def test_copies_are_found_however_they_were_saved(rings, tmp_path, change):
     report = check_photos(saved([*rings[:9], change(rings[3])], tmp_path))
-    (finding,) = [finding for finding in report.findings if finding.kind == "duplicate"]
-    assert finding.photo == 9 and "03.png" in finding.sentence
+    (problem,) = [problem for problem in report.problems if problem.kind == "duplicate"]
+    assert problem.photo == 9 and "03.png" in problem.sentence
 
 
 def test_odd_sizes_are_found(rings, tmp_path):
     odd = [rings[9].resize((128, 100)), rings[10].resize((600, 600)), rings[11].rotate(90)]
     report = check_photos(saved([*rings[:9], *odd], tmp_path))
     assert report.flagged("size") == [9, 10]
-    sentences = [finding.sentence for finding in report.findings if finding.kind == "size"]
+    sentences = [problem.sentence for problem in report.problems if problem.kind == "size"]
     assert "another shape" in sentences[0] and "128x100 pixels instead of about 128x128" in sentences[0]
     assert "another resolution" in sentences[1]
 
@@ -70,15 +70,15 @@ def test_unreadable_files_are_found_and_the_others_used(rings, tmp_path):
     photos.append(Upload("tiny.png", tmp_path / "tiny.png"))
     report = check_photos(photos)
     assert report.flagged("unreadable") == [1, 2, 6] and report.readable == [0, 3, 4, 5]
-    assert not any(str(tmp_path) in finding.sentence for finding in report.findings)
-    assert "tiny.png has only 8x8 pixels" in report.findings[-1].sentence
+    assert not any(str(tmp_path) in problem.sentence for problem in report.problems)
+    assert "tiny.png has only 8x8 pixels" in report.problems[-1].sentence
 
 
 def test_an_obvious_defect_is_found_where_it_is(rings, tmp_path):
     spoilt = np.asarray(rings[15]).copy()
     spoilt[20:50, 70:100] = (200, 40, 40)
     report = check_photos(saved([*rings[:15], Image.fromarray(spoilt)], tmp_path))
-    found = {finding.photo: finding for finding in report.findings if finding.kind == "defect"}
+    found = {problem.photo: problem for problem in report.problems if problem.kind == "defect"}
     assert 15 in found and len(found) <= 2
     cells = found[15].cells
     assert cells.shape == (16, 16) and cells.max() == 1
@@ -90,7 +90,7 @@ def test_few_photos_say_nothing_of_defects(rings, tmp_path):
     spoilt = np.asarray(rings[3]).copy()
     spoilt[20:50, 70:100] = 255
     assert check_photos(saved([*rings[:3], Image.fromarray(spoilt)], tmp_path)).flagged("defect") == []
-    assert check_photos([]).findings == []
+    assert check_photos([]).problems == []
 
 
 def test_strangeness_is_the_distance_to_the_other_photos():

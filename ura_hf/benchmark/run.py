@@ -133,7 +133,7 @@ def _best(run: Run, report: dict[str, Any]) -> dict[str, float | None]:
     """The largest value of every metric at any measured step, the last one included."""
     steps = [*json.loads(run.envelope.read_text()).values(), report] if run.envelope.exists() else [report]
     values = {key: [step[key] for step in steps if step[key] is not None] for key in METRIC_KEYS}
-    return {key: max(found, default=None) for key, found in values.items()}
+    return {key: max(measured, default=None) for key, measured in values.items()}
 
 
 class Envelope(TrainerCallback):

@@ -30,9 +30,9 @@ def write_tables(runs: Sequence[Run], settings: Settings, command: str) -> None:
 
 def collect(runs: Sequence[Run], settings: Settings, command: str) -> dict[str, Any]:
     """Everything that is known of a benchmark: results in the order of the runs, what failed and why, what is missing."""
-    results = {run.name: found for run in runs if (found := read_json(run.result))}
+    results = {run.name: content for run in runs if (content := read_json(run.result))}
     reasons = {
-        run.name: found["reason"] for run in runs if run.name not in results and (found := read_json(run.failure))
+        run.name: content["reason"] for run in runs if run.name not in results and (content := read_json(run.failure))
     }
     failed = [
         {"category": run.category, "seed": run.seed, "reason": reasons[run.name]} for run in runs if run.name in reasons

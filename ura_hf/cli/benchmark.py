@@ -74,7 +74,10 @@ Presets: `fast` is this package's defaults; `paper` follows the authors' earlier
         help="also report an upper envelope: the best of so many evaluations on the test images (10 if no number is given)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="copy results.json there")
-    change = parser.add_argument_group("changes to the preset")
+    _add_changes(parser.add_argument_group("changes to the preset"))
+
+
+def _add_changes(change: Any) -> None:
     change.add_argument("--backbone", metavar="NAME", help="any timm CNN")
     change.add_argument("--backbone-weights", type=Path, metavar="FILE", help="as safetensors; default: the Hub")
     change.add_argument("--textures", type=Path, metavar="DIR", help="photos as a source of artificial anomalies")
@@ -135,10 +138,10 @@ def _check(options: argparse.Namespace) -> int:
     wrong = []
     for name, folder in locate_categories(options.dataset, options.root, options.categories).items():
         check = check_category(options.dataset, name, folder, decode=not options.quick)
-        if check.found:
-            anomalous = sum(check.found.types.values())
+        if check.counts:
+            anomalous = sum(check.counts.types.values())
             masks = f", {anomalous - len(check.unmasked)} masks" if check.any_mask else ", no masks"
-            counts = f"{check.found.train} to train on; test: {check.found.good} good, {anomalous} anomalous{masks}"
+            counts = f"{check.counts.train} to train on; test: {check.counts.good} good, {anomalous} anomalous{masks}"
         else:
             counts = "not readable"
         print(f"{name}: {counts}{'' if check.problems else ', as it should be'}")

@@ -16,7 +16,6 @@ from ..model.errors import UserError
 
 if TYPE_CHECKING:
     from ..inference import Finding
-    from ..model.configuration_uranet import URANetConfig
 
 
 def add_predict(commands: Any, add_command: Any) -> None:
@@ -25,8 +24,8 @@ def add_predict(commands: Any, add_command: Any) -> None:
         commands,
         "predict",
         _predict,
-        "check images",
-        """Check images: print verdict and score of each, and write its heatmap and raw map.
+        "find anomalies in images",
+        """Find anomalies in images: print verdict and score of each, and write its heatmap and raw map.
 
 With --output, IMAGE gives STEM_heatmap.png (the image with its anomalies glowing) and STEM_map.npy (raw anomaly map,
 float32, at the image's size); images of several folders keep their subfolders. Scores run from 0 to 1; 0.5 is the
@@ -56,7 +55,7 @@ def _predict(options: argparse.Namespace) -> None:
         try:
             if isinstance(one, Unreadable):
                 raise one.error
-            result = _describe(one, detector.model.config, options.threshold)
+            result = {"image": str(one.source), **one.verdict(options.threshold)}
         except UserError as error:
             failures += 1
             print(f"uranet: {error}", file=sys.stderr)
@@ -66,9 +65,7 @@ def _predict(options: argparse.Namespace) -> None:
         line = f"{one.source}: {result['label']}, score {result['score']:.3f} (threshold {options.threshold:g})"
         print(json.dumps(result) if options.json else line, flush=True)
     if failures:
-        raise UserError(
-            f"{failures} of {len(images)} images could not be checked, see above: replace or leave them out."
-        )
+        raise UserError(f"{failures} of {len(images)} images have no verdict, see above: replace or leave them out.")
 
 
 def _list_images(places: Iterable[Path]) -> list[Path]:
@@ -97,12 +94,6 @@ def _list_images(places: Iterable[Path]) -> list[Path]:
     return images
 
 
-def _describe(one: Finding, config: URANetConfig, threshold: float) -> dict[str, Any]:
-    """What is printed of a finding."""
-    raw = {"image_threshold": config.image_threshold, "pixel_threshold": config.pixel_threshold}
-    return {"image": str(one.source), **one.verdict(threshold), **raw}
-
-
 def _write_pictures(one: Finding, folder: Path, name: str) -> dict[str, str]:
     """Write heatmap and raw map; returns where they are."""
     import numpy as np
@@ -122,10 +113,10 @@ def output_names(images: Sequence[Path]) -> dict[Path, str]:
     """A different name for each image: its path below the folder that all share, without suffix where that is unique."""
     full = {path: Path(os.path.abspath(path)) for path in images}
     shared = os.path.commonpath([path.parent for path in full.values()])
-    plain = {path: str(place.relative_to(shared).with_suffix("")) for path, place in full.items()}
-    taken = Counter(plain.values())
+    stems = {path: str(place.relative_to(shared).with_suffix("")) for path, place in full.items()}
+    taken = Counter(stems.values())
     names: dict[Path, str] = {}
-    for path, name in plain.items():
+    for path, name in stems.items():
         wanted = different = name if taken[name] == 1 else name + path.suffix
         number = 1
         while different in names.values():

@@ -142,12 +142,12 @@ def _export(options: argparse.Namespace) -> None:
     from ..export import export
     from ..model.configuration_uranet import URANetConfig
 
-    found = export(options.checkpoint, options.output, options.images)
-    worst = max(found, key=lambda name: found[name])
+    differences = export(options.checkpoint, options.output, options.images)
+    worst = max(differences, key=lambda name: differences[name])
     on = f"{len(options.images)} image(s)" if options.images else "generated textures"
     says = (
-        f"differs from the model by at most {found[worst]:.1g} ({worst})"
-        if found[worst]
+        f"differs from the model by at most {differences[worst]:.1g} ({worst})"
+        if differences[worst]
         else "gives what the model gives"
     )
     print(f"{options.output}: {options.output.stat().st_size / 1e6:.1f} MB; on {on} it {says}.")

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ..model.defaults import BACKBONE, FALSE_POSITIVE_RATE, GRID_SIZE, IMAGE_SIZE
 from ..model.errors import UserError
 from ..training.options import POSES, PRECISIONS, TrainingOptions
 from .fields import read_fields
@@ -71,12 +72,14 @@ def _add_model(group: Any) -> None:
     group.add_argument(
         "--backbone",
         metavar="NAME",
-        help="any timm CNN, or uranet-small, which lies in the package (default: resnet18.tv_in1k; uranet-small where its "
-        "weights can't be fetched)",
+        help="any timm CNN, or uranet-small, which lies in the package "
+        f"(default: {BACKBONE}; uranet-small where its weights can't be fetched)",
     )
     _add(group, "--backbone-weights", "its weights as safetensors; default: the Hub", type=Path, metavar="FILE")
-    group.add_argument("--image-size", type=int, metavar="S", help="side of the network input, pixels (default: 256)")
-    group.add_argument("--grid-size", type=int, metavar="G", help="side of the feature grid (default: 32)")
+    group.add_argument(
+        "--image-size", type=int, metavar="S", help=f"side of the network input, pixels (default: {IMAGE_SIZE})"
+    )
+    group.add_argument("--grid-size", type=int, metavar="G", help=f"side of the feature grid (default: {GRID_SIZE})")
     group.add_argument(
         "--set", action="append", default=[], metavar="FIELD=JSON", help="any other field of URANetConfig"
     )
@@ -88,7 +91,10 @@ def _add_training(group: Any) -> None:
     _add(group, "--learning-rate", "peak of the schedule (default: %(default)s)")
     _add(group, "--held-out", "share for calibration (default: %(default)s)", metavar="SHARE")
     group.add_argument(
-        "--false-positive-rate", type=float, metavar="RATE", help="of good images, to calibrate for (default: 0.05)"
+        "--false-positive-rate",
+        type=float,
+        metavar="RATE",
+        help=f"of good images, to calibrate for (default: {FALSE_POSITIVE_RATE})",
     )
     _add(group, "--seed", "same seed, same weights on one machine (default: %(default)s)")
     _add(group, "--precision", "default: bf16 where it is faster", choices=PRECISIONS)

@@ -63,10 +63,10 @@ def gather(uploads: Iterable[Path], folder: Path, limits: ZipLimits | None = Non
     for index, upload in enumerate(uploads):
         if upload.suffix.lower() == ".zip":
             left = ZipLimits(limits.files - len(gathered.files), limits.total - used, limits.ratio, limits.ratio_from)
-            found = unpack(upload, folder / str(index), left)
-            used += sum(file.path.stat().st_size for file in found.files)
-            gathered.files += found.files
-            gathered.damaged += found.damaged
+            unpacked = unpack(upload, folder / str(index), left)
+            used += sum(file.path.stat().st_size for file in unpacked.files)
+            gathered.files += unpacked.files
+            gathered.damaged += unpacked.damaged
         else:
             gathered.files.append(Upload(upload.name, upload))
     if len(gathered.files) + len(gathered.damaged) > limits.files:
@@ -83,8 +83,8 @@ def _with_unique_names(files: list[Upload]) -> list[Upload]:
         name, number = file.name, 1
         while name in taken:
             number += 1
-            plain = PurePosixPath(file.name)
-            name = str(plain.with_stem(f"{plain.stem} ({number})"))
+            path = PurePosixPath(file.name)
+            name = str(path.with_stem(f"{path.stem} ({number})"))
         taken.add(name)
         unique.append(Upload(name, file.path))
     return unique

@@ -19,14 +19,14 @@ from .samples import Dataset, Sample
 class Check:
     """What is wrong with a category. Without `error` and `damaged` it can be trained and measured.
 
-    `error`: it can't be read at all. `damaged`: unreadable files and masks of another size. `differences`: from the published
-    counts. `unmasked`: anomalous images without a mask, of which there should be one; `black`: masks of anomalous images that
-    mark nothing. Pixel metrics leave both out.
+    `counts`: images on disk. `error`: it can't be read at all. `damaged`: unreadable files and masks of another size.
+    `differences`: from the published counts. `unmasked`: anomalous images without a mask, of which there should be one; `black`:
+    masks of anomalous images that mark nothing. Pixel metrics leave both out.
     """
 
     category: str
     folder: Path
-    found: Counts | None = None
+    counts: Counts | None = None
     error: str | None = None
     damaged: list[str] = field(default_factory=list)
     differences: list[str] = field(default_factory=list)
@@ -58,7 +58,7 @@ class Check:
         more = f"; {len(self.differences) - 2} more" if len(self.differences) > 2 else ""
         shown = "; ".join(self.differences[:2]) + more
         notes = [f"counts differ from the published ones ({shown})"] if self.differences else []
-        if self.found and not self.any_mask:
+        if self.counts and not self.any_mask:
             notes.append("no masks: image metrics only")
         elif left_out := len(self.unmasked) + len(self.black):
             notes.append(f"{left_out} anomalous images with no mask or a black one are left out of the pixel metrics")
@@ -77,8 +77,8 @@ def check_category(key: str, category: str, folder: Path, decode: bool = True, w
     except UserError as error:
         check.error = str(error)
         return check
-    check.found = Counts.of(dataset)
-    published = [check.found.differences(counts) for counts in published_counts(key, category)]
+    check.counts = Counts.of(dataset)
+    published = [check.counts.differences(counts) for counts in published_counts(key, category)]
     check.differences = min(published, key=len, default=[])
     anomalous = [sample for sample in dataset.test if sample.label]
     check.any_mask = any(sample.mask for sample in anomalous)
@@ -96,8 +96,8 @@ def _packed(folder: Path) -> str:
 
 def _read_all(check: Check, dataset: Dataset, workers: int) -> None:
     samples = dataset.train + dataset.test
-    found = read_ahead(_read, samples, workers)
-    for problem, black in tqdm(found, f"checking {check.category}", len(samples), unit="image", leave=False):
+    outcomes = read_ahead(_read, samples, workers)
+    for problem, black in tqdm(outcomes, f"checking {check.category}", len(samples), unit="image", leave=False):
         check.damaged += [problem] if problem else []
         check.black += [black] if black else []
 

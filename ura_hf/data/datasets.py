@@ -21,8 +21,8 @@ ARCHIVES = (".zip", ".tar", ".gz", ".xz", ".tgz", ".part", ".crdownload")
 @functools.cache
 def facts() -> dict[str, dict[str, Any]]:
     """Facts of the datasets by the key in checkpoint names: mvtec, btad, oct2017, visa, demo."""
-    found: dict[str, dict[str, Any]] = json.loads((ASSETS / "datasets.json").read_text())
-    return found
+    table: dict[str, dict[str, Any]] = json.loads((ASSETS / "datasets.json").read_text())
+    return table
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Counts:
         """Where these counts depart from the published ones, one clause each."""
         pairs = [("train", self.train, published.train), ("test, good", self.good, published.good)]
         pairs += [(f"test, {k}", self.types.get(k, 0), published.types.get(k, 0)) for k in published.types | self.types]
-        return [f"{name}: {found} images, published {wanted}" for name, found, wanted in pairs if found != wanted]
+        return [f"{name}: {own} images, published {wanted}" for name, own, wanted in pairs if own != wanted]
 
 
 def published_counts(key: str, category: str) -> list[Counts]:
@@ -77,14 +77,18 @@ def locate_categories(key: str, root: Path, wanted: list[str] | None = None) -> 
         inside = {folder.name: folder for folder in subfolders(root) if is_category(folder)}
         folders = {root.resolve().name: root} if is_category(root) else inside
         if not folders:
-            raise UserError(f"{root} holds no category: expected subfolders with train/good or good. {_found(root)}")
+            raise UserError(
+                f"{root} holds no category: expected subfolders with train/good or good. {_describe_content(root)}"
+            )
         names = list(folders)
     else:
         names = list(facts()[key]["categories"])
         home = next((place for place in _places(root) if _holds(place, names)), None)
         if home is None:
             what = "train/NORMAL or train/good" if len(names) == 1 else f"subfolders {', '.join(names)}"
-            raise UserError(f"{root} does not look like {facts()[key]['name']}: expected {what}. {_found(root)}")
+            raise UserError(
+                f"{root} does not look like {facts()[key]['name']}: expected {what}. {_describe_content(root)}"
+            )
         folders = {name: home / name for name in names} if len(names) > 1 else {names[0]: home}
     if unknown := [name for name in wanted or [] if name not in names]:
         raise UserError(f"--categories must be some of {', '.join(names)}, but got {unknown[0]!r}.")
@@ -103,7 +107,7 @@ def _holds(place: Path, names: list[str]) -> bool:
     return any((place / name).is_dir() for name in names) and not (place / "train").is_dir()
 
 
-def _found(root: Path) -> str:
+def _describe_content(root: Path) -> str:
     packed = archives(root)
     if packed:
         return f"Found the archive {packed[0].name}: extract it there."

@@ -114,8 +114,8 @@ def _is_good(folder: Path) -> bool:
 
 def _good_folder(train: Path) -> Path:
     """The folder of good images in train/; train/good where there is none."""
-    found = {folder.name.lower(): folder for folder in subfolders(train)} if train.is_dir() else {}
-    return next((found[name] for name in GOOD_FOLDERS if name in found), train / GOOD)
+    folders = {folder.name.lower(): folder for folder in subfolders(train)} if train.is_dir() else {}
+    return next((folders[name] for name in GOOD_FOLDERS if name in folders), train / GOOD)
 
 
 def _check_no_defects(good: Path) -> None:
@@ -144,8 +144,8 @@ def _mvtec_test_folders(root: Path) -> list[Path]:
 
 
 def _read_test(type_folders: list[Path], ground_truth: Path) -> list[Sample]:
-    found = list_images(ground_truth, recursive=True) if ground_truth.is_dir() else []
-    masks = {mask for mask in found if not (mask.parent.parent == ground_truth and _is_good(mask.parent))}
+    mask_images = list_images(ground_truth, recursive=True) if ground_truth.is_dir() else []
+    masks = {mask for mask in mask_images if not (mask.parent.parent == ground_truth and _is_good(mask.parent))}
     by_name = {(mask.parent.name, mask.stem): mask for mask in masks if mask.parent.parent == ground_truth}
     unmatched = set(masks)
     samples = []
@@ -192,12 +192,12 @@ def _describe(folder: Path) -> str:
         p.suffix.lower() or p.name for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")
     )
     names = [f.name for f in subfolders(folder)]
-    found = []
+    parts = []
     if suffixes:
-        found.append(f"{suffixes.total()} other file(s) ({', '.join(s for s, _ in suffixes.most_common(5))})")
+        parts.append(f"{suffixes.total()} other file(s) ({', '.join(s for s, _ in suffixes.most_common(5))})")
     if names:
-        found.append(f"subfolder(s) {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}")
-    description = f"found {' and '.join(found) or 'nothing'} in {folder}"
+        parts.append(f"subfolder(s) {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}")
+    description = f"found {' and '.join(parts) or 'nothing'} in {folder}"
     datasets = [f for f in subfolders(folder) if is_category(f)]
     return f"{description}, did you mean {datasets[0]}?" if datasets else description
 

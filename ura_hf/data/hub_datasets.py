@@ -143,19 +143,19 @@ def _ask_hub(name: str) -> None:
         ) from error
 
 
-def _split(found: Any, role: str, data: str | Path) -> datasets.Dataset:
+def _split(loaded: Any, role: str, data: str | Path) -> datasets.Dataset:
     """The split of a role; a dataset that was saved without splits is taken whole."""
     import datasets
 
-    if not isinstance(found, datasets.DatasetDict):
-        if role == TEST and str(found.split or "") == TRAIN:
+    if not isinstance(loaded, datasets.DatasetDict):
+        if role == TEST and str(loaded.split or "") == TRAIN:
             raise UserError(f"{data} is the split train, but a test split is needed: pass the dataset with its splits.")
-        return found
-    if role in found:
-        return found[role]
-    if role == TRAIN and len(found) == 1 and TEST not in found:
-        return next(iter(found.values()))
-    raise UserError(f"{data} has the splits {', '.join(found)}, but the split {role} is needed: name one so.")
+        return loaded
+    if role in loaded:
+        return loaded[role]
+    if role == TRAIN and len(loaded) == 1 and TEST not in loaded:
+        return next(iter(loaded.values()))
+    raise UserError(f"{data} has the splits {', '.join(loaded)}, but the split {role} is needed: name one so.")
 
 
 def _write(rows: Iterable[Row], folder: Path, role: str, data: str | Path) -> None:

@@ -118,8 +118,8 @@ def _kind(name: str) -> str:
     """The folder of a class."""
     if name.lower() in GOOD_FOLDERS:
         return GOOD
-    plain = re.sub(r"[^\w.-]+", "_", name).strip("._")[:100]
-    return plain if plain and plain != GROUND_TRUTH else ANOMALOUS
+    cleaned = re.sub(r"[^\w.-]+", "_", name).strip("._")[:100]
+    return cleaned if cleaned and cleaned != GROUND_TRUTH else ANOMALOUS
 
 
 def _encoded(value: dict[str, Any]) -> File:

@@ -1,4 +1,4 @@
-"""Many images through one detector: a row each, with its reason where an image can't be checked; overlays, CSV and zip."""
+"""Many images through one detector: a row each, with the reason where an image has no verdict; overlays, CSV and zip."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class BatchRow:
         score: On the fixed 0-1 scale where 0.5 is the threshold.
         image_score: Raw score.
         anomalous_fraction: Share of the pixels above the pixel threshold, 0 to 1.
-        problem: Why the image could not be checked, one sentence.
+        problem: Why the image has no verdict, one sentence.
         overlay: JPEG of the image with its anomalies glowing.
     """
 
@@ -50,8 +50,8 @@ class BatchRow:
         return {name: value for name, value in asdict(self).items() if name in COLUMNS}
 
 
-def check_batch(detector: URANetPipeline, gathered: Gathered, folder: Path) -> Iterator[BatchRow]:
-    """Check images one by one and yield a row for each as soon as it is there, those that a zip holds damaged first.
+def predict_batch(detector: URANetPipeline, gathered: Gathered, folder: Path) -> Iterator[BatchRow]:
+    """Run the detector on images and yield the row of each as soon as it is there, those that a zip holds damaged first.
 
     Overlays are written into `folder`.
 
@@ -64,8 +64,8 @@ def check_batch(detector: URANetPipeline, gathered: Gathered, folder: Path) -> I
     for name, reason in gathered.damaged:
         yield BatchRow(name, problem=reason)
     paths = [upload.path for upload in gathered.files]
-    found = find(detector, paths, keep=lambda image: fit_within(image, OVERLAY_SIDE), fields=("score_map",))
-    for index, (upload, one) in enumerate(zip(gathered.files, found, strict=True)):
+    results = find(detector, paths, keep=lambda image: fit_within(image, OVERLAY_SIDE), fields=("score_map",))
+    for index, (upload, one) in enumerate(zip(gathered.files, results, strict=True)):
         try:
             if isinstance(one, Unreadable):
                 raise one.error
@@ -97,7 +97,7 @@ def worst_first(rows: Sequence[BatchRow]) -> list[BatchRow]:
 
 
 def summary(rows: Sequence[BatchRow]) -> dict[str, int]:
-    """How many images there are, and how many of them are anomalous, normal and could not be checked."""
+    """How many images there are, and how many of them are anomalous, normal and without a verdict (`not_checked`)."""
     labels = [row.label for row in rows]
     return {
         "images": len(rows),

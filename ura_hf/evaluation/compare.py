@@ -49,11 +49,11 @@ def unpack_test_set(archive: Path, folder: Path) -> Path:
     Raises:
         UserError: As `archives.unpack`, or no category or several are in it.
     """
-    found = unpack(archive, folder)
-    if found.damaged:
-        name, reason = found.damaged[0]
+    unpacked = unpack(archive, folder)
+    if unpacked.damaged:
+        name, reason = unpacked.damaged[0]
         raise UserError(f"{name} is {reason}.")
-    images = [file.path for file in found.files if file.path.parent.parent.name != GROUND_TRUTH]
+    images = [file.path for file in unpacked.files if file.path.parent.parent.name != GROUND_TRUTH]
     candidates = {path.parents[1] for path in images if path.parent.name == GOOD}
     roots = {path.parent if path.name in ("test", "train") else path for path in candidates}
     if len(roots) > 1:

@@ -50,8 +50,8 @@ def evaluate(
         raise UserError(f"{data} has no test images: expected test/good and test/<defect type>.")
     metrics = AnomalyMetrics()
     scores: list[float] = []
-    found = find(detector, [sample.image for sample in samples], batch_size, fields=("anomaly_map",))
-    for sample, one in zip(samples, tqdm(found, "evaluating", len(samples), unit="image"), strict=True):
+    results = find(detector, [sample.image for sample in samples], batch_size, fields=("anomaly_map",))
+    for sample, one in zip(samples, tqdm(results, "evaluating", len(samples), unit="image"), strict=True):
         if isinstance(one, Unreadable):
             raise one.error
         mask = None if sample.mask is None else load_mask(sample.mask, one.size)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..model.errors import UserError
+from ..model.image_processing_uranet import THRESHOLD, check_threshold
 
 Float = NDArray[np.floating[Any]]
 MOST_OF_THE_IMAGE = 0.5  # share of the pixels above the pixel threshold from which on an image is of another kind
@@ -42,19 +42,18 @@ def find_regions(
     Returns:
         The regions, and an int32 (h, w) that holds the region's place in the list plus one, 0 outside.
     """
-    if not 0 < threshold < 1:
-        raise UserError(f"threshold must lie between 0 and 1, where 0.5 is the calibrated one, but got {threshold}.")
+    check_threshold(threshold)
     if uncertainty.shape != score_map.shape or score_map.ndim != 2:
         raise ValueError(f"maps must be two equal (h, w), but got {score_map.shape} and {uncertainty.shape}")
-    found, count = ndimage.label(score_map > threshold, structure=np.ones((3, 3)))
-    inside = found > 0  # few of the pixels, so the rest is left out of the sums
-    owner = found[inside] - 1
+    components, count = ndimage.label(score_map > threshold, structure=np.ones((3, 3)))
+    inside = components > 0  # few of the pixels, so the rest is left out of the sums
+    owner = components[inside] - 1
     peaks = np.zeros(count, score_map.dtype)
     np.maximum.at(peaks, owner, score_map[inside])
     order = np.argsort(-peaks, kind="stable")
     areas = np.bincount(owner, minlength=count)
     doubts = np.bincount(owner, uncertainty[inside], count) / areas
-    boxes = ndimage.find_objects(found)
+    boxes = ndimage.find_objects(components)
     height, width = size or score_map.shape
     down, across = height / score_map.shape[0], width / score_map.shape[1]
     regions = []
@@ -72,7 +71,7 @@ def find_regions(
         )
     places = np.zeros(count + 1, np.int32)
     places[order + 1] = np.arange(1, count + 1)
-    return regions, places[found]
+    return regions, places[components]
 
 
 def is_of_another_kind(score_map: Float) -> bool:
@@ -81,4 +80,4 @@ def is_of_another_kind(score_map: Float) -> bool:
     `score_map` is (H, W) on the fixed 0-1 scale. On drawn rings with every defect at most 5 % of the pixels lie above it; on
     photos of anything else 58 % or more do (`tests/evaluation/test_regions.py`).
     """
-    return float((score_map > 0.5).mean()) > MOST_OF_THE_IMAGE
+    return float((score_map > THRESHOLD).mean()) > MOST_OF_THE_IMAGE

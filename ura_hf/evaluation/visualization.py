@@ -12,7 +12,7 @@ from PIL import Image
 from scipy import linalg, ndimage
 
 from ..data.files import ASSETS
-from ..model.image_processing_uranet import THRESHOLD
+from ..model.image_processing_uranet import THRESHOLD, check_threshold
 
 Float = NDArray[np.floating[Any]]
 Pixels = NDArray[np.uint8]
@@ -45,8 +45,7 @@ def glow(values: Float, strength: float = 0.85, threshold: float = THRESHOLD) ->
     """
     if not 0 <= strength <= 1:
         raise ValueError(f"strength must be in [0, 1], but got {strength}")
-    if not 0 < threshold < 1:
-        raise ValueError(f"threshold must be in (0, 1), but got {threshold}")
+    check_threshold(threshold)
     excess = (values.astype(np.float64) - threshold) / (1 - threshold)
     ramp = np.clip(excess / GLOW_RAMP, 0, 1)
     low, high = GLOW_COLORS

@@ -1,4 +1,4 @@
-"""Model cards: what a checkpoint is, rendered from its own files, so that a card says nothing that was not measured."""
+"""Model cards, made only from a checkpoint's own files, so that every figure in a card was measured."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ..data.datasets import facts
-from ..data.extras import needs_extra
+from ..data.extras import needs_extra, require
 from ..data.files import ASSETS
 from ..data.records import EVALUATION, MAIN_METRICS, METRIC_KEYS, METRICS, TRAINING, read_record
 from ..model.carrying import TASK
@@ -22,7 +22,7 @@ METRIC_TYPES = {"auroc": "roc_auc", "ap": "average_precision", "f1max": "f1", "a
 
 
 def dataset_key(name: str) -> str | None:
-    """mvtec of uranet-mvtec-bottle; None where the name says nothing."""
+    """The dataset in a checkpoint's name, e.g. ``mvtec`` of uranet-mvtec-bottle; None if it names none."""
     parts = name.removeprefix("uranet-").split("-")
     return parts[0] if name.startswith("uranet-") and parts[0] in facts() else None
 
@@ -42,8 +42,7 @@ def make_card(
     Raises:
         UserError: The config is missing or damaged, a record is, or a package is missing.
     """
-    with needs_extra("train", "a model card"):
-        import jinja2  # noqa: F401 - the template of the card needs it
+    require("jinja2", "train", "a model card")
     name = repo_id.split("/")[-1]
     config = read_part(URANetConfig, folder, CONFIG_FILE)
     training, evaluation = read(folder, TRAINING), read(folder, EVALUATION)
@@ -51,17 +50,8 @@ def make_card(
     dataset = facts()[key] if key else None
     category = str(evaluation["dataset"]) if evaluation else name.removeprefix("uranet-")
     backbone = config.backbone
-    data = ModelCardData(
-        language=None,
-        license=license or (dataset["license"] if dataset else "other"),
-        library_name="ura-hf",
-        pipeline_tag=TASK,
-        tags=["ura-net", "anomaly-detection", "anomaly-localization", "image-anomaly-detection"],
-        datasets=[key] if key else None,
-        base_model=f"timm/{backbone}" if "." in backbone else None,
-        model_name=name,
-        eval_results=_results(evaluation, category, key) if evaluation else None,
-    )
+    results = _results(evaluation, category, key) if evaluation else None
+    data = _card_data(name, license or (dataset["license"] if dataset else "other"), key, backbone, results)
     note = dataset["license_note"] if dataset else "The licence of the training data is not known here; ask the author."
     return ModelCard.from_template(
         data,
@@ -97,6 +87,22 @@ def _results(evaluation: dict[str, Any], category: str, key: str | None) -> list
         for metric in METRIC_KEYS
         if evaluation.get(metric) is not None
     ]
+
+
+def _card_data(
+    name: str, license: str, key: str | None, backbone: str, results: list[EvalResult] | None
+) -> ModelCardData:
+    return ModelCardData(
+        language=None,
+        license=license,
+        library_name="ura-hf",
+        pipeline_tag=TASK,
+        tags=["ura-net", "anomaly-detection", "anomaly-localization", "image-anomaly-detection"],
+        datasets=[key] if key else None,
+        base_model=f"timm/{backbone}" if "." in backbone else None,
+        model_name=name,
+        eval_results=results,
+    )
 
 
 def _rows(evaluation: dict[str, Any]) -> list[list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
+from .defaults import BACKBONE, FALSE_POSITIVE_RATE, GRID_SIZE, IMAGE_SIZE
 from .errors import UserError
 from .loading import CONFIG_FILE, Hooks, what_to_load
 
@@ -30,12 +32,8 @@ RESIDUAL_WEIGHTS = {
     "probability": 1.0,
 }
 
-MAX_ATTENTION = (
-    3 * 2**26
-)  # pairs of tokens in all heads together: their scores take 0.75 GiB, and twice that on the way
-
+MAX_ATTENTION = 3 * 2**26  # pairs of tokens in all heads together: scores of 0.75 GiB, and twice that on the way
 BACKBONE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,96}")  # no `hf-hub:`, which would make timm fetch another repository
-
 
 WHOLE_NUMBERS = {
     "image_size": (32, 2048),
@@ -72,12 +70,13 @@ WEIGHTS = {"source_weights": SOURCES, "mask_weights": MASK_KINDS, "residuals": R
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Whether a value is a finite number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _are_weights(values: Any, names: tuple[str, ...], least: float) -> bool:
     known = isinstance(values, Mapping) and set(values) <= set(names)
-    return known and all(_is_number(value) and math.isfinite(value) and value >= least for value in values.values())
+    return known and all(_is_number(value) and value >= least for value in values.values())
 
 
 class URANetConfig(PreTrainedConfig):
@@ -145,10 +144,10 @@ class URANetConfig(PreTrainedConfig):
 
     model_type = "uranet"
 
-    backbone: str = "resnet18.tv_in1k"
+    backbone: str = BACKBONE
     out_indices: list[int] = field(default_factory=lambda: [1, 2, 3])
-    image_size: int = 256
-    grid_size: int = 32
+    image_size: int = IMAGE_SIZE
+    grid_size: int = GRID_SIZE
     std_floor: float = 0.25
     patch_size: int = 2
     hidden_size: int = 256
@@ -183,7 +182,7 @@ class URANetConfig(PreTrainedConfig):
     hard_normal_power: float = 0.0
     image_threshold: float | None = None
     pixel_threshold: float | None = None
-    false_positive_rate: float = 0.05
+    false_positive_rate: float = FALSE_POSITIVE_RATE
 
     def __post_init__(self, **kwargs: Any) -> None:
         if isinstance(self.out_indices, tuple):
@@ -196,6 +195,7 @@ class URANetConfig(PreTrainedConfig):
             if getattr(self, name) is None:
                 setattr(self, name, dict(default))
         self._check()
+        kwargs.pop("num_labels", None)  # transformers would make as many names
         if Hooks.find is not None:  # the package has the pipeline itself
             kwargs.pop("custom_pipelines", None)
         try:
@@ -263,7 +263,7 @@ class URANetConfig(PreTrainedConfig):
             self._require(isinstance(getattr(self, name), bool), name, "True or False")
         for name in MEASURED:
             value = getattr(self, name)
-            known = value is None or (_is_number(value) and math.isfinite(value) and value > 0)
+            known = value is None or (_is_number(value) and value > 0)
             self._require(known, name, "a positive, finite number or None")
         self._require(self.image_score in SCORE_RULES, "image_score", f"one of {SCORE_RULES}")
 

@@ -1,4 +1,4 @@
-"""The pipeline task `image-anomaly-detection`: anything that is an image in, verdict and maps out."""
+"""The pipeline for the task `image-anomaly-detection`: from images of any kind to verdicts and maps."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from .device import pick_device
 from .errors import UserError
 from .image_processing_uranet import MAPS, THRESHOLD
 from .loading import PROCESSOR_FILE, Hooks, weights_name
+from .scoring import raw_thresholds
 
 NOT_MANY = (str, bytes, bytearray, memoryview, Mapping)
 ARGUMENTS = {"forward": ("num_samples",), "after": ("return_features", "threshold", "maps")}
@@ -25,10 +26,10 @@ class URANetPipeline(CarriesCode, Pipeline):
 
     One image is a path, a URL, the bytes of a file, an open file, a PIL image, an array (H, W), (H, W, C) or (C, H, W), or a
     tensor (C, H, W) with C = 1 or 3. Arrays and tensors hold uint8, uint16, or floats in [0, 1]. Many images are a list, a tuple,
-    a column of a `datasets.Dataset`, an array or a tensor of four dimensions, or an iterator. `batch_size` of them go through the
-    model at once, by default one.
+    a column of a `datasets.Dataset`, an array or a tensor of four dimensions, or an iterator. The model takes `batch_size` of
+    them at a time, by default one.
 
-    One image gives a dict, many give a list of dicts. Of an iterator the images are read as its results are iterated over.
+    One image gives a dict, many give a list of dicts. An iterator gives an iterator, which reads images as results are taken.
     A dict has:
 
     - `label`: ``normal`` or ``anomalous``; `score`: on the fixed 0-1 scale, calibrated so that 0.5 is the threshold;
@@ -39,8 +40,8 @@ class URANetPipeline(CarriesCode, Pipeline):
       `aleatoric_uncertainty`, `epistemic_uncertainty`;
     - with ``return_features=True``: `features` and `restored_features`, float32 (C, G, G).
 
-    Arguments of a call, or of the constructor for every call: `threshold` (0 to 1, by default 0.5), `maps` (names of those that
-    are made), `return_features`, `num_samples`, `batch_size`.
+    Arguments of a call, or of the constructor for every call: `threshold` (0 to 1, by default 0.5), `maps` (names of the maps to
+    return), `return_features`, `num_samples`, `batch_size`.
     """
 
     _load_processor = False
@@ -61,9 +62,9 @@ class URANetPipeline(CarriesCode, Pipeline):
         return cls(model=model, image_processor=processor, device=pick_device())
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
-        """Write model and image processor, from which `from_pretrained` and transformers' `pipeline` make the same detector.
+        """Save model and image processor; `from_pretrained` and transformers' `pipeline` load them as the same detector.
 
-        Without the entry for code on the Hub that transformers would add: with it `pipeline` looks for our model in transformers.
+        The entry `custom_pipelines` of transformers is left out: with it `pipeline` would look for the model in transformers.
         """
         self.model.save_pretrained(save_directory, **kwargs)
         self.image_processor.save_pretrained(save_directory, **kwargs)
@@ -102,9 +103,9 @@ class URANetPipeline(CarriesCode, Pipeline):
         threshold: float = THRESHOLD,
         maps: Sequence[str] = MAPS,
     ) -> dict[str, Any]:
-        sizes, config = model_outputs["original_sizes"].cpu(), self.model.config
+        sizes = model_outputs["original_sizes"].cpu()
         (found,) = self.image_processor.post_process_anomaly_detection(model_outputs, sizes, threshold, maps)
-        found |= {"image_threshold": config.image_threshold, "pixel_threshold": config.pixel_threshold}
+        found |= raw_thresholds(self.model.config)
         if return_features:
             found |= {name: model_outputs[name][0].float() for name in ("features", "restored_features")}
         return {k: v.cpu().numpy() if isinstance(v, torch.Tensor) else v for k, v in found.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -34,7 +34,7 @@ def direction_distance(features: Tensor, restored: Tensor, levels: Sequence[int]
 def geometric_mean(residuals: Sequence[Tensor], weights: Sequence[float | Tensor], side: int) -> Tensor:
     """prod_i up(R_i)^(w_i / sum w) of n residuals >= 0, each (B, 1, G_i, G_i) -> (B, 1, side, side), float32; up is bilinear.
 
-    A pixel stands out only where all residuals do, and no residual's scale outweighs another's.
+    A pixel's value is high only if all residuals are high there. The scales of the residuals don't matter.
     """
     ups = [functional.interpolate(residual.float(), (side, side), mode="bilinear") for residual in residuals]
     shares = [weight / sum(weights) for weight in weights]
@@ -45,7 +45,7 @@ def geometric_mean(residuals: Sequence[Tensor], weights: Sequence[float | Tensor
 def gaussian_smooth(maps: Tensor, sigma: float) -> Tensor:
     """Separable Gaussian filter with reflected borders, (B, 1, H, W) -> same; sigma in pixels, cut at 4 sigma.
 
-    A value that is not finite leaves nothing finite in its map.
+    A map with a value that is not finite becomes not finite everywhere.
     """
     if sigma <= 0:
         return maps
@@ -71,13 +71,18 @@ def _filter_matrix(side: int, kernel: Tensor) -> Tensor:
 
 
 def image_score(maps: Tensor, rule: str, topk_fraction: float) -> Tensor:
-    """One raw score an image, (B, H, W) -> (B,): maximum, standard deviation or mean of the largest share."""
+    """One raw score per image, (B, H, W) -> (B,): maximum, standard deviation, or mean of the largest share."""
     flat = maps.flatten(1)
     if rule == "max":
         return flat.amax(1)
     if rule == "std":
         return flat.std(1)
     return flat.topk(max(1, round(topk_fraction * flat.shape[1])), dim=1).values.mean(1)
+
+
+def raw_thresholds(config: Any) -> dict[str, float | None]:
+    """The raw thresholds of a model's config, as every result has them: ``image_threshold`` and ``pixel_threshold``."""
+    return {name: getattr(config, name) for name in ("image_threshold", "pixel_threshold")}
 
 
 def fixed_scale(raw: Value, threshold: float) -> Value:

@@ -94,8 +94,8 @@ def _compute_missing(
             rows = range(start, start + len(inputs["pixel_values"]))
             for copy in range(copies + 1):
                 shown = turned_copy(inputs, rows, copy, processor) if copy else inputs["pixel_values"]
-                found = backbone.raw(shown).clamp(-6e4, 6e4).half().cpu().numpy()
-                store[copy * len(images) + rows.start : copy * len(images) + rows.stop] = found
+                computed = backbone.raw(shown).clamp(-6e4, 6e4).half().cpu().numpy()
+                store[copy * len(images) + rows.start : copy * len(images) + rows.stop] = computed
             progress(f"{name} features", rows.stop, len(images))
     store.flush()
     del store

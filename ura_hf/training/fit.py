@@ -37,14 +37,14 @@ def fill_memories(
     def tokens(features: Tensor) -> Tensor:
         return to_tokens(features, patch)[0]
 
-    def plain(features: Tensor) -> Tensor:
+    def unstandardized(features: Tensor) -> Tensor:
         return model.backbone.unstandardize(features.to(model.backbone.mean.device)).cpu()
 
     def cells(features: Tensor) -> Tensor:
-        return plain(features)[0].flatten(1).T[:, -uranet.memory.cells.shape[1] :]
+        return unstandardized(features)[0].flatten(1).T[:, -uranet.memory.cells.shape[1] :]
 
     def shallow_cells(features: Tensor) -> Tensor:
-        return model.backbone.level(plain(features), 0)[0].flatten(1).T
+        return model.backbone.level(unstandardized(features), 0)[0].flatten(1).T
 
     per_image = model.config.grid_size**2
     stores = [
@@ -58,7 +58,7 @@ def fill_memories(
         if len(store):
             _fill_memory(store, batches, rows, vectors, count, seed)
     if model.config.residuals.get("subspace_l2"):
-        images = (model.backbone.level(plain(batches.features_of([row])), 1) for row in rows[:MAX_FITTED])
+        images = (model.backbone.level(unstandardized(batches.features_of([row])), 1) for row in rows[:MAX_FITTED])
         fitted = torch.cat([uranet.subspace.coarse(image) for image in images])
         uranet.subspace.fit(fitted, min(different, len(fitted)))
 
@@ -76,8 +76,8 @@ def _fill_memory(
     for slot in range(len(store)):  # a set smaller than the memory is repeated
         by_image.setdefault(chosen[slot % len(chosen)] // kept, []).append(slot)
     for image, slots in by_image.items():
-        found = vectors(batches.features_of([rows[image]]))[picks[image]]
-        store[slots] = found[[chosen[slot % len(chosen)] % kept for slot in slots]].to(store)
+        own = vectors(batches.features_of([rows[image]]))[picks[image]]
+        store[slots] = own[[chosen[slot % len(chosen)] % kept for slot in slots]].to(store)
 
 
 @torch.no_grad()
@@ -95,10 +95,10 @@ def calibrate(
     if config.adapt_residuals:
         maps = [model.uranet.perceive(batches.features_of([row]).to(model.device))[2] for row in rows]
         names = config.residual_weights
-        found = {name: calibration.reliability(torch.cat([m[name] for m in maps])) for name in names}
+        measured = {name: calibration.reliability(torch.cat([m[name] for m in maps])) for name in names}
         # a memory needs no training; a learned map may be flat for want of it
-        most = next((found[name] for name in MEMORY_RESIDUALS if name in found), float("inf"))
-        config.reliabilities = {name: min(value, most) for name, value in found.items()}
+        most = next((measured[name] for name in MEMORY_RESIDUALS if name in measured), float("inf"))
+        config.reliabilities = {name: min(value, most) for name, value in measured.items()}
     scores, peaks, wholes = [], [], []
     for done, row in enumerate(rows):
         progress("calibration", done, len(rows))

@@ -103,14 +103,14 @@ def read_weights(path: Path, expected: Mapping[str, Tensor]) -> Mapping[str, Ten
     if not path.is_file():
         raise UserError(f"backbone weights must be a .safetensors file, but {path} does not exist: check the path.")
     try:
-        found = load_file(path)
+        tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is not a readable safetensors file ({error}): fetch or export it again.") from error
-    absent = [key for key in expected if key not in found and not key.endswith("num_batches_tracked")]
-    wrong = [key for key in expected if key in found and found[key].shape != expected[key].shape]
+    absent = [key for key in expected if key not in tensors and not key.endswith("num_batches_tracked")]
+    wrong = [key for key in expected if key in tensors and tensors[key].shape != expected[key].shape]
     if absent or wrong:
         raise UserError(
             f"{path} does not fit the backbone: {len(absent)} of its {len(expected)} tensors are missing and "
             f"{len(wrong)} have another shape (first: {(absent + wrong)[0]}). Pass the weights of this architecture."
         )
-    return {key: found.get(key, value) for key, value in expected.items()}
+    return {key: tensors.get(key, value) for key, value in expected.items()}

@@ -44,13 +44,13 @@ def read_material(options: TrainingOptions, config: URANetConfig) -> Material:
     Raises:
         UserError: The data can't be read, the good images are copies of one, or there are no textures where some were asked for.
     """
-    found = [sample.image for sample in open_dataset(options.data).train]
-    good = distinct(found)
+    given = [sample.image for sample in open_dataset(options.data).train]
+    good = distinct(given)
     if len(good) < MIN_TRAIN_IMAGES:
         raise UserError(
-            f"the {len(found)} good images in {found[0].parent} are copies of one: add images of other good parts."
+            f"the {len(given)} good images in {given[0].parent} are copies of one: add images of other good parts."
         )
-    left_out = {"copies": len(found) - len(good), "in_subfolders": len(images_below(found[0].parent))}
+    left_out = {"copies": len(given) - len(good), "in_subfolders": len(images_below(given[0].parent))}
     images = draw_images(good, min(options.limit or MAX_IMAGES, MAX_IMAGES), options.seed)
     return Material(images, len(good), left_out, _texture_photos(options, config))
 

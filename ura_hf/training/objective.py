@@ -51,8 +51,10 @@ class Learner(nn.Module):
         doubt = torch.rand(len(features), 1, 1, 1, device=features.device)
         suspicion = suspicion * (2 * doubt).clamp_max(1)  # perception misses real anomalies: restore them all the same
         restored = uranet.restoration(altered, suspicion)
-        plain = uranet.extractor.unstandardize(features.float())
-        error = l2_distance(features.float(), restored.float()) + c.cosine_weight * uranet.direction(plain, restored)
+        unstandardized = uranet.extractor.unstandardize(features.float())
+        error = l2_distance(features.float(), restored.float()) + c.cosine_weight * uranet.direction(
+            unstandardized, restored
+        )
         restoration = weigh_hard_cells(error, c.hard_normal_power)
         return Losses(
             restoration + c.perception_weight * (perception + kl),

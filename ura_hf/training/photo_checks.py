@@ -26,7 +26,7 @@ from .imagenet import load_imagenet
 Kind = Literal["unreadable", "duplicate", "size", "defect"]
 KINDS: tuple[Kind, ...] = ("unreadable", "duplicate", "size", "defect")
 
-THUMBNAIL = 64  # side of the grey thumbnails that doubles are told by [pixels]
+THUMBNAIL = 64  # side of the grey thumbnails by which copies are recognised [pixels]
 MAX_DUPLICATE_DIFFERENCE = 0.045  # RMS difference of two standardised thumbnails up to which they show one photo
 MIN_SIDE = 32  # of a photo [pixels]
 ASPECT_TOLERANCE = 0.05  # relative difference from the median aspect ratio
@@ -35,12 +35,12 @@ GRID_SIDE = 16  # side of the feature grid that likely defects are looked for on
 MAX_BANK_CELLS = 20_000  # cells of the other photos that a cell is compared with, at most
 PROJECTED_DIMENSIONS = 64  # of a cell, when it is compared
 MIN_OUTLIER_DEVIATIONS = 3.0  # robust standard deviations of the log score from which a photo is flagged
-MIN_LOG_DEVIATION = 0.05  # of the log scores
+MIN_OUTLIER_LOG_DEVIATION = 0.05  # least robust deviation of the log scores that a photo is judged by
 MIN_COMPARED_PHOTOS = 8  # photos below which no statement on likely defects is made
 
 
 @dataclass(frozen=True)
-class Finding:
+class PhotoProblem:
     """One thing that is wrong with a photo, in a sentence.
 
     For likely defects `cells` marks where, (GRID_SIDE, GRID_SIDE) in [0, 1].
@@ -54,15 +54,15 @@ class Finding:
 
 @dataclass(frozen=True)
 class PhotoReport:
-    """Findings in the order of the photos, and the photos that could be read, both by index."""
+    """Problems in the order of the photos, and the photos that could be read, both by index."""
 
     count: int
     readable: list[int]
-    findings: list[Finding]
+    problems: list[PhotoProblem]
 
     def flagged(self, *kinds: Kind) -> list[int]:
-        """Photos with a finding of one of these kinds, of any kind if none is given."""
-        return sorted({finding.photo for finding in self.findings if finding.kind in (kinds or KINDS)})
+        """Photos with a problem of one of these kinds, of any kind if none is given."""
+        return sorted({problem.photo for problem in self.problems if problem.kind in (kinds or KINDS)})
 
 
 @dataclass
@@ -77,7 +77,7 @@ class _Seen:
 
 @torch.inference_mode()
 def check_photos(photos: Sequence[Upload], progress: Progress = silent) -> PhotoReport:
-    """Look through photos of good parts; every photo is read once. `progress` is called with the stage ``checking``.
+    """Check photos of good parts; every photo is read once. `progress` is called with the stage ``checking``.
 
     - unreadable: no image, damaged, or smaller than `MIN_SIDE`;
     - duplicate: its standardised grey thumbnail is that of an earlier photo up to `MAX_DUPLICATE_DIFFERENCE`, so it adds nothing;
@@ -88,7 +88,7 @@ def check_photos(photos: Sequence[Upload], progress: Progress = silent) -> Photo
     backbone = Backbone(SMALL, (1, 2, 3), 2 * GRID_SIDE)
     load_imagenet(backbone)
     processor = URANetImageProcessor()
-    findings: list[Finding] = []
+    problems: list[PhotoProblem] = []
     seen = _Seen([], [], [], [])
     for index, photo in enumerate(photos):
         try:
@@ -100,7 +100,7 @@ def check_photos(photos: Sequence[Upload], progress: Progress = silent) -> Photo
                 )
         except UserError as error:
             sentence = shorten_paths(str(error).replace(str(photo.path), photo.name))
-            findings.append(Finding(index, "unreadable", sentence))
+            problems.append(PhotoProblem(index, "unreadable", sentence))
         else:
             grid = backbone.raw(processor(pixels, return_tensors="pt")["pixel_values"])
             seen.rows.append(index)
@@ -110,11 +110,11 @@ def check_photos(photos: Sequence[Upload], progress: Progress = silent) -> Photo
         progress("checking", index + 1, len(photos))
     if seen.rows:
         doubles = _doubles(seen, photos)
-        findings += doubles + _odd_sizes(seen)
-        findings += _likely_defects(seen, {finding.photo for finding in doubles}, backbone.level_channels)
+        problems += doubles + _odd_sizes(seen)
+        problems += _likely_defects(seen, {problem.photo for problem in doubles}, backbone.level_channels)
     order = {kind: place for place, kind in enumerate(KINDS)}
-    findings.sort(key=lambda finding: (finding.photo, order[finding.kind]))
-    return PhotoReport(len(photos), seen.rows, findings)
+    problems.sort(key=lambda problem: (problem.photo, order[problem.kind]))
+    return PhotoReport(len(photos), seen.rows, problems)
 
 
 def _thumbnail(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -124,38 +124,38 @@ def _thumbnail(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
     return (small - small.mean()) / max(float(small.std()), 1e-3)
 
 
-def _doubles(seen: _Seen, photos: Sequence[Upload]) -> list[Finding]:
+def _doubles(seen: _Seen, photos: Sequence[Upload]) -> list[PhotoProblem]:
     """Photos that show what an earlier one shows."""
     flat = np.stack(seen.thumbnails).reshape(len(seen.rows), -1)
     norms = np.square(flat).sum(1)
     apart = np.sqrt(np.maximum(norms[:, None] + norms - 2 * flat @ flat.T, 0) / flat.shape[1])
-    found = []
+    problems = []
     for place in range(1, len(seen.rows)):
         nearest = int(apart[place, :place].argmin())
         if apart[place, nearest] <= MAX_DUPLICATE_DIFFERENCE:
             twin = photos[seen.rows[nearest]].name
             sentence = f"shows the same as {twin}: a second copy teaches nothing new"
-            found.append(Finding(seen.rows[place], "duplicate", sentence))
-    return found
+            problems.append(PhotoProblem(seen.rows[place], "duplicate", sentence))
+    return problems
 
 
-def _odd_sizes(seen: _Seen) -> list[Finding]:
+def _odd_sizes(seen: _Seen) -> list[PhotoProblem]:
     """Photos that differ in shape or resolution from most; turning a camera or cropping makes good parts look wrong."""
     sizes = np.array(seen.sizes, dtype=float)
     aspects, sides = sizes[:, 1] / sizes[:, 0], sizes.max(1)
     aspect, side = float(np.median(aspects)), float(np.median(sides))
     usual_height, usual_width = np.median(sizes, axis=0).astype(int)
-    found = []
+    problems = []
     for row, (height, width), own_aspect, own_side in zip(seen.rows, seen.sizes, aspects, sides, strict=True):
         other_shape = abs(own_aspect / aspect - 1) > ASPECT_TOLERANCE
         if other_shape or not 1 / SIZE_TOLERANCE <= own_side / side <= SIZE_TOLERANCE:
             what = "another shape" if other_shape else "another resolution"
             sentence = f"has {what} than most: {width}x{height} pixels instead of about {usual_width}x{usual_height}"
-            found.append(Finding(row, "size", sentence))
-    return found
+            problems.append(PhotoProblem(row, "size", sentence))
+    return problems
 
 
-def _likely_defects(seen: _Seen, doubled: set[int], levels: Sequence[int]) -> list[Finding]:
+def _likely_defects(seen: _Seen, doubled: set[int], levels: Sequence[int]) -> list[PhotoProblem]:
     """Photos with a place unlike any place of the other photos; doubles are left out, since they would hide each other."""
     kept = [place for place, row in enumerate(seen.rows) if row not in doubled]
     if len(kept) < MIN_COMPARED_PHOTOS:
@@ -163,14 +163,14 @@ def _likely_defects(seen: _Seen, doubled: set[int], levels: Sequence[int]) -> li
     maps = strangeness(torch.stack([seen.features[place] for place in kept]), levels)
     scores = np.log(maps.reshape(len(maps), -1).max(1))
     centre = np.median(scores)
-    deviation = max(1.4826 * float(np.median(np.abs(scores - centre))), MIN_LOG_DEVIATION)
-    found = []
+    deviation = max(1.4826 * float(np.median(np.abs(scores - centre))), MIN_OUTLIER_LOG_DEVIATION)
+    problems = []
     for place, single, score in zip(kept, maps, scores, strict=True):
         if score - centre > MIN_OUTLIER_DEVIATIONS * deviation:
             sentence = "has a place that looks like nothing on the other photos: is this part really good?"
             cells = (single / single.max()).astype(np.float32)
-            found.append(Finding(seen.rows[place], "defect", sentence, cells))
-    return found
+            problems.append(PhotoProblem(seen.rows[place], "defect", sentence, cells))
+    return problems
 
 
 def strangeness(features: Tensor, levels: Sequence[int]) -> NDArray[Any]:

@@ -41,6 +41,11 @@ def ring(u: Field, v: Field, rng: np.random.Generator, flaw: Flaw) -> Field:
     )
     canvas = paint(canvas * (1 - 0.6 * shadow[..., None]), soft(body), np.clip(steel, 0, 1))
     blocked = int(draw.integers(HOLES)) if name == "blocked_hole" else -1
+    return np.clip(_drill(canvas, u, v, light, blocked, draw), 0, 1)
+
+
+def _drill(canvas: Field, u: Field, v: Field, light: float, blocked: int, draw: np.random.Generator) -> Field:
+    """The scene with its countersunk bolt holes, of which number `blocked` (-1: none) is filled with swarf."""
     for hole in range(HOLES):
         turn = hole * 2 * np.pi / HOLES
         centre = (0.3 * np.cos(turn), 0.3 * np.sin(turn))
@@ -53,4 +58,4 @@ def ring(u: Field, v: Field, rng: np.random.Generator, flaw: Flaw) -> Field:
         if hole == blocked:  # by swarf, rough and off-colour
             swarf = 0.42 + 0.12 * texture(u, v, draw, 0.012)
             canvas = paint(canvas, soft(field - 0.002), np.clip(swarf[..., None] * (1.1, 0.95, 0.75), 0, 1))
-    return np.clip(canvas, 0, 1)
+    return canvas
