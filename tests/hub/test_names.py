@@ -126,6 +126,7 @@ def test_what_is_loaded_when_the_page_starts(tmp_path):
         import sys
         from transformers import Pipeline, Trainer
         loaded = set(sys.modules)
+        sys.argv = ["app.py"]
         import app
         from ura_hf.demo import examples, store
 
@@ -137,7 +138,7 @@ def test_what_is_loaded_when_the_page_starts(tmp_path):
         examples.draw_early = lambda name: seen.append(("draws", "gradio" in sys.modules))
         store.Detectors.get = stop
         try:
-            app.serve("uranet-demo-ring", "127.0.0.1", 7860, False)
+            app.serve(app.parse_arguments())
         except KeyboardInterrupt:
             pass
         assert seen == [("draws", False), ("loads", True)], "beside Gradio's import; after the package of a ZeroGPU Space"

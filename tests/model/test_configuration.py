@@ -257,7 +257,9 @@ def test_bundled_configs_load_unchanged(name):
     }
 
 
-@pytest.mark.parametrize("fields", [{"dtype": "floatx"}, {"num_labels": "x"}])
+@pytest.mark.parametrize(
+    "fields", [{"dtype": "floatx"}, {"num_labels": "x"}, {"num_labels": 10**9}, {"num_labels": -1}]
+)
 def test_a_wrong_field_of_transformers_is_a_wrong_input(fields):
     with pytest.raises(UserError, match="every model of transformers"):
         URANetConfig(**fields)

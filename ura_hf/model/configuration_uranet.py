@@ -33,6 +33,7 @@ RESIDUAL_WEIGHTS = {
 }
 
 MAX_ATTENTION = 3 * 2**26  # pairs of tokens in all heads together: scores of 0.75 GiB, and twice that on the way
+MAX_LABELS = 1000
 BACKBONE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,96}")  # no `hf-hub:`, which would make timm fetch another repository
 
 WHOLE_NUMBERS = {
@@ -187,18 +188,16 @@ class URANetConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         if isinstance(self.out_indices, tuple):
             self.out_indices = list(self.out_indices)
-        for name, default in (
-            ("source_weights", SOURCE_WEIGHTS),
-            ("mask_weights", MASK_WEIGHTS),
-            ("residuals", RESIDUAL_WEIGHTS),
-        ):
+        defaults = {"source_weights": SOURCE_WEIGHTS, "mask_weights": MASK_WEIGHTS, "residuals": RESIDUAL_WEIGHTS}
+        for name, default in defaults.items():
             if getattr(self, name) is None:
                 setattr(self, name, dict(default))
         self._check()
-        kwargs.pop("num_labels", None)  # transformers would make as many names
         if Hooks.find is not None:  # the package has the pipeline itself
             kwargs.pop("custom_pipelines", None)
         try:
+            if (kwargs.get("num_labels") or 0) not in range(MAX_LABELS + 1):  # transformers makes as many names
+                raise TypeError(f"num_labels must be a whole number from 0 to {MAX_LABELS}")
             super().__post_init__(**kwargs)
         except (AttributeError, TypeError) as error:
             raise UserError(f"a field that every model of transformers has is wrong ({error}): correct it.") from error
