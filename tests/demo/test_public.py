@@ -156,14 +156,15 @@ def evil_address(evaluated):
 def test_no_value_in_a_file_of_a_checkpoint_breaks_the_list(evil_address, evaluated, tmp_path, value):
     """And whoever opens such a checkpoint gets its card and detector, or one sentence."""
     address, store = evil_address
+    visitor = Client(address, verbose=False)
     fields = [("config.json", field) for field in CONFIG_FIELDS]
     fields += [("evaluation.json", field) for field in FIGURE_FIELDS] + [("training.json", "seconds")]
     added = {}
     for file, field in fields:
         folder = Path(shutil.copytree(evaluated, tmp_path / f"{file}-{field}"))
         (folder / file).write_text(json.dumps(json.loads((folder / file).read_text()) | {field: value}))
-        added[store.add(folder, folder.name)] = folder
-    rows = {row["name"]: row for row in Client(address, verbose=False).predict(api_name="/checkpoints")}
+        added[store.add(folder, folder.name, visitor.session_hash)] = folder
+    rows = {row["name"]: row for row in visitor.predict(api_name="/checkpoints")}
     assert rows["whole"]["image_size"] == 64 and rows["whole"]["image_auroc"] is not None
     for name, folder in added.items():
         row = rows[name]
@@ -171,7 +172,7 @@ def test_no_value_in_a_file_of_a_checkpoint_breaks_the_list(evil_address, evalua
         assert all(row[key] is None or 0 <= row[key] <= 1 for key in ("image_auroc", "pixel_auroc"))
         for use in (store.card, store.get) if folder.name.startswith("config") else (store.card,):
             try:
-                said = use(name)
+                said = use(name, visitor.session_hash)
                 assert not isinstance(said, str) or said.encode()
             except UserError:
                 assert folder.name.startswith("config")
