@@ -114,7 +114,7 @@ def test_same_seed_same_weights_other_seed_other_weights(trained, tmp_path):
 def test_loading_in_other_processes_changes_nothing(trained, tmp_path, monkeypatch):
     """As beside a GPU."""
     options, output, _ = trained
-    monkeypatch.setattr(training_module, "loading_processes", lambda: 2)
+    monkeypatch.setattr("ura_hf.training.trainer.loading_processes", lambda: 2)
     record = train(TrainingOptions(**{**vars(options), "output": tmp_path / "again"}), tiny_config())
     assert_same(weights(output), weights(tmp_path / "again"))
     assert record["good_images"] == 12 and 0 < record["data_wait_share"] < 1
