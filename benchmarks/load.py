@@ -174,7 +174,7 @@ def run(users: int, seconds: float, count: int = 64) -> dict[str, Any]:
 
 def _first_verdict(address: str) -> float | None:
     """Seconds from asking for the page to the verdict on an example in a real Chromium; None where there is none."""
-    chromium = shutil.which("chromium")
+    chromium = shutil.which("chromium-headless-shell") or shutil.which("chromium")
     if chromium is None or find_spec("playwright") is None:
         return None
     from playwright.sync_api import sync_playwright

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from ura_hf.demo.store import Detectors
 
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+CHROMIUM = shutil.which("chromium-headless-shell") or shutil.which("chromium") or "/usr/bin/chromium"
+"""The same browser without windows draws in half of the time."""
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -45,7 +46,7 @@ def browse() -> Iterator[Callable[..., AbstractContextManager[Page]]]:
     from playwright.sync_api import sync_playwright
 
     if not Path(CHROMIUM).exists():
-        pytest.skip("no Chromium: apt-get install chromium")
+        pytest.skip("no Chromium: apt-get install chromium-headless-shell")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         context = browser.new_context(permissions=["camera", "clipboard-read", "clipboard-write"])
