@@ -8,9 +8,12 @@ import os
 import signal
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
-DEFAULT = "uranet-demo-ring"
+from ura_hf.data.threads import wait_briefly
+
+SOLAR, DRAWN = "uranet-elpv-mono", "uranet-demo-ring"
 LOOPBACK = "127.0.0.1", "localhost", "::1"
 MAX_PIXELS = 25_000_000
 """Largest image [pixels] that the page reads: decoding one takes about 30 bytes a pixel of the server's memory."""
@@ -18,6 +21,7 @@ MAX_PIXELS = 25_000_000
 
 def main() -> int:
     """Parse the arguments, build the demo and launch it; 0 when it is stopped, 2 with one sentence when it cannot start."""
+    wait_briefly()
     arguments = parse_arguments()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that temporary files are removed then, too
     try:
@@ -38,10 +42,11 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Open the URA-Net page.")
     parser.add_argument(
         "--checkpoint",
-        default=DEFAULT,
+        default=SOLAR if find_spec("elpv_dataset") else DRAWN,
         metavar="DIR",
         help="folder that `uranet train` wrote, or a name, to begin with (default: %(default)s)",
     )
+    parser.add_argument("--examples", type=Path, metavar="DIR", help="folder of photos to try the checkpoint with")
     parser.add_argument(
         "--host",
         default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
@@ -82,15 +87,17 @@ def serve(arguments: argparse.Namespace) -> None:
     """Open the page with a checkpoint, by folder or name, and stay until it is stopped."""
     gc.disable()  # nearly all that is imported stays, so looking through it again and again is for nothing
     from ura_hf.data.extras import needs_extra
-    from ura_hf.demo.examples import draw_early
+    from ura_hf.demo.examples import draw_early, give_examples
     from ura_hf.demo.store import Detectors
-    from ura_hf.model import images
+    from ura_hf.model import image_checks
 
     checkpoint = arguments.checkpoint
-    images.MAX_PIXELS = MAX_PIXELS
+    image_checks.MAX_PIXELS = MAX_PIXELS
     store = Detectors(public=arguments.public or is_public(arguments.host), shared=arguments.shared)
     if Path(checkpoint).is_dir():
         checkpoint = store.add(Path(checkpoint), Path(checkpoint).resolve().name)
+    if arguments.examples:
+        give_examples(checkpoint, arguments.examples)
     draw_early(checkpoint)
     store.get(checkpoint)
     with needs_extra("demo", "the page"):
@@ -100,7 +107,11 @@ def serve(arguments: argparse.Namespace) -> None:
     gc.freeze()
     gc.enable()
     where = {"server_name": arguments.host, "server_port": arguments.port, "inbrowser": arguments.open}
-    demo.launch(**where, **launch_options())
+    demo.launch(**where, **launch_options(), quiet=True, prevent_thread_lock=True)  # Gradio would offer a public link
+    if failed := getattr(demo, "mcp_error", None):
+        print(failed, file=sys.stderr)
+    print(f"The page: {demo.local_url} (Ctrl+C stops it)", flush=True)
+    demo.block_thread()
 
 
 if __name__ == "__main__":

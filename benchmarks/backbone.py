@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 
 from ura_hf.data.files import ASSETS
 from ura_hf.data.records import METRIC_KEYS
-from ura_hf.model.backbone import SMALL, Backbone, create_cnn
+from ura_hf.model.backbone import SMALL, Backbone, create_network
 from ura_hf.training.imagenet import load_imagenet
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,7 +36,7 @@ ROUNDS = 60  # of latency
 def untrained(path: Path, seed: int) -> Path:
     """Weights of the small backbone as timm initialises them."""
     torch.manual_seed(seed)
-    state = create_cnn(SMALL, (1, 2, 3)).state_dict()
+    state = create_network(SMALL, (1, 2, 3)).state_dict()
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(state, path)
     return path
@@ -116,7 +116,7 @@ def main() -> None:
     speed, runs = latencies(weights), []
     own = ASSETS / f"{SMALL}.safetensors"
     parameters = {
-        row: sum(p.numel() for p in create_cnn(chosen[1], (1, 2, 3)).parameters()) for row, chosen in rows.items()
+        row: sum(p.numel() for p in create_network(chosen[1], (1, 2, 3)).parameters()) for row, chosen in rows.items()
     }
     for seed in options.seeds:
         for name in options.datasets:

@@ -1,7 +1,7 @@
 """Does restoration attention restore anomalies and keep what is normal? `python benchmarks/claim.py`
 
-URA-Net against plain reconstruction: the same network with key weighting, query take-out and normal tokens switched off. Both are
-the rows of `ablation.py`, whose checkpoints in --work are used again. Writes docs/results/claim.json (rendered into
+URA-Net against plain reconstruction: the same network with key weighting, query take-out and normal tokens switched off. A fifth
+of the good images is held out and gets artificial defects (`artificial.py`). Writes docs/results/claim.json (rendered into
 docs/results.md), a figure of each data set into --work, and that of the drawn ring to docs/pictures/claim.png.
 
 A figure of any two checkpoints and images: `python benchmarks/claim.py --figure URANET PLAIN FOLDER OUTPUT.png`.
@@ -10,26 +10,33 @@ A figure of any two checkpoints and images: `python benchmarks/claim.py --figure
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from ablation import ALL, DEFAULTS, PLAIN, RING, ROOT, add_places, prepare, trained
-from artificial import KINDS
+from ablation import DEFAULT, VARIANTS
+from artificial import KINDS, write_held_out
+from detection import DATASETS, ROOT, WEIGHTS, data_folder, written_once
 from PIL import Image, ImageDraw, ImageFont
-from runs import commit, read_runs, write_report
+from runs import commit, read_runs, slug, write_report
 from torch import Tensor
 from torch.nn import functional
 
-from ura_hf import URANetForAnomalyDetection, URANetImageProcessor
-from ura_hf.data.folder import Sample, list_images, read_dataset
+from ura_hf import TrainingOptions, URANetConfig, URANetForAnomalyDetection, URANetImageProcessor, train
+from ura_hf.data.drawn.parts import write_demo_data
+from ura_hf.data.folder import list_images
+from ura_hf.data.reader import read_dataset
+from ura_hf.data.samples import Sample
 from ura_hf.evaluation.visualization import colorize, pca_colors
 from ura_hf.model.images import load_image, load_mask
 from ura_hf.training.synthesis import synthesize
 
 KEY = ("dataset", "seed", "steps")
+RING, PLAIN = "drawn_ring", "plain reconstruction"
+ALL = (RING, *DATASETS)
 SIDE = 160  # of a picture in the figure, pixels
 MARGIN = 3  # cells around a drawn defect that it reaches through the CNN's field of view
 COLUMNS = ("input", "defect", "features", "restored", "restored, plain", "difference", "difference, plain")
@@ -39,6 +46,34 @@ def _enlarge(cells: np.ndarray) -> np.ndarray:
     """Crisp squares of at least SIDE pixels in all, from a picture with a pixel a cell (G, G, 3)."""
     factor = -(-SIDE // cells.shape[0])
     return cells.repeat(factor, 0).repeat(factor, 1)
+
+
+def prepare(dataset: str, options: argparse.Namespace) -> tuple[Path, Path]:
+    """The category split for this work (`artificial.py`), made once, and the data set with the real test images."""
+    if dataset == RING:
+        drawn = options.work / RING / "drawn"
+        source = written_once(drawn, lambda folder: write_demo_data("ring", folder, train=200, good=40, each=15))
+    else:
+        source = data_folder(dataset, options.shared)
+    images = [sample.image for sample in read_dataset(source).train]
+    return written_once(options.work / dataset / "split", lambda folder: write_held_out(images, folder, seed=0)), source
+
+
+def trained(variant: str, dataset: str, seed: int, options: argparse.Namespace) -> Path:
+    """Folder of the checkpoint, trained where it is missing."""
+    output: Path = options.work / dataset / slug((variant, seed, options.steps))
+    if not (output / "training.json").exists():
+        settings = TrainingOptions(
+            data=prepare(dataset, options)[0],
+            output=output,
+            backbone_weights=options.shared / WEIGHTS,
+            textures=options.shared / "data/textures",
+            steps=options.steps,
+            seed=seed,
+            cache=options.work / "features",
+        )
+        train(settings, URANetConfig(**VARIANTS[variant]))
+    return output
 
 
 def load(checkpoint: Path) -> tuple[URANetForAnomalyDetection, URANetImageProcessor]:
@@ -142,7 +177,7 @@ def figure(
 
 def run(dataset: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """Both errors of both models on one data set, and its figure."""
-    checkpoints = [trained(row, dataset, seed, options) for row in (DEFAULTS, PLAIN)]
+    checkpoints = [trained(row, dataset, seed, options) for row in (DEFAULT, PLAIN)]
     models = [load(checkpoint)[0] for checkpoint in checkpoints]
     processor = load(checkpoints[0])[1]
     split, source = prepare(dataset, options)
@@ -170,7 +205,11 @@ def run(dataset: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     """Measure what is missing, or make one figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_places(parser, ROOT / "docs/results/claim.json")
+    shared = Path(os.environ.get("URA_HF_SHARED", ROOT.parent / "shared"))
+    parser.add_argument("--shared", type=Path, default=shared, help="folder with data/ and backbones/")
+    parser.add_argument("--work", type=Path, default=ROOT / "runs/claim", help="checkpoints and features go there")
+    parser.add_argument("--output", type=Path, default=ROOT / "docs/results/claim.json")
+    parser.add_argument("--steps", type=int, default=TrainingOptions.steps, help="of a training (default: %(default)s)")
     parser.add_argument(
         "--picture", type=Path, default=ROOT / "docs/pictures/claim.png", help="figure of the drawn ring"
     )

@@ -29,7 +29,7 @@ from detection import DATASETS, ROOT, WEIGHTS
 from runs import commit, device_here, versions, write_report
 
 from ura_hf import URANetForAnomalyDetection, URANetImageProcessor
-from ura_hf.data.folder import read_dataset
+from ura_hf.data.reader import read_dataset
 
 OURS = ("uranet", "uranet, uranet-small")
 RIVALS = (

@@ -25,7 +25,7 @@ from detection import run as run_uranet
 from runs import commit, cpu_seconds, device_here, part, read_runs, run_missing, slug, versions, write_report
 
 from ura_hf import URANetForAnomalyDetection, URANetImageProcessor, evaluate
-from ura_hf.data.folder import read_dataset
+from ura_hf.data.reader import read_dataset
 from ura_hf.data.records import METRIC_KEYS
 from ura_hf.inference import Pair
 from ura_hf.training.material import draw_images
@@ -42,25 +42,22 @@ COSTS = ("train_cpu_seconds", "train_gpu_seconds", "ms_per_image", "peak_memory_
 FEW = "Trained on {} good images, the same ones for every model, drawn by the seed."
 NOTES = [
     "Same ResNet-18 ImageNet weights, 256x256 bilinear input without crop, ImageNet normalisation, one evaluator for all.",
-    "URA-Net holds a tenth of the good images out for its thresholds, a quarter of few; the others train on all of them "
-    "(favours the others).",
-    "URA-Net's map rule and image-score rule were chosen on test images of these data sets, see docs/method.md "
-    "(favours URA-Net); the others run at their documented settings, which their authors chose on MVTec AD, but for PatchCore at "
-    "0.01 and with all cells: 0.1 is documented.",
-    "Maps are smoothed as each method has it: URA-Net's with sigma 6, PatchCore's, MH-PatchCore's, PaDiM's and "
+    "URA-Net's views, their sizes and the rule that adds them up were chosen on test images of these data sets and three more "
+    "(favours URA-Net); the others run at their documented settings, which their authors chose on MVTec AD, but "
+    "for PatchCore at 0.01 and with all cells: 0.1 is documented.",
+    "Maps are smoothed as each method has it: URA-Net's views with sigma 4, PatchCore's, MH-PatchCore's, PaDiM's and "
     "ReverseDistillation's with 4; STFPM's not at all, nor DFM's of 4x4 and FRE's of 8x8 cells.",
-    "URA-Net uses texture photos (../shared/data/textures) as a source of artificial anomalies; the others take none "
-    "(favours URA-Net).",
-    "Image scores are each method's own: PatchCore's and MH-PatchCore's re-weighted patch maximum, URA-Net's geometric mean of "
-    "the map's maximum and the mean residual of its subspace, DFM's and FRE's error summed over the image, SuperSimpleNet's "
-    "classifier, the map's maximum elsewhere.",
+    "URA-Net uses texture photos (../shared/data/textures) for artificial anomalies; its score does not depend on them.",
+    "Image scores are each method's own: PatchCore's and MH-PatchCore's re-weighted patch maximum, URA-Net's sum of the largest "
+    "content, the largest misplacement and the whole image's residual, DFM's and FRE's error summed over the image, "
+    "SuperSimpleNet's classifier, the map's maximum elsewhere.",
     "FRE (220 epochs; one stored config of anomalib says 6), STFPM, ReverseDistillation and SuperSimpleNet stop at their "
     "documented epochs or at the budget of time, last step; where the budget came first the column of epochs says after how "
     "many (favours URA-Net).",
     "Runs that are said to be of a GPU compute convolutions in TF32, torch's default there; their seconds are the clock's, also "
     "where several runs share it.",
     "Frozen extractors see each training image once and students compute channels-last: the same mathematics, faster.",
-    "PatchCore and MH-PatchCore coresets are selected by ura_hf.model.memory.farthest_points, exact and faster; before every "
+    "PatchCore and MH-PatchCore coresets are selected by ura_hf.training.coreset.farthest_points, exact and faster; before every "
     "run it is compared with anomalib's own selection, on a CPU.",
     "MH-PatchCore's centre crop to 224 is left out, as every model sees the whole image.",
     "Left out of anomalib's list: CFA (compares every cell with 4096 centres at every step, hours on CPUs), DFKDE (wants the "
@@ -113,7 +110,6 @@ def run_one(name: str, dataset: str, seed: int, options: argparse.Namespace) -> 
         training = found.pop("training")
         checkpoint = options.work / f"{dataset}-{seed}"
         model = URANetForAnomalyDetection.from_pretrained(checkpoint).eval()
-        facts["spread_ratio"] = model.config.spread_ratio
         if training["peak_gpu_memory_gib"] is None:
             facts |= {"train_cpu_seconds": training["cpu_seconds"], "peak_memory_gib": training["peak_memory_gib"]}
             photo = read_dataset(data_folder(dataset, options.shared)).test[0]

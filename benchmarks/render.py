@@ -8,19 +8,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tables_datasets import datasets, presets, scaling
+from bundled import BUNDLED
+from tables_datasets import datasets, names, presets, scaling
 from tables_methods import figures, latency, models, on_gpu, small_types
-from tables_page import load, teach
-from tables_parts import ablation, backbone, claim, demo
+from tables_page import load, neighbour, teach
+from tables_parts import ablation, backbone, bundled, claim
+from tables_predict import big_photos, throughput
 from tables_provenance import provenance
-from tables_seeds import decisions, seeds
+from tables_uncertainty import uncertainty
+from tables_verdicts import unknown, verdicts
 
 from ura_hf.benchmark.table import as_markdown
-from ura_hf.data.drawn.parts import KINDS
 
 ROOT = Path(__file__).resolve().parent.parent
 ALL = "docs/results"
-README, FIGURES, HOW = "README.md", "docs/results.md", "docs/reproduce.md"
+README, FIGURES, HOW, WEIGHTS = "README.md", "docs/results.md", "docs/reproduce.md", "weights_card/README.md"
+SURE = "docs/uncertainty.md"
 TABLES: dict[str, tuple[str, Callable[[Any], str], str]] = {
     "figures": (f"{ALL}/peers.json", figures, README),
     "peers": (f"{ALL}/peers.json", models, FIGURES),
@@ -28,24 +31,28 @@ TABLES: dict[str, tuple[str, Callable[[Any], str], str]] = {
     "any-rotation": (f"{ALL}/any_rotation.json", models, FIGURES),
     "fifty": (f"{ALL}/fifty.json", models, FIGURES),
     "few-shot": (f"{ALL}/few_shot.json", models, FIGURES),
+    "verdicts": (f"{ALL}/verdicts.json", verdicts, FIGURES),
+    "unknown": (f"{ALL}/unknown.json", unknown, FIGURES),
+    "uncertainty": (f"{ALL}/uncertainty.json", uncertainty, SURE),
     "latency": (f"{ALL}/latency.json", latency, FIGURES),
     "latency-gpu": (f"{ALL}/gpu/latency.json", latency, FIGURES),
     "claim": (f"{ALL}/claim.json", claim, FIGURES),
-    "decisions": (ALL, decisions, FIGURES),
     "ablation": (f"{ALL}/ablation.json", ablation, FIGURES),
-    "ablation-score": (f"{ALL}/ablation-score.json", ablation, FIGURES),
-    "ablation-seeds": (f"{ALL}/ablation-seeds.json", seeds, FIGURES),
     "backbone": (f"{ALL}/backbone.json", backbone, FIGURES),
-    **{f"demo-{kind}": (f"{ALL}/demo-{kind}.json", demo, FIGURES) for kind in KINDS},
+    **{f"bundled-{name}": (f"{ALL}/bundled-{name}.json", bundled, FIGURES) for name in BUNDLED},
     **{
         f"benchmark-{name}": (f"{ALL}/benchmark-{name}.json", as_markdown, FIGURES)
         for name in ("mvtec", "btad", "oct2017")
     },
     "load": (f"{ALL}/load.json", load, FIGURES),
+    "neighbour": (f"{ALL}/neighbour.json", neighbour, FIGURES),
+    "throughput": (f"{ALL}/throughput.json", throughput, FIGURES),
+    "big-photos": (f"{ALL}/big_photos.json", big_photos, FIGURES),
     "teach": (f"{ALL}/teach.json", teach, FIGURES),
     "scaling": (f"{ALL}/scaling.json", scaling, FIGURES),
     "presets": (f"{ALL}/presets.json", presets, HOW),
     "datasets": ("ura_hf/assets/datasets.json", datasets, HOW),
+    "names": (ALL, names, WEIGHTS),
     "on-gpu": (f"{ALL}/peers.json", on_gpu, HOW),
     "provenance": (ALL, provenance, HOW),
 }

@@ -1,7 +1,7 @@
 """anomalib's models with the given ResNet-18 weights, trained as documented, behind the interface of our evaluation.
 
 Needs `pip install -e .[benchmarks]`. Made faster without another result, up to rounding: frozen extractors see each training
-image once, students compute channels-last, and coresets are selected by `ura_hf.model.memory.farthest_points`.
+image once, students compute channels-last, and coresets are selected by `ura_hf.training.coreset.farthest_points`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from wrapped import SIDE, Rival
 
-from ura_hf.model.memory import farthest_points
+from ura_hf.training.coreset import farthest_points
 
 BACKBONE = "resnet18"
 ALL = ["layer1", "layer2", "layer3"]

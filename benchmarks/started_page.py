@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,14 +18,26 @@ WAIT = 300  # seconds for the first answer
 
 
 @contextmanager
-def started_page(*arguments: object, env: dict[str, str] | None = None) -> Iterator[tuple[str, psutil.Process, float]]:
-    """Address and process of an app.py that runs inside the block, and the seconds until it answered."""
+def started_page(
+    *arguments: object, env: dict[str, str] | None = None, folder: Path = ROOT
+) -> Iterator[tuple[str, psutil.Process, float]]:
+    """Address and process of a folder's app.py that runs inside the block, and the seconds until it answered."""
+    with answering(
+        lambda port: [sys.executable, "app.py", "--port", str(port), *map(str, arguments)], folder, env
+    ) as found:
+        yield found
+
+
+@contextmanager
+def answering(
+    command: Callable[[int], list[str]], folder: Path, env: dict[str, str] | None
+) -> Iterator[tuple[str, psutil.Process, float]]:
+    """As `started_page`, of any command that serves at a port of this machine; it is called in the folder."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     address = f"http://127.0.0.1:{port}/"
-    command = [sys.executable, "app.py", "--port", str(port), *map(str, arguments)]
-    page = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL)
+    page = subprocess.Popen(command(port), cwd=folder, env=env, stdout=subprocess.DEVNULL)
     try:
         started = time.monotonic()
         while not _answers(address):

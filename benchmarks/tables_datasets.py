@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from bundled import BUNDLED
 from tables_captions import caption, table
 
+from ura_hf.data.datasets import facts
+from ura_hf.hub.names import PUBLISHED, dataset_key, making_command
 
-def datasets(facts: dict[str, Any]) -> str:
+
+def datasets(known: dict[str, Any]) -> str:
     """Table of the datasets that `uranet benchmark` knows."""
     head = [
         "`--dataset`",
@@ -20,7 +24,7 @@ def datasets(facts: dict[str, Any]) -> str:
         "source",
     ]
     rows = []
-    for key, entry in facts.items():
+    for key, entry in known.items():
         if entry.get("categories"):
             first = [category["counts"][0] for category in entry["categories"].values()]
             test = f"{sum(c['good'] for c in first)} / {sum(sum(c['types'].values()) for c in first)}"
@@ -29,6 +33,21 @@ def datasets(facts: dict[str, Any]) -> str:
             rows.append(cells)
     note = "From `ura_hf/assets/datasets.json`, which has the counts of every category and defect type."
     return "\n".join([*table(head, rows), "", note])
+
+
+def names(reports: dict[str, dict[str, Any]]) -> str:
+    """A row a checkpoint of the paper's datasets: the command that makes it, and whether one was trained here."""
+    rows = []
+    for name in PUBLISHED:
+        key, category = str(dataset_key(name)), name.split("-", 2)[-1]
+        runs = reports.get(f"benchmark-{key}.json", {}).get("runs", [])
+        trained = any(run["category"] == category for run in runs)
+        told = (
+            f"once, with figures in `benchmark-{key}.json`; its weights are not kept" if trained else "not trained here"
+        )
+        told = "in the package, with the backbone `uranet-small`" if name in BUNDLED else told
+        rows.append([f"`{name}`", facts()[key]["name"], f"`{making_command(key, category)}`", told])
+    return "\n".join(table(["Name", "Data", "Made by", "Weights"], rows))
 
 
 def scaling(report: dict[str, Any]) -> str:

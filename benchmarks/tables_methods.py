@@ -13,7 +13,7 @@ SHOWN = ("image_auroc", "pixel_auroc", "pixel_ap")
 SHORT = ("image_auroc", "pixel_auroc", "pixel_ap", "aupro")
 README_MODELS = {
     "uranet": "**URA-Net**",
-    "patchcore_0.01": "PatchCore, 1 % of the cells",
+    "patchcore_0.01": "PatchCore (keeps 1 % of what it saw)",
     "padim": "PaDiM",
     "dfm": "DFM",
     "fre": "FRE",
@@ -32,8 +32,9 @@ def figures(report: dict[str, Any]) -> str:
         places = summary[model]
         cells = [places["mean"][key] for key in SHORT] + [places[name]["image_auroc"] for name in datasets]
         rows.append([label, *map(_with_spread, cells)])
-    seeds = summary["uranet"]["mean"]["image_auroc"]["seeds"]
-    data = f"mean of three data sets, then each, {seeds} seeds, ± half the range · ResNet-18, 256x256"
+    seeds = sorted({summary[model]["mean"]["image_auroc"]["seeds"] for model in README_MODELS})
+    shown = f"{' or '.join(map(str, seeds))} seed{'s' * (seeds[-1] > 1)}, ± half the range of several"
+    data = f"mean of three data sets, then each, {shown} · ResNet-18, 256x256"
     return "\n".join([*table(head, rows), "", caption(report, "python benchmarks/peers.py", data)])
 
 
@@ -96,8 +97,9 @@ def _verdicts(report: dict[str, Any]) -> list[str]:
             at, counts = run["at_threshold"], (run["n_normal"], run["n_anomalous"])
             rates = (at["false_alarm_rate"], at["miss_rate"])
             cells = [f"{rate:.1%} of {count}" for rate, count in zip(rates, counts, strict=True)]
-            rows.append([run["dataset"], str(run["seed"]), str(run["training"]["images"]["held_out"]), *cells])
-    head = ["data", "seed", "good images held out for it", "false alarms", "misses"]
+            images = run["training"]["images"]
+            rows.append([run["dataset"], str(run["seed"]), str(images.get("held_out", images["fitted"])), *cells])
+    head = ["data", "seed", "good images behind it", "false alarms", "misses"]
     return ["**URA-Net's verdicts at its calibrated threshold**", "", *table(head, rows), ""]
 
 

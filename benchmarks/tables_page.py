@@ -43,3 +43,18 @@ def teach(report: dict[str, Any]) -> str:
 def _table(rows: dict[str, str], report: dict[str, Any], data: str) -> str:
     lines = table(["what", "measured"], [list(row) for row in rows.items()])
     return "\n".join([*lines, "", caption(report, report["command"], data)])
+
+
+def neighbour(report: dict[str, Any]) -> str:
+    """Table of `benchmarks/neighbour.py`: one image alone and beside a busy neighbour, by how long waiting threads spin."""
+    times = {(case["spin"], case["busy_neighbour"]): case for case in report["cases"]}
+    rows = []
+    for policy in dict.fromkeys(case["spin"] for case in report["cases"]):
+        words = f"{policy}, as `uranet` and the page have it" if policy == "briefly" else policy
+        cells = [
+            f"{times[policy, busy]['median_ms']:.0f}, {times[policy, busy]['worst_ms']:.0f}" for busy in (False, True)
+        ]
+        rows.append([words, *cells])
+    lines = table(["waiting threads spin", "alone, ms: median, worst", "busy neighbour, ms: median, worst"], rows)
+    data = f"{report['images']} drawn rings, `uranet-demo-ring`"
+    return "\n".join([*lines, "", caption(report, report["command"], data)])

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from statistics import fmean, stdev
 from typing import Any
 
-from detection import DATASETS
 from tables_captions import caption, seeds_of, table
-from tables_methods import SHOWN, mean_of, metric_cells
 
 from ura_hf.data.drawn.parts import LOGICAL
 from ura_hf.data.records import METRICS as COLUMNS
@@ -37,46 +36,56 @@ def backbone(report: dict[str, Any]) -> str:
     return "\n".join([*lines, "", caption(report, report["command"], data)])
 
 
-def demo(report: dict[str, Any]) -> str:
-    """Table of one kind of `benchmarks/demo.py`: every defect type, the logical ones named so."""
+def bundled(report: dict[str, Any]) -> str:
+    """Table of one checkpoint of `benchmarks/bundled.py`: every defect type, the logical ones named so."""
+    keys = [key for key in ("image_auroc", "pixel_auroc", "pixel_ap", "aupro") if report[key] is not None]
     rows = []
     for name, row in {"all": report, **report["per_type"]}.items():
         label = f"{name} (logical)" if name in LOGICAL else name
-        rows.append([label, *(f"{row[key]:.3f}" for key in ("image_auroc", "pixel_auroc", "pixel_ap", "aupro"))])
+        rows.append([label, *(f"{row[key]:.3f}" for key in keys)])
     at, training = report["at_threshold"], report["training"]
+    fitted, minutes = training["images"]["fitted"], training["seconds"] / 60
     data = (
-        f"{report['n_normal']} good and {report['n_anomalous']} defective drawings, "
-        f"threshold from {training['images']['held_out']} others: {at['false_alarm_rate']:.1%} false alarms, "
-        f"{at['miss_rate']:.1%} misses · {report['checkpoint_bytes'] / 1e6:.1f} MB, seed {training['seed']}, trained in "
-        f"{training['seconds'] / 60:.0f} min"
+        f"{report['n_normal']} good and {report['n_anomalous']} defective test images, "
+        f"{at['false_alarm_rate']:.1%} false alarms, {at['miss_rate']:.1%} misses · "
+        f"{fitted} good images to train on, {report['checkpoint_bytes'] / 1e6:.1f} MB, seed {training['seed']}, "
+        f"trained in {minutes:.0f} min"
     )
-    lines = table(["type", "image AUROC", "pixel AUROC", "pixel AP", "AUPRO"], rows)
+    lines = table(["type", *(COLUMNS[key] for key in keys)], rows)
     return "\n".join([*lines, "", caption({**training, **report}, report["command"], data)])
 
 
 def ablation(report: dict[str, Any]) -> str:
-    """Tables of `benchmarks/ablation.py`: the mean over those of DATASETS, and each data set."""
+    """Tables of `benchmarks/ablation.py`: every row on every data set, and the mean; image AUROC, then pixel AP."""
     runs = report["runs"]
-    datasets = list(dict.fromkeys(run["dataset"] for run in runs))
-    real = [name for name in datasets if name in DATASETS]
-    head = ["change", "training", *(f"held-out: {COLUMNS[k]}" for k in SHOWN), *(f"test: {COLUMNS[k]}" for k in SHOWN)]
+    sets = list(dict.fromkeys(run["dataset"] for run in runs))
+    names = list(dict.fromkeys((run["variant"], row) for run in runs for row in run["rows"]))
     lines: list[str] = []
-    for steps in dict.fromkeys(run["steps"] for run in runs):
-        for place in ["mean"] * (len(real) > 1) + datasets:
-            title, places = (f"Mean over {', '.join(real)}", real) if place == "mean" else (place, [place])
-            rows = []
-            for name, group in report["groups"].items():
-                own = [r for r in runs if r["row"] == name and r["steps"] == steps and r["dataset"] in places]
-                if {r["dataset"] for r in own} == set(places):
-                    cells = [*metric_cells(mean_of([r["held_out"] for r in own]))]
-                    cells += metric_cells(mean_of([r["test"] for r in own]))
-                    spent = [r["train_cpu_seconds"] for r in own]
-                    cost = "none" if None in spent else f"{sum(spent) / len(spent):.0f} CPU s"
-                    change = name if name == group else f"{group}: {name.split(': ')[-1]}"
-                    rows.append([change, cost, *cells])
-            if rows:
-                lines += [f"**{title}, {steps} steps**", "", *table(head, rows), ""]
-    return "\n".join([*lines, caption(report, "python benchmarks/ablation.py --steps STEPS", seeds_of(runs))])
+    for key in ("image_auroc", "pixel_ap"):
+        rows = []
+        for variant, row in names:
+            own = {
+                name: [r["rows"][row][key] for r in runs if (r["variant"], r["dataset"]) == (variant, name)]
+                for name in sets
+            }
+            found = {name: [value for value in values if value is not None] for name, values in own.items()}
+            means = [fmean(values) for values in found.values() if values]
+            if means:
+                label = row if variant == "default" else f"{row}, {variant}"
+                cells = [_with_spread(values) for values in found.values()]
+                rows.append(
+                    [label, *cells, f"{fmean(means):.3f}" if all(found[name] for name in sets if own[name]) else ""]
+                )
+        lines += [f"**{COLUMNS[key]}**", "", *table(["what is scored", *sets, "mean"], rows), ""]
+    steps = ", ".join(str(n) for n in sorted({run["steps"] for run in runs}))
+    return "\n".join([*lines, caption(report, "python benchmarks/ablation.py", f"{steps} steps, {seeds_of(runs)}")])
+
+
+def _with_spread(values: list[float]) -> str:
+    """Mean, and standard deviation over seeds where there are several."""
+    if not values:
+        return ""
+    return f"{fmean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
 
 
 def claim(report: dict[str, Any]) -> str:

@@ -28,7 +28,8 @@ def commits(report: dict[str, Any]) -> str:
     runs = [run for run in known if run.get("model", OURS) == OURS] or known
     found: dict[str, dict[str, set[int]]] = {}
     for run in runs:
-        found.setdefault(run["commit"], {}).setdefault(run["dataset"], set()).add(run["seed"])
+        number = run["seed"] if "seed" in run else run["draw"]
+        found.setdefault(run["commit"], {}).setdefault(run["dataset"], set()).add(number)
     if not found:
         return str(report.get("commit", "not recorded"))
     if len(found) == 1:

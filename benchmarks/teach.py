@@ -28,7 +28,7 @@ from ura_hf.data.drawn.parts import KINDS, demo_image
 from ura_hf.hub.load import load_detector
 
 FIRST_SEED = 90_000  # of the drawn parts, far from those of training and test
-CHECKPOINT = "uranet-demo-board"  # what the page begins with; the new part is another one
+CHECKPOINT = "uranet-demo-ring"  # what the page begins with; the new part is another one
 
 
 def draw(folder: Path, first: int, count: int, defect: str | None) -> list[str]:

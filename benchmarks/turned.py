@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ura_hf.data.folder import read_dataset
+from ura_hf.data.reader import read_dataset
 
 MOVED = 0.8  # of the room on each side, at most
 

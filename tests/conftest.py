@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import json
 import os
 import shutil
 import tempfile
@@ -18,6 +19,7 @@ import pytest
 from filelock import FileLock
 from hub_server import HubServer
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from scipy import ndimage
 
 HUB = HubServer()  # the real client reads its address when it is imported, so all tests share one
@@ -30,6 +32,17 @@ import ura_hf  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 pytest_plugins = ["browser"]
+LONGEST = ("test_documents", "test_load", "test_benchmark", "test_export", "test_wheel", "test_remote_code")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One process more than there are cores: a test that waits for a page or for a process leaves its core to another."""
+    return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that have the longest tests, so that none of these is the last one at work."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 def pytest_collection_finish() -> None:
@@ -39,11 +52,10 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def few_textures(request: pytest.FixtureRequest) -> Iterator[None]:
-    """In tests/training eight generated textures stand for a hundred: every run without photos makes and sees them all."""
+def few_textures() -> Iterator[None]:
+    """Eight generated textures stand for a hundred: every run without photos makes and sees them all."""
     with pytest.MonkeyPatch.context() as patch:
-        if request.path.parent.name == "training":
-            patch.setattr("ura_hf.data.textures.TEXTURE_COUNT", 8)
+        patch.setattr("ura_hf.data.textures.TEXTURE_COUNT", 8)
         yield
 
 
@@ -70,7 +82,10 @@ TINY = {
     "num_hidden_layers": 1,
     "num_attention_heads": 2,
     "memory_tokens": 16,
+    "components": 32,
+    "place_components": 8,
     "memory_cells": 32,
+    "image_rank": 8,
     "smoothing_sigma": 2.0,
     "perception_size": 16,
 }
@@ -140,14 +155,29 @@ def checkpoint(category: Path, resnet18_weights: Path, tmp_path_factory: pytest.
 
 
 @pytest.fixture(scope="session")
+def without_decoder(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`checkpoint` as a version before the decoder of pictures would have written it."""
+    folder = Path(shutil.copytree(checkpoint, tmp_path_factory.mktemp("checkpoint") / "old"))
+    tensors = {
+        name: value for name, value in load_file(folder / "model.safetensors").items() if ".decoder." not in name
+    }
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({k: v for k, v in config.items() if k != "cell_pixels"}))
+    return folder
+
+
+@pytest.fixture(scope="session")
 def evaluated(checkpoint: Path, category: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`checkpoint` with its figures, under a name for the Hub."""
     from ura_hf.cli.main import main
 
-    folder = tmp_path_factory.mktemp("evaluated") / "uranet-disc"
-    shutil.copytree(checkpoint, folder)
-    assert main(["evaluate", str(folder), "--data", str(category), "--save"]) == 0
-    return folder
+    def make(folder: Path) -> None:
+        shutil.copytree(checkpoint, folder)
+        assert main(["evaluate", str(folder), "--data", str(category), "--save"]) == 0
+
+    made = made_once(tmp_path_factory, "evaluated/uranet-disc", make)
+    return Path(shutil.copytree(made, tmp_path_factory.mktemp("evaluated") / "uranet-disc"))
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from conftest import ROOT
 from importlinter.cli import lint_imports
 
 ROOMS = ("model", "data", "inference", "evaluation", "training", "hub", "export", "benchmark", "cli", "demo")
-EXTRAS = ("gradio", "matplotlib", "sklearn", "accelerate", "datasets", "onnx", "onnxruntime")
 LAZY = ("torch", "transformers", "timm", "numpy", "PIL", "scipy", "huggingface_hub")
 
 
@@ -118,25 +117,3 @@ found = {"torch", "transformers", "timm", "gradio", "matplotlib", "sklearn"} & s
 assert not found, found
 """
     run(script, *arguments)
-
-
-def test_every_public_name_is_there_without_the_extras():
-    """Only a call that needs an optional package asks for it."""
-    script = f"""
-import inspect, sys
-from pathlib import Path
-for name in {EXTRAS}:
-    sys.modules[name] = None
-import ura_hf
-from ura_hf import *
-from ura_hf.data.extras import install_command
-assert all(hasattr(ura_hf, name) for name in ura_hf.__all__)
-assert {{name for name, _ in inspect.getmembers(ura_hf)}} >= set(ura_hf.__all__)
-try:
-    train(TrainingOptions(Path("photos"), Path("output")), URANetConfig())
-except UserError as error:
-    assert "needs the package accelerate" in str(error) and install_command("train") in str(error), error
-else:
-    raise AssertionError("it trained")
-"""
-    run(script)

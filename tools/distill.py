@@ -99,7 +99,9 @@ class Distiller(nn.Module):
     def measure(self, pictures: Tensor) -> None:
         """Store the deviation of the teacher's channels on some pictures (N, 3, side, side)."""
         raw = self.teacher.raw(pictures)
-        self.teacher.set_statistics(raw.mean((0, 2, 3)), raw.std((0, 2, 3)), STD_FLOOR)
+        levels = raw.std((0, 2, 3)).split(self.teacher.level_channels)
+        floored = torch.cat([level.clamp_min(STD_FLOOR * float(level.median())) for level in levels])
+        self.teacher.set_statistics(raw.mean((0, 2, 3)), floored)
 
     def forward(self, pictures: Tensor) -> dict[str, Tensor]:
         """``loss`` of pictures (N, 3, side, side): the mean over levels of (e_picture + e_all) / 2 + 1 - cosine.

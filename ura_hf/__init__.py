@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .registration import install
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PLACES = {
     "UserError": "model.errors",
@@ -23,6 +23,7 @@ _PLACES = {
     "URANetPipeline": "model.pipeline_uranet",
     "TrainingOptions": "training.options",
     "evaluate": "evaluation.evaluate",
+    "frames": "model.frames",
     "load_detector": "hub.load",
     "train": "training.train",
 }
@@ -38,6 +39,7 @@ __all__ = [
     "UserError",
     "__version__",
     "evaluate",
+    "frames",
     "load_detector",
     "train",
 ]
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from .hub.load import load_detector
     from .model.configuration_uranet import URANetConfig
     from .model.errors import UserError
+    from .model.frames import frames
     from .model.image_processing_uranet import URANetImageProcessor
     from .model.modeling_uranet import URANetForAnomalyDetection, URANetModel
     from .model.pipeline_uranet import URANetPipeline

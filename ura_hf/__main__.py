@@ -2,7 +2,17 @@
 
 import sys
 
-from .cli.main import main
+
+def run() -> int:
+    """`cli.main.main`; Ctrl+C ends with a sentence also what is still being imported."""
+    try:
+        from .cli.main import main
+
+        return main()
+    except KeyboardInterrupt:
+        print("uranet: interrupted.", file=sys.stderr)
+        return 130
+
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

@@ -237,10 +237,9 @@ def test_paper_preset_is_what_the_sources_state(tmp_path):
     config, options = settings.model(), settings.options(tmp_path, tmp_path / "o", 0, 209)
     assert (config.backbone, config.out_indices) == ("wide_resnet50_2.tv_in1k", [1, 2, 3])
     assert (config.image_size, config.grid_size, config.patch_size, config.num_hidden_layers) == (256, 64, 4, 8)
-    assert (config.smoothing_sigma, config.image_score) == (4.0, "std")
-    assert config.residual_weights == {"restored_l2": 1.0, "restored_direction": 1.0} and not config.adapt_residuals
+    assert config.views == ["restored"]
     assert options.learning_rate == 1e-4
-    assert options.steps == 300 * 24  # 209 images, 21 of them held out, batches of 8
+    assert options.steps == 300 * 27  # 209 images in batches of 8
     assert Settings("mvtec", str(tmp_path), "paper", training={"steps": 5}).options(tmp_path, tmp_path, 0, 9).steps == 5
     assert set(PRESETS) == {"paper", "fast"}
     fast = Settings("mvtec", str(tmp_path))

@@ -4,27 +4,39 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import ablation
 import artificial
+import big_photos
 import claim
 import detection
+import neighbour
 import numpy as np
 import pytest
 import render
 import runs
 import tables_captions
 import tables_methods
+import tables_page
 import tables_parts
-import tables_seeds
+import tables_predict
+import tables_verdicts
+import throughput
 import torch
 import turned
-from conftest import ROOT
+import verdicts
+from conftest import ROOT, tiny_config
 from PIL import Image
 
-from ura_hf import URANetConfig, URANetForAnomalyDetection, URANetImageProcessor
-from ura_hf.data.folder import list_images, read_dataset
+from ura_hf import URANetConfig, URANetImageProcessor, evaluate, load_detector
+from ura_hf.data.folder import list_images
+from ura_hf.data.reader import read_dataset
+from ura_hf.model.configuration_uranet import VIEWS
+from ura_hf.model.scoring import positive
+from ura_hf.training.calibration import bound, curve
 
 
 def part(seed: int = 0, side: int = 256) -> np.ndarray:
@@ -77,25 +89,26 @@ def test_defects_of_grey_images_are_grey():
         assert not np.ptp(drawn, axis=2).any() and not np.array_equal(drawn, image)
 
 
-def test_every_row_is_a_config():
-    """And differs from the defaults in what it says, or trains otherwise."""
-    calibrated = {"backbone": "resnet18", "spread_ratio": 2.0}
-    plain = URANetConfig(**calibrated).to_dict()
-    for name, row in ablation.ROWS.items():
-        changed = URANetConfig(**calibrated | row.fields).to_dict() != plain
-        assert changed or name == ablation.DEFAULTS or row.training, name
+def test_every_row_and_variant_is_a_config():
+    """And no two variants are alike."""
+    for views in ablation.ROWS.values():
+        assert set(views) <= set(VIEWS) and (views == ("image",) or URANetConfig(views=list(views)))
+    variants = [URANetConfig(**fields).to_dict() for fields in ablation.VARIANTS.values()]
+    assert all(one != other for i, one in enumerate(variants) for other in variants[:i])
 
 
-def test_a_row_that_is_scored_again_measures_spreads_as_training_does(checkpoint):
-    model, processor = (
-        URANetForAnomalyDetection.from_pretrained(checkpoint),
-        URANetImageProcessor.from_pretrained(checkpoint),
-    )
-    images = ablation.held_out_images(checkpoint)
-    found = ablation.measured_spread(model.eval(), processor, images)
-    assert found == pytest.approx(model.config.spread_ratio, rel=2e-3) and found != pytest.approx(1, rel=0.01)
-    model.config.residuals = {"memory_all_l2": 1.0}
-    assert ablation.measured_spread(model, processor, images) is None
+def test_rows_have_the_scores_of_a_model_that_adds_up_their_views(checkpoint, category, tmp_path, monkeypatch):
+    """The first row is the checkpoint's own score, measured as `evaluate` does; one view's figures are others."""
+    monkeypatch.setattr(ablation, "trained", lambda *_: checkpoint)
+    monkeypatch.setattr(ablation, "set_folder", lambda *_: category)
+    options = argparse.Namespace(work=tmp_path, shared=tmp_path, steps=3)
+    found = ablation.run_one(ablation.DEFAULT, "pill", 0, options)["rows"]
+    report = evaluate(load_detector(checkpoint), category)
+    for key in ("image_auroc", "pixel_auroc", "pixel_ap"):
+        assert found["the score"][key] == pytest.approx(report[key], abs=1e-3)
+    assert found["whole image alone"]["pixel_ap"] is None and found["whole image alone"]["image_auroc"] is not None
+    assert found["perception alone"]["pixel_ap"] != found["the score"]["pixel_ap"]
+    assert set(found) == set(ablation.ROWS)
 
 
 SCRIPT = """
@@ -187,35 +200,20 @@ def _metrics(value: float) -> dict[str, float]:
 
 
 def test_ablation_table():
-    """Each data set, and the mean of those rows that all data sets have."""
+    """Every data set with its spread over seeds, and the mean over them where a row has all."""
     facts = {"versions": {"torch": "2"}, "hardware": "2 cores", "date": "2026-01-01", "command": "python x"}
-    report = {**facts, "groups": {name: row.group for name, row in ablation.ROWS.items()}, "runs": []}
-    for row, dataset, value in (("defaults", "pill", 0.5), ("defaults", "bottle", 0.7), ("grid 16", "pill", 0.9)):
-        run = {"row": row, "dataset": dataset, "seed": 0, "steps": 300, "train_cpu_seconds": 10.0}
-        report["runs"].append({**run, "held_out": _metrics(value), "test": _metrics(value / 2)})
+    report: dict = {**facts, "runs": []}
+    for dataset, seed, value in (("pill", 0, 0.5), ("pill", 1, 0.7), ("bottle", 0, 0.9)):
+        rows = {"the score": {"image_auroc": value, "pixel_ap": value / 2}}
+        rows["whole image alone"] = {"image_auroc": value / 4, "pixel_ap": None}
+        run = {"variant": ablation.DEFAULT, "dataset": dataset, "seed": seed, "steps": 300, "commit": "abc"}
+        report["runs"].append({**run, "rows": rows})
+    report["runs"].append({**run, "variant": "without suspicion", "rows": {"restoration alone": rows["the score"]}})
     text = tables_parts.ablation(report)
-    mean, pill, bottle = text.split("**")[1::2], text.split("**pill")[1], text.split("**bottle")[1]
-    assert mean[0] == "Mean over pill, bottle, 300 steps"
-    assert "| defaults | 10 CPU s | 0.600 | 0.600 | 0.600 | 0.300 | 0.300 | 0.300 |" in text.split("**pill")[0]
-    assert "grid 16" not in text.split("**pill")[0] and "| grid: grid 16 |" in pill and "grid 16" not in bottle
-
-
-def test_changes_are_those_of_the_same_seed():
-    """A seed without its defaults says nothing of a change."""
-    runs_found = []
-    for row, seed, value in (
-        ("defaults", 0, 0.5),
-        ("defaults", 1, 0.7),
-        ("grid 16", 0, 0.4),
-        ("grid 16", 1, 0.8),
-        ("grid 16", 2, 0),
-    ):
-        run = {"row": row, "dataset": "pill", "seed": seed, "steps": 300, "commit": "abc"}
-        runs_found.append({**run, "held_out": _metrics(value), "test": _metrics(value / 2)})
-    facts = {"versions": {"torch": "2"}, "hardware": "2 cores", "date": "2026-01-01", "command": "python x"}
-    text = tables_seeds.seeds({**facts, "groups": {"defaults": "defaults", "grid 16": "grid"}, "runs": runs_found})
-    assert "| defaults | 2 | 0.600 ± 0.100 |" in text
-    assert "| grid 16 | 2 | 0.000 (-0.100 to +0.100) |" in text and "| 0.000 (-0.050 to +0.050) |" in text
+    assert "| the score | 0.600 ± 0.141 | 0.900 | 0.750 |" in text and "| the score | 0.300 ± 0.071 | 0.450 |" in text
+    assert "| whole image alone | 0.150 ± 0.035 | 0.225 |" in text.split("**pixel AP**")[0]
+    assert "whole image alone" not in text.split("**pixel AP**")[1]
+    assert "| restoration alone, without suspicion |  | 0.900 |" in text
 
 
 def test_small_types_and_claim_tables():
@@ -294,3 +292,74 @@ def test_turned_parts_keep_their_masks_and_grounds(tmp_path, scale):
     assert (red & drawn).sum() > 0.8 * (red | drawn).sum()
     assert (picture[..., 0] > 110).sum() == pytest.approx(8 * 48, rel=0.1)
     assert np.array_equal(picture[[0, 0, -1, -1], [0, -1, 0, -1]], np.full((4, 3), 20))
+
+
+def test_verdicts_of_a_draw(category, shared_dir, monkeypatch, tmp_path):
+    """Of 10 of the good discs; what is asked rises, and so do false alarms; the least misses are those of no other threshold."""
+    monkeypatch.setattr(verdicts, "URANetConfig", tiny_config)
+    monkeypatch.setattr(verdicts, "URANetImageProcessor", lambda: URANetImageProcessor(size=tiny_config().image_size))
+    good = [sorted((category / place).iterdir()) for place in ("train/good", "test/good")]
+    bad = sorted((category / "test/spot").iterdir())
+    monkeypatch.setattr(verdicts, "images_of", lambda *_: (good[0] + good[1], len(good[0]), bad, []))
+    options = argparse.Namespace(shared=shared_dir, work=tmp_path)
+    run = verdicts.run_one("bottle", 10, 3, options)
+    total = len(good[0]) + len(good[1])
+    assert run["images"] == {"fitted": 10, "good": total - 10, "defective": len(bad)} and run["draw"] == 3
+    alarms = [one["false_alarms"] for one in run["rates"]]
+    assert alarms == sorted(alarms) and [one["asked"] for one in run["rates"]] == list(verdicts.ASKED)
+    assert all(sum(run["verdicts"][kind].values()) == pytest.approx(1) for kind in ("good", "defective"))
+    caught = 1 - run["rates"][2]["misses"]
+    assert run["verdicts"]["defective"]["anomalous"] + run["verdicts"]["defective"]["unknown"] >= caught - 1e-9
+    facts = {"hardware": "two cores", "date": "2026-11-30"}
+    text = tables_verdicts.verdicts({"runs": [run, run | {"draw": 4}, run | {"count": 50}], **facts})
+    assert f"| 10 | 5% | {run['rates'][2]['false_alarms']:.1%} |" in text and text.count("| bottle |") == 1
+    tables_verdicts.plot({"runs": [run]}, tmp_path / "p.png")
+    assert (tmp_path / "p.png").stat().st_size > 5000
+
+
+def test_a_shift_is_noticed_and_calibrated_away():
+    """Good images that score higher are false alarms until the thresholds are set on some of them."""
+    rng = np.random.default_rng(0)
+    scores = torch.from_numpy(rng.normal(size=200))
+    threshold = float(positive(torch.tensor(bound(scores, 0.05))))
+    pairs = [[rate, float(positive(torch.tensor(raw)))] for rate, raw in curve(scores, 0.05)]
+    config = URANetConfig(image_threshold=threshold, pixel_threshold=threshold, false_alarms=pairs)
+    usual, later = (
+        verdicts.Found(positive(torch.from_numpy(rng.normal(mean, size=120))).numpy(), np.zeros(120)) for mean in (0, 2)
+    )
+    found = verdicts.shift(SimpleNamespace(config=config), usual, later, 0)
+    assert found["false_alarms"] > 0.4 and found["calibrated"] < 0.15 and not found["false_alarm"]
+    assert 1 < found["noticed"] < 60
+    text = "\n".join(" | ".join(row) for row in tables_verdicts._shifts([{"count": 50, "shift": found}]))
+    assert f"{found['noticed']} to {found['noticed']} parts" in text
+
+
+def test_a_busy_neighbour_is_measured(monkeypatch, tmp_path):
+    monkeypatch.setattr(neighbour, "milliseconds", lambda policy, busy: [10.0 + 90 * (busy and policy == "long"), 12.0])
+    monkeypatch.setattr(sys, "argv", ["neighbour.py", "--output", str(tmp_path / "n.json")])
+    neighbour.main()
+    text = tables_page.neighbour(json.loads((tmp_path / "n.json").read_text()))
+    assert "| long | 11, 12 | 56, 100 |" in text and "| briefly, as `uranet`" in text
+
+
+def test_large_photos_are_measured(monkeypatch, tmp_path):
+    """By its own commit, at the smallest size; the table sets it beside an earlier one."""
+    monkeypatch.setattr(big_photos, "SIZES", {12: (1200, 900)})
+    monkeypatch.setattr(sys, "argv", ["big_photos.py", "--sizes", "12", "--output", str(tmp_path / "b.json")])
+    big_photos.main()
+    report = json.loads((tmp_path / "b.json").read_text())
+    assert len(report["cases"]) == 4 and all(case["decoding_seconds"] >= 0 for case in report["cases"])
+    earlier = {**report["cases"][0], "now": False, "besides_seconds": 9.0, "bytes_per_pixel": 99.0}
+    text = tables_predict.big_photos({**report, "cases": [earlier, *report["cases"]]})
+    assert "| 12 MP jpg | verdict |" in text and "9.00 s → " in text and "99.0 → " in text and "- → " in text
+
+
+def test_throughput_is_measured(monkeypatch, tmp_path):
+    monkeypatch.setattr(throughput, "ROUNDS", 1)
+    words = ["--images", "4", "--counts", "6", "--output", str(tmp_path / "t.json")]
+    monkeypatch.setattr(sys, "argv", ["throughput.py", *words])
+    throughput.main()
+    report = json.loads((tmp_path / "t.json").read_text())
+    assert report["memory"][0]["rows"] == 6 and report["memory"][0]["peak_mib"] > 100
+    assert report["cases"][0]["share_of_model"] == 1 and len(report["cases"]) == 4
+    assert "| model alone |" in tables_predict.throughput(report)

@@ -5,19 +5,16 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import math
 import runpy
 import shutil
 import sys
 from types import ModuleType, SimpleNamespace
 from unittest import mock
 
-import ablation
 import latency
 import peers
 import presets
 import pytest
-import runs
 import scaling
 import torch
 from conftest import ROOT, tiny_config
@@ -25,7 +22,6 @@ from torch import Tensor, nn
 from wrapped import SIDE, Rival
 
 from ura_hf import URANetForAnomalyDetection
-from ura_hf.data.records import METRIC_KEYS
 
 FILES = sorted((ROOT / "benchmarks").glob("*.py"))
 SCRIPTS = [path for path in FILES if "__main__" in path.read_text() and path.stem != "render"]  # which takes no --help
@@ -80,18 +76,6 @@ def test_a_rival_is_measured_as_we_are(category, tmp_path, monkeypatch):
     assert found["image_auroc"] == 1 and found["pixel_auroc"] > 0.85 and found["ms_per_image"] > 0
     assert found["training"]["images"] == 12 and fit.call_args.args[2].shape == (12, 3, SIDE, SIDE)
     assert json.loads(json.dumps(found))["n_images"] == 8
-
-
-def test_a_row_that_is_scored_again(checkpoint, category, tmp_path):
-    """On the drawn ring, whose drawings and checkpoint are there already."""
-    ring = tmp_path / ablation.RING
-    shutil.copytree(category, ring / "drawn")
-    shutil.copytree(checkpoint, ring / runs.slug((ablation.DEFAULTS, 0, 200)))
-    options = argparse.Namespace(work=tmp_path, shared=tmp_path, steps=200)
-    found = ablation.run_one("memory of all levels", ablation.RING, 0, options)
-    assert found["train_cpu_seconds"] is None and found["held_out"]["n_anomalous"] == 8
-    assert all(math.isfinite(found[place][key]) for place in ("held_out", "test") for key in METRIC_KEYS)
-    assert found["test"]["pixel_auroc"] > 0.9
 
 
 def test_a_step_of_two_images_costs_nearly_twice_that_of_one():

@@ -11,7 +11,7 @@ from trees import bmad_tree, btad_tree, mvtec_tree, oct_tree, visa_tree
 from ura_hf.cli.main import main
 from ura_hf.data.check import check_category
 from ura_hf.data.datasets import Counts, checkpoint_name, facts, locate_categories, published_counts
-from ura_hf.data.folder import read_dataset
+from ura_hf.data.reader import read_dataset
 from ura_hf.hub.card import make_card
 from ura_hf.hub.names import PUBLISHED
 from ura_hf.model.errors import UserError
@@ -102,6 +102,8 @@ def test_categories_are_found_where_archives_unpack_them(tmp_path):
     assert list(locate_categories("mvtec", tmp_path, ["pill", "bottle"])) == ["bottle", "pill"]
     oct_tree(tmp_path / "CellData/OCT")
     assert locate_categories("oct2017", tmp_path / "CellData") == {"oct2017": tmp_path / "CellData/OCT"}
+    kaggle = oct_tree(tmp_path / "archive/OCT2017 ")  # the space is in the archive
+    assert locate_categories("oct2017", tmp_path / "archive") == {"oct2017": kaggle}
     assert locate_categories("folder", tmp_path / "mvtec_anomaly_detection").keys() == {"bottle", "pill"}
 
 

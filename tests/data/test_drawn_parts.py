@@ -11,7 +11,7 @@ from scipy import ndimage
 import ura_hf.data.drawn.parts
 from ura_hf import UserError
 from ura_hf.data.drawn.parts import KINDS, LOGICAL, demo_image, write_demo_data
-from ura_hf.data.folder import read_dataset
+from ura_hf.data.reader import read_dataset
 from ura_hf.model.images import load_mask
 
 EVERY = [(kind, defect) for kind, (_, _, defects) in KINDS.items() for defect in defects]

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ura_hf.data.folder import distinct, images_below, list_images, other_files, read_dataset
+from ura_hf.data.folder import distinct, images_below, list_images, other_files
+from ura_hf.data.reader import read_dataset
 from ura_hf.model.errors import UserError
 
 
@@ -106,7 +107,7 @@ def test_missing_folder_and_file(tmp_path):
     with pytest.raises(UserError, match=r"not found: .*none"):
         read_dataset(tmp_path / "none")
     images(tmp_path, "a.png")
-    with pytest.raises(UserError, match=r"must be a folder, but got a file: .*a\.png"):
+    with pytest.raises(UserError, match=r"must be a folder or a table .*, but got another file: .*a\.png"):
         read_dataset(tmp_path / "a.png")
 
 
@@ -145,13 +146,15 @@ def test_masks_that_match_no_image(mvtec):
     images(mvtec / "ground_truth" / "crack", "8_mask.png", "9_mask.png")
     images(mvtec / "ground_truth" / "dent", "10_mask.png")
     with pytest.raises(UserError, match=r"3 mask\(s\) in .*ground_truth match no test image, e\.g\. crack/8_mask\.png"):
-        read_dataset(mvtec)
+        read_dataset(mvtec, for_training=False)
+    left_out = read_dataset(mvtec).train_left_out  # wrong masks are said, and do not keep from training
+    assert len(left_out["unmatched_masks"]) == 3
 
 
 def test_masks_outside_a_type_folder_match_no_image(mvtec):
     images(mvtec / "ground_truth", "0_mask.png")
     with pytest.raises(UserError, match=r"1 mask\(s\).*e\.g\. 0_mask\.png"):
-        read_dataset(mvtec)
+        read_dataset(mvtec, for_training=False)
 
 
 def test_a_mask_of_two_images_is_nobodys(mvtec):
@@ -159,7 +162,8 @@ def test_a_mask_of_two_images_is_nobodys(mvtec):
     with pytest.raises(
         UserError, match=r"crack holds 2 images named 0, so it is not known whose mask .*0_mask\.png is"
     ):
-        read_dataset(mvtec)
+        read_dataset(mvtec, for_training=False)
+    assert [sample.mask for sample in read_dataset(mvtec).test if sample.image.stem == "0"] == [None] * 4
     images(mvtec / "test" / "scratch", "0.bmp")  # without masks names need not differ
     (mvtec / "test/crack/0.bmp").unlink()
     assert sum(sample.defect_type == "scratch" for sample in read_dataset(mvtec).test) == 2

@@ -16,7 +16,8 @@ from PIL import Image
 from ura_hf import TrainingOptions, UserError, train
 from ura_hf.cli.main import main
 from ura_hf.data.files import files_fingerprint
-from ura_hf.data.hub_datasets import is_table, open_dataset
+from ura_hf.data.hub_datasets import is_table
+from ura_hf.data.opening import open_dataset
 from ura_hf.evaluation.evaluate import evaluate
 from ura_hf.hub.load import load_detector
 
@@ -81,6 +82,7 @@ def test_images_come_as_they_are_encoded(discs, tmp_path, place):
     assert is_table(data)
     found = open_dataset(data)
     assert found.name == "discs" and found.test == []
+    assert [path.name for path in found.train_left_out["defective"]] == ["000006", "000007"]
     wanted = discs["train"].cast_column("image", datasets.Image(decode=False))["image"][:6]
     assert [sample.image.read_bytes() for sample in found.train] == [image["bytes"] for image in wanted]
     found = open_dataset(data, for_training=False)
@@ -155,7 +157,7 @@ def test_the_train_command_takes_a_name_of_the_hub(discs, tmp_path, capsys):
     )
     arguments = ["train", "--data", data, "--output", tmp_path / "o", "--backbone", "uranet-small", "--steps", 1]
     assert main([str(a) for a in arguments] + [f"--set={field}" for field in small]) == 0
-    assert "trained on 5 good images" in capsys.readouterr().out
+    assert "trained and calibrated on 6 good images" in capsys.readouterr().out
 
 
 def test_without_labels_all_images_are_good(tmp_path):
@@ -193,7 +195,7 @@ def test_what_the_labels_do_not_say(tmp_path):
     with pytest.raises(UserError, match="no good images in its split train"):
         open_dataset(saved(plain(images, label=[1, 1, 1]), tmp_path / "bad"))
     unnamed = table(3).cast_column("label", datasets.ClassLabel(names=["cat", "dog"]))
-    with pytest.raises(UserError, match="must be named good or ok or normal, but the classes are cat, dog"):
+    with pytest.raises(UserError, match="must be named good or ok or normal or pass, but the classes are cat, dog"):
         open_dataset(saved(unnamed, tmp_path / "unnamed"))
 
 

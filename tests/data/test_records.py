@@ -11,7 +11,7 @@ from ura_hf import UserError
 from ura_hf.data.records import EVALUATION, METRIC_KEYS, TRAINING, read_record, readable_record
 
 TRAINED = {
-    "images": {"fitted": 9, "held_out": 3},
+    "images": {"fitted": 9},
     "options": {"seed": 0, "steps": 5},
     "seconds": 1.5,
     "hardware": "cpu",

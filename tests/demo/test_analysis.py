@@ -10,8 +10,10 @@ from PIL import Image
 
 from ura_hf.data.drawn.parts import demo_image
 from ura_hf.demo import downloads, render
-from ura_hf.demo.analysis import Analysis, Shelf, analyse
+from ura_hf.demo.analysis import Analysis, Shelf, View, analyse
 from ura_hf.demo.store import Detectors
+from ura_hf.demo.tabs.detect_layout import restored_html
+from ura_hf.hub.load import load_detector
 from ura_hf.model.errors import UserError
 from ura_hf.model.image_processing_uranet import MAPS
 from ura_hf.model.images import load_image
@@ -51,9 +53,8 @@ def test_an_analysis_is_that_of_the_pipeline(store, scratch, found):
 
 def test_the_threshold_changes_verdict_and_regions_alone(found):
     strict, lenient = found.summary(0.3), found.summary(0.9)
-    assert (strict["label"], lenient["label"]) == ("anomalous", "normal") and strict["score"] == lenient["score"]
+    assert (strict["label"], lenient["label"]) == ("anomalous", "review") and strict["score"] == lenient["score"]
     assert strict["regions"] and not lenient["regions"]
-    assert strict["of_another_kind"] == lenient["of_another_kind"] is False
 
 
 def test_a_shelf_computes_once_and_keeps_the_newest(store, tmp_path):
@@ -87,6 +88,23 @@ def test_every_picture_has_a_fixed_scale_a_legend_and_an_alternative_text(found)
     assert "http" not in page
 
 
+def test_the_restored_photo_has_the_geometry_of_the_photo(checkpoint, scratch):
+    """Both pictures of the slider are as large as the photo, and differ where a defect is."""
+    with_decoder = analyse(load_detector(checkpoint, device="cpu"), str(scratch), "disc")
+    assert with_decoder.features.shape == with_decoder.restored.shape == (64, 64, 3)
+    assert with_decoder.drawn(with_decoder.restored).shape == with_decoder.picture.shape == (512, 640, 3)
+    assert "decoded" not in with_decoder.summary()
+    assert "Drag the handle" in restored_html(with_decoder.about["decoded"])
+    page = render.maps_html(with_decoder)
+    assert page.count("<figure") == 7 and page.count("legend-note") == 2 and "pixelated" not in page
+
+
+def test_a_checkpoint_without_a_decoder_says_so(without_decoder, scratch):
+    old = analyse(load_detector(without_decoder, device="cpu"), str(scratch), "disc")
+    assert old.features.shape == (8, 8, 3) and "pixelated" in render.maps_html(old)
+    assert "no restored photo" in restored_html(old.about["decoded"])
+
+
 def test_a_good_part_stays_calm(store, tmp_path):
     Image.fromarray(demo_image("ring", 70_000)[0]).save(tmp_path / "good.png")
     good = analyse(store.get(RING), str(tmp_path / "good.png"), RING)
@@ -109,7 +127,7 @@ def test_downloads_of_odd_shapes(store, tmp_path, kind):
     line = analyse(store.get(RING), str(tmp_path / "line.png"), RING)
     assert line.map("score_map", (1, 300)).shape == (1, 300)
     assert load_image(str(tmp_path / "line.png")).shape[:2] == tuple(line.about["image_size"])
-    assert Path(downloads.write(kind, line, 0.5, 0.85, tmp_path)).stat().st_size > 100
+    assert Path(downloads.write(kind, line, View(), tmp_path)).stat().st_size > 100
 
 
 def summary(**changes: object) -> dict[str, object]:
@@ -117,7 +135,8 @@ def summary(**changes: object) -> dict[str, object]:
         "label": "anomalous",
         "score": 0.7,
         "threshold": 0.5,
-        "of_another_kind": False,
+        "review": 0.42,
+        "rank_words": "as unusual as 1 in 300 good parts",
         "regions": [{"box": (1, 2, 3, 4), "area": 1234, "peak_score": 0.8, "uncertainty": 0.1}],
         "anomalous_fraction": 0.02,
         "checkpoint": "<b>x</b>",
@@ -135,7 +154,9 @@ def summary(**changes: object) -> dict[str, object]:
         ({"anomalous_fraction": 0.96}, ["Most of the picture stands out"]),
         ({"label": "normal", "regions": [], "anomalous_fraction": 0.0}, ["Normal", "No pixel lies"]),
         ({"label": "normal"}, ["not enough for a verdict"]),
-        ({"of_another_kind": True}, ["Not a part", "&lt;b&gt;x&lt;/b&gt;"]),
+        ({"label": "unknown"}, ["Not a part", "&lt;b&gt;x&lt;/b&gt;"]),
+        ({"label": "review"}, ["Look at it", "close below the threshold", "as unusual as 1 in 300 good parts"]),
+        ({"rank_words": None}, ["threshold <b>0.5</b></p>"]),
         ({"anomalous_fraction": 1e-6}, ["Less than 0.1 %"]),
         ({"threshold": 0.95, "milliseconds": 2100}, ["0.95 threshold", "2.1 s"]),
     ],

@@ -29,9 +29,9 @@ from ura_hf.training.teaching import FalseAlarms, Taught
 def demo(checkpoint):
     """A public page on which a training takes no time; few events may wait for their turn."""
 
-    def teach(photos, folder, progress):
+    def teach(photos, folder, progress, pictures):
         shutil.copytree(checkpoint, folder)
-        record = json.loads((folder / "training.json").read_text()) | {"losses": []}
+        record = json.loads((folder / "training.json").read_text()) | {"losses": [], "most_unusual": []}
         return Taught(folder, record, FalseAlarms.of(4, 0.05))
 
     with pytest.MonkeyPatch.context() as patch:
@@ -65,7 +65,7 @@ def names(client: Client) -> set[str]:
 def test_what_is_taught_is_its_visitors_alone(client, photos, category, tmp_path):
     mine, yours, agent = client(), client(), client(headers={"x-gradio-user": "mcp"})
     files = [handle_file(str(path)) for path in photos]
-    report, _, _, words, _ = mine.predict(files, "part", [], api_name="/teach")
+    report, _, _, words, *_ = mine.predict(files, "part", [], api_name="/teach")
     assert report["name"] == "part" and "Only you can use it here, for 60 minutes" in words
     assert "part" in names(mine) and not {"part"} & (names(yours) | names(agent))
     zipped = shutil.make_archive(str(tmp_path / "disc"), "zip", category.parent, category.name)

@@ -9,13 +9,17 @@ from pathlib import Path
 
 import gradio
 import numpy as np
-from conftest import ROOT
+import pytest
+from browser import WAIT, launched
+from conftest import ROOT, draw_part
 from huggingface_hub import metadata_load
 from packaging.requirements import Requirement
 from packaging.version import Version
 from PIL import Image
+from playwright.sync_api import expect
 
-from ura_hf.demo import shared
+from ura_hf import UserError
+from ura_hf.demo import examples, shared
 from ura_hf.demo.page import build_demo
 from ura_hf.demo.store import Detectors
 from ura_hf.demo.tabs import detect
@@ -38,7 +42,7 @@ def test_tools_for_agents_are_named_as_the_endpoints():
     """Gradio's MCP server names a tool by its function."""
     events = build_demo(Detectors()).fns.values()
     public = {event.api_name: event.fn.__name__ for event in events if event.api_visibility == "public"}
-    assert public == {name: name for name in ("detect", "batch", "teach", "evaluate", "checkpoints")}
+    assert public == {name: name for name in ("detect", "batch", "teach", "calibrate", "evaluate", "checkpoints")}
 
 
 def test_pictures_are_written_once_and_nobody_can_guess_their_address(tmp_path):
@@ -68,3 +72,34 @@ def test_a_space_with_a_gpu_asks_for_a_few_seconds(monkeypatch):
     assert asked == [detect.GPU_SECONDS] and asked[0] <= 10
     monkeypatch.setattr(shared, "SPACES", None)
     assert shared.on_gpu(5)(len) is len and asked == [detect.GPU_SECONDS]
+
+
+@pytest.fixture
+def given(tmp_path, monkeypatch):
+    """A folder with a photo of a drawn part, and no examples that were given before."""
+    monkeypatch.setattr(examples, "_given", {})
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(draw_part(0, defect=True)[0]).save(tmp_path / "photos/dark_spot.png")
+    return tmp_path / "photos"
+
+
+def test_given_examples_stand_in_place_of_drawn_ones(given):
+    ring, cloth = "uranet-demo-ring", "uranet-demo-cloth"
+    drawn = examples.example_images(cloth)  # nobody need have such a checkpoint
+    examples.give_examples(ring, given)
+    (photo,) = examples.example_images(ring)
+    assert photo.read_bytes() == (given / "dark_spot.png").read_bytes() and photo.parent != given
+    assert examples.has_examples(ring) and examples.example_images(cloth) == drawn
+    for empty in (given / "none", given.parent / "empty"):
+        with pytest.raises(UserError, match="must be a folder of photos"):
+            examples.give_examples(ring, empty)
+
+
+def test_a_given_example_is_checked_by_a_click(browse, given, checkpoint):
+    store = Detectors()
+    name = store.add(checkpoint, "disc")
+    examples.give_examples(name, given)
+    with launched(store, name) as demo, browse(demo.local_url) as page:
+        page.locator("#examples").get_by_text("dark spot", exact=True).click()
+        label = store.get(name)(str(given / "dark_spot.png"))["label"]
+        expect(page.locator(f"#verdict .verdict.is-{label}")).to_be_visible(timeout=WAIT)

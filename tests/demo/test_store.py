@@ -16,7 +16,7 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from ura_hf.demo import fetched
 from ura_hf.demo import store as store_module
-from ura_hf.demo.store import Detectors
+from ura_hf.demo.store import Detectors, clean_name
 from ura_hf.model.errors import UserError
 
 
@@ -45,6 +45,25 @@ def test_names_are_added_bundled_and_local(checkpoint, tmp_path, monkeypatch):
     assert {"my-part", "my-part-2", "uranet-demo-ring", "uranet-local"} <= set(names) and len(names) == len(set(names))
     assert detectors.folder("my-part") == checkpoint and detectors.folder("uranet-local") == tmp_path / "uranet-local"
     assert {row["name"] for row in detectors.describe()} == set(names)
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        ("Zahnra\u0308der links", "Zahnr\u00e4der-links"),
+        ("螺丝/２号", "螺丝-２号"),
+        ("पुर्जा: १", "पुर्जा-१"),
+        ("деталь…", "деталь"),
+        ("../..", ""),
+        ("🙂 \u202e", ""),
+        ("螺" * 100, "螺" * 60),
+    ],
+)
+def test_names_keep_the_letters_of_every_script(checkpoint, typed, name):
+    assert clean_name(typed) == name
+    detectors = Detectors()
+    assert detectors.folder(detectors.add(checkpoint, typed)) == checkpoint
+    assert (name or "checkpoint") in detectors.names()
 
 
 def test_a_detector_is_loaded_once_by_many_threads(checkpoint, loads):

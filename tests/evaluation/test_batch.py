@@ -15,9 +15,17 @@ import pytest
 from conftest import draw_part
 from PIL import Image
 
-from ura_hf import UserError
+from ura_hf import UserError, frames
 from ura_hf.data.archives import Gathered, Upload, gather
-from ura_hf.evaluation.batch import BatchRow, predict_batch, summary, worst_first, write_csv, write_overlays
+from ura_hf.evaluation.batch import (
+    BatchRow,
+    predict_batch,
+    summary,
+    with_frames,
+    worst_first,
+    write_csv,
+    write_overlays,
+)
 from ura_hf.evaluation.visualization import overlay
 from ura_hf.hub.load import load_detector
 from ura_hf.model.images import load_image
@@ -50,16 +58,12 @@ def encoded(picture: np.ndarray, kind: str, **options: object) -> bytes:
 def odd_files(tmp_path_factory) -> Gathered:
     folder = tmp_path_factory.mktemp("odd")
     picture, _ = draw_part(7, True)
-    frames = [Image.fromarray(draw_part(seed)[0]) for seed in (7, 8)]
-    stream = io.BytesIO()
-    frames[0].save(stream, "GIF", save_all=True, append_images=frames[1:])
     contents = {
         "text.png": b"no image at all",
         "torn.jpg": encoded(picture, "JPEG")[:700],
         "empty.png": b"",
         "huge.png": huge_png(20000, 18000),
         "deep.tif": encoded(picture[..., 0].astype(np.uint16) * 257, "TIFF"),
-        "moving.gif": stream.getvalue(),
         "dot.png": encoded(picture[:1, :1], "PNG"),
         "fine.png": encoded(picture, "PNG"),
     }
@@ -89,7 +93,7 @@ def test_a_bad_file_is_a_row_with_its_reason(odd_rows, odd_files, name, words):
     assert str(odd_files.files[0].path.parent) not in row.problem and "/" not in row.problem.replace("and/or", "")
 
 
-@pytest.mark.parametrize("name", ["deep.tif", "moving.gif", "dot.png", "fine.png"])
+@pytest.mark.parametrize("name", ["deep.tif", "dot.png", "fine.png"])
 def test_an_unusual_image_has_the_verdict_of_the_pipeline(odd_rows, odd_files, detector, name):
     path = next(file.path for file in odd_files.files if file.name == name)
     expected, row = detector(str(path)), odd_rows[name]
@@ -126,15 +130,15 @@ def test_an_uncalibrated_checkpoint_is_said(detector, tmp_path, monkeypatch):
 
 
 ROWS = [
-    BatchRow("b.png", "normal", 0.2, 1.0, 0.0),
+    BatchRow("b.png", "normal", 0.2, None, 1.0, 0.0),
     BatchRow("=1+1.png", problem="not an image"),
-    BatchRow("a.png", "anomalous", 0.9, 9.0, 0.1),
+    BatchRow("a.png", "anomalous", 0.9, 300.0, 9.0, 0.1),
 ]
 
 
 def test_worst_first_and_counts():
     assert [row.file for row in worst_first(ROWS)] == ["a.png", "b.png", "=1+1.png"]
-    assert summary(ROWS) == {"images": 3, "anomalous": 1, "normal": 1, "not_checked": 1}
+    assert summary(ROWS) == {"images": 3, "anomalous": 1, "normal": 1, "review": 0, "unknown": 0, "not_checked": 1}
 
 
 def test_csv_holds_every_row_and_no_formula(tmp_path):
@@ -146,6 +150,7 @@ def test_csv_holds_every_row_and_no_formula(tmp_path):
         "file": "a.png",
         "label": "anomalous",
         "score": "0.9",
+        "rank": "300.0",
         "image_score": "9.0",
         "anomalous_fraction": "0.1",
         "problem": "",
@@ -157,10 +162,28 @@ def test_the_zip_of_overlays_keeps_folders_and_every_name(tmp_path):
     picture = tmp_path / "p.jpg"
     Image.fromarray(draw_part(1)[0]).save(picture)
     names = ["x/1.png", "x/1.jpg", "y/1.png", "1.png", "X/1.PNG"]
-    rows = [BatchRow(name, "normal", 0.1, 1.0, 0.0, overlay=picture) for name in names] + [ROWS[1]]
+    rows = [BatchRow(name, "normal", 0.1, 2.0, 1.0, 0.0, overlay=picture) for name in names] + [ROWS[1]]
     write_overlays(rows, tmp_path / "o.zip")
     with zipfile.ZipFile(tmp_path / "o.zip") as archive:
         found = archive.namelist()
         assert archive.read(found[0]) == picture.read_bytes()
     wanted = ["x/1_heatmap.jpg", "x/1_2_heatmap.jpg", "y/1_heatmap.jpg", "1_heatmap.jpg", "X/1_3_heatmap.jpg"]
     assert found == wanted and not any(Path(name).is_absolute() for name in found)
+
+
+def test_every_page_of_a_file_is_a_row(detector, tmp_path):
+    pages = [Image.fromarray(draw_part(seed, defect)[0]) for seed, defect in ((100, False), (200, True))]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    (tmp_path / "b.tif").write_bytes((tmp_path / "a.tif").read_bytes()[:9000])
+    gathered = gather([tmp_path / "a.tif", tmp_path / "b.tif"], tmp_path)
+    rows = list(predict_batch(detector, gathered, tmp_path / "overlays"))
+    assert [row.file for row in rows] == ["a.tif#1", "a.tif#2", "b.tif"]
+    assert rows[1].score > rows[0].score and "truncated or damaged: b.tif" in rows[2].problem
+    assert [one["score"] for one in detector(frames(tmp_path / "a.tif"))] == pytest.approx(
+        [row.score for row in rows[:2]]
+    )
+    write_overlays(rows, tmp_path / "all.zip")
+    with zipfile.ZipFile(tmp_path / "all.zip") as archive:
+        assert archive.namelist() == ["a#1_heatmap.jpg", "a#2_heatmap.jpg"]
+    with pytest.raises(UserError, match="at most 2 images are taken at once, but the files hold 3"):
+        with_frames(gathered, 2)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from ura_hf import UserError
-from ura_hf.data.folder import read_dataset
+from ura_hf.data.reader import read_dataset
 from ura_hf.evaluation import compare as comparison
 from ura_hf.evaluation.compare import compare, draw_test_set, unpack_test_set
 from ura_hf.evaluation.evaluate import evaluate
@@ -47,6 +47,18 @@ def test_a_zip_is_read_however_deep_it_was_packed(category, tmp_path, inside):
     assert len(samples) == 8 and sum(sample.mask is not None for sample in samples) == 4
 
 
+@pytest.mark.parametrize("names", [("OK", "NG", "masks"), ("Good", "Spot", "Ground_Truth")])
+def test_folders_beside_each_other_are_all_for_testing(category, tmp_path, names):
+    root = tmp_path / "pack/Parts"
+    for source, name in zip(("test/good", "test/spot", "ground_truth"), names, strict=True):
+        shutil.copytree(category / source, root / name)
+    (root / names[2] / "spot").rename(root / names[2] / names[1])
+    archive = Path(shutil.make_archive(str(tmp_path / "set"), "zip", tmp_path / "pack"))
+    samples = read_dataset(unpack_test_set(archive, tmp_path / "out"), for_training=False).test
+    assert sum(sample.label for sample in samples) == sum(sample.mask is not None for sample in samples) == 4
+    assert len(samples) == 8
+
+
 def test_masks_of_good_images_are_no_category(category, tmp_path):
     shutil.copytree(category / "test/good", tmp_path / "pack/disc/ground_truth/good")
     archive = Path(packed(category, tmp_path, "test"))
@@ -58,8 +70,11 @@ def test_wrong_sets_are_said(category, detector, tmp_path):
     with pytest.raises(UserError, match="has no anomalous images: put good ones in test/good"):
         compare({"a": detector}, unpack_test_set(archive, tmp_path / "1/out"))
     archive = Path(packed(category, tmp_path / "2", "test/spot"))
+    with pytest.raises(UserError, match="has no good images: put good ones in test/good"):
+        compare({"a": detector}, unpack_test_set(archive, tmp_path / "2/out"))
+    archive = Path(packed(category / "test", tmp_path / "2b", "spot"))
     with pytest.raises(UserError, match="no folder of good test images"):
-        unpack_test_set(archive, tmp_path / "2/out")
+        unpack_test_set(archive, tmp_path / "2b/out")
     for name in ("bottle", "pill"):
         archive = Path(packed(category, tmp_path / "3", "test", inside=name))
     with pytest.raises(UserError, match=r"several categories \(bottle, pill\)"):

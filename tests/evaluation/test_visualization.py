@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ura_hf.evaluation import visualization as vis
+from ura_hf.model import pixels
 
 
 def test_colors_depend_on_the_value_alone():
@@ -82,6 +83,33 @@ def test_the_outline_runs_around_a_region():
     drawn = vis.outline(picture, labels)
     assert np.array_equal(drawn[10:20, 10:20], picture[10:20, 10:20]) and (drawn[15, 7] == 255).all()
     assert np.array_equal(drawn[:5], picture[:5]) and np.array_equal(vis.outline(picture, labels * 0), picture)
+
+
+@pytest.mark.parametrize(("shape", "side", "n"), [((61, 40, 3), 20, 4), ((7, 90, 3), 45, 2), ((40, 30, 3), 40, 1)])
+def test_large_pictures_are_means_of_small_squares(shape, side, n, monkeypatch):
+    """In blocks of rows, whose borders do not show."""
+    monkeypatch.setattr(pixels, "BLOCK_PIXELS", 300)
+    picture = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    small = vis.reduce_within(picture, side)
+    assert small.dtype == np.uint8 and small.shape == (-(-shape[0] // n), -(-shape[1] // n), 3)
+    first = picture[: shape[0] // n * n, : shape[1] // n * n].reshape(shape[0] // n, n, shape[1] // n, n, 3)
+    assert np.abs(small[: first.shape[0], : first.shape[2]] - first.mean((1, 3))).max() <= 1
+    assert np.array_equal(vis.reduce_within(picture / 255, side), small)
+
+
+def test_bytes_and_floats_glow_alike(monkeypatch):
+    picture = np.random.default_rng(0).integers(0, 256, (50, 40, 3), dtype=np.uint8)
+    scores = np.random.default_rng(1).random((50, 40)).astype(np.float32)
+    whole = vis.overlay(picture / 255, scores)
+    monkeypatch.setattr(pixels, "BLOCK_PIXELS", 100)
+    assert np.array_equal(vis.overlay(picture, scores), whole)
+
+
+def test_bytes_stay_bytes():
+    picture = np.full((100, 60, 3), 7, np.uint8)
+    fitted = vis.fit_within(picture, 50)
+    assert fitted.dtype == np.uint8 and fitted.shape == (50, 30, 3) and (fitted == 7).all()
+    assert vis.to_pixels(picture) is picture
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,13 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import pytest
 
 if TYPE_CHECKING:
     import gradio as gr
-    from playwright.sync_api import BrowserContext, Page
+    from playwright.sync_api import BrowserContext, Page, Request
 
     from ura_hf.demo.store import Detectors
 
@@ -35,6 +36,19 @@ FLAGS = [
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "screenshots"
 DESKTOP, PHONE, HEIGHT = 1280, 390, 900  # widths and height of a tab [pixels]
 WAIT = 120_000  # ms
+RERUNS = 2
+STREAMS: WeakKeyDictionary[Page, set[Request]] = WeakKeyDictionary()  # those open between a tab and its server
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test in the browser may be run again: Gradio's client forgets an event that begins just when its stream is closed.
+
+    The server says `close_stream` once no event is pending; the client then aborts the stream, and with it an event that was
+    accepted meanwhile ("Connection errored out"). On a busy machine this meets one test in some hundreds.
+    """
+    for item in items:
+        if "browse" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.flaky(reruns=RERUNS))
 
 
 @pytest.fixture(scope="session")
@@ -64,6 +78,10 @@ def open_page(context: BrowserContext, address: str, width: int = DESKTOP, dark:
     tab.on("request", lambda request: hosts.add(re.sub(r"^\w+://([^/:]*).*", r"\1", request.url)))
     errors: list[str] = []
     tab.on("pageerror", lambda error: errors.append(str(error)))
+    streams = STREAMS[tab] = set()
+    tab.on("request", lambda request: streams.add(request) if "/queue/data" in request.url else None)
+    for ended in ("requestfinished", "requestfailed"):
+        tab.on(ended, lambda request: streams.discard(request))
     try:
         tab.goto(f"{address}?__theme={'dark' if dark else 'light'}")
         yield tab
@@ -74,6 +92,14 @@ def open_page(context: BrowserContext, address: str, width: int = DESKTOP, dark:
         tab.close()
 
 
+def calm(page: Page) -> None:
+    """Wait until no event of the page is at work: one that begins just when Gradio closes the stream of others fails."""
+    quiet = 0
+    while quiet < 5:
+        page.wait_for_timeout(100)
+        quiet = 0 if STREAMS[page] else quiet + 1
+
+
 @pytest.fixture(scope="session")
 def server_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder for the temporary files of `demo_address`."""
@@ -82,12 +108,12 @@ def server_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def demo_address(server_folder: Path) -> Iterator[str]:
-    """The page of `make demo`: a process of its own, no argument, no network; it leaves no file when it stops."""
+    """The page of `make demo` with a drawn part: a process of its own, no network; it leaves no file when it stops."""
     from started_page import started_page
 
     environment = {**os.environ, "TMPDIR": str(server_folder), "OMP_NUM_THREADS": "1"}
     environment.pop("GRADIO_TEMP_DIR", None)
-    with started_page(env=environment) as (address, _, _):
+    with started_page("--checkpoint", "uranet-demo-ring", env=environment) as (address, _, _):
         yield address
     assert [path for path in server_folder.rglob("*") if path.is_file()] == []
 

@@ -1,4 +1,4 @@
-"""A loopback server that speaks the Hub's protocol as far as the real `huggingface_hub` client needs it for models.
+"""A loopback server that speaks the Hub's protocol as far as the real `huggingface_hub` client needs it for models and Spaces.
 
 Like the Hub it answers 401 for a missing or private repository without a token and 404 for a missing one with it, serves the
 metadata of a gated repository to everybody, and refuses every request with a wrong token. Unlike the Hub it never redirects.
@@ -24,9 +24,10 @@ import yaml
 
 FRONT_MATTER = re.compile(r"\A\s*---\s*\n(.*?)\n---\s*(?:\n|\Z)", re.DOTALL)
 VERBS = "resolve|revision|tree|paths-info|refs|preupload|commit|tag|branch|batch|verify"
-PLACE = "/((?:datasets/)?[^/]+(?:/[^/]+)??)"  # of a repository: NAME or NAMESPACE/NAME, of a dataset after datasets/
+OTHERS = ("datasets/", "spaces/")  # what the ids of repositories begin with that are no models
+PLACE = f"/((?:{'|'.join(OTHERS)})?[^/]+(?:/[^/]+)??)"  # of a repository: NAME or NAMESPACE/NAME, after datasets/ or spaces/
 PATH = re.compile(
-    rf"(?:/api/models|/api(?=/datasets/))?{PLACE}(?:(?:\.git/info/lfs/objects)?/({VERBS})(?:/([^/]+)(?:/(.+))?)?)?"
+    rf"(?:/api/models|/api(?=/(?:{'|'.join(OTHERS)})))?{PLACE}(?:(?:\.git/info/lfs/objects)?/({VERBS})(?:/([^/]+)(?:/(.+))?)?)?"
 )
 
 
@@ -93,11 +94,11 @@ class Repo:
         """What /api/models tells, with sizes and hashes of files if `blobs`."""
         sha, files = self.at(revision)
         card = front_matter(files.get("README.md", b""))
-        names: dict[str, Any] = {key: card[key] for key in ("library_name", "pipeline_tag") if key in card}
+        names: dict[str, Any] = {key: card[key] for key in ("library_name", "pipeline_tag", "sdk") if key in card}
         tags = [*names.values(), *card.get("tags", ()), *(f"license:{card[key]}" for key in card if key == "license")]
         entries = tree(files) if blobs else {path: {"oid": None} for path in files}
         siblings = [{**entries[path], "rfilename": path, "blobId": entries[path]["oid"]} for path in sorted(files)]
-        name = self.id.removeprefix("datasets/")
+        name = self.id.removeprefix(OTHERS[0]).removeprefix(OTHERS[1])
         info = {"id": name, "modelId": name, "author": name.split("/")[0], **names, "tags": tags, "sha": sha}
         return info | {"private": self.private, "gated": self.gated and "auto", "cardData": card, "siblings": siblings}
 
@@ -135,7 +136,7 @@ class HubServer:
         self.requests, self.ranges = [], []
 
     def add_repo(self, repo_id: str, files: Mapping[str, bytes], private: bool = False, gated: bool = False) -> str:
-        """Add a repository with one commit; returns its hash. The id of a dataset begins with datasets/."""
+        """Add a repository with one commit; returns its hash. An id of a dataset begins with datasets/, of a Space spaces/."""
         self.repos[repo_id] = Repo(repo_id, private, gated)
         return self.add_commit(repo_id, files)
 
@@ -196,7 +197,7 @@ class _Handler(BaseHTTPRequestHandler):
             case ("GET", "/api/models"):
                 wanted = {self.query[key] for key in ("filter", "pipeline_tag", "author") if key in self.query}
                 hidden = {"siblings", "cardData"} - {"siblings" if key == "full" else key for key in self.query}
-                models = [repo for repo in hub.repos.values() if not repo.id.startswith("datasets/")]
+                models = [repo for repo in hub.repos.values() if not repo.id.startswith(OTHERS)]
                 shown = [repo.info("main") for repo in models if self.known or not repo.private]
                 shown = [it for it in shown if self.query.get("search", "").lower() in it["id"].lower()]
                 shown = [it for it in shown if wanted <= {it["author"], *it["tags"]}]
@@ -217,7 +218,7 @@ class _Handler(BaseHTTPRequestHandler):
         repo = self.hub.repos.get(repo_id)
         if repo is None or (not self.known and (repo.private or write)):
             raise Refusal(404 if self.known else 401, "Repository not found", "RepoNotFound")
-        if write and repo_id.split("/")[0] not in self.hub.namespaces:
+        if write and not self.hub.namespaces.intersection(repo_id.split("/")[:-1]):
             raise Refusal(403, "Forbidden: you may not write to this repository")
         return repo
 
@@ -306,12 +307,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def create_or_delete(self, sent: dict[str, Any]) -> Any:
         hub, owner = self.hub, sent.get("organization") or self.hub.user
-        repo_id = f"{owner}/{sent['name']}"
+        kind = sent.get("type", "model")
+        place = "" if kind == "model" else f"{kind}s/"
+        repo_id = f"{place}{owner}/{sent['name']}"
         if self.command == "DELETE":
             return hub.repos.pop(self.repo(repo_id, write=True).id) and {}
-        if owner not in hub.namespaces or sent.get("type", "model") != "model":
+        if owner not in hub.namespaces or place not in ("", *OTHERS):
             raise Refusal(403, f"You don't have the rights to create this under the namespace {owner}")
         if repo_id in hub.repos:
-            raise Refusal(409, "You already created this model repo", url=f"{hub.url}/{repo_id}")
+            raise Refusal(409, f"You already created this {kind} repo", url=f"{hub.url}/{repo_id}")
+        if kind == "space" and "sdk" not in sent:
+            raise Refusal(400, "The SDK of a Space must be given")
         hub.add_repo(repo_id, {".gitattributes": b"*.safetensors filter=lfs\n"}, sent.get("visibility") == "private")
         return {"name": repo_id, "url": f"{hub.url}/{repo_id}"}

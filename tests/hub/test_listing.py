@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import types
 
@@ -10,9 +11,10 @@ import pytest
 import yaml
 
 from ura_hf import UserError
-from ura_hf.cli.main import main
+from ura_hf.cli.main import build_parser, main
 from ura_hf.data.records import EVALUATION
 from ura_hf.hub.listing import here, on_the_hub
+from ura_hf.hub.names import making_command
 
 
 @pytest.fixture(autouse=True)
@@ -20,8 +22,26 @@ def hub(empty_hub):
     return empty_hub
 
 
-def test_bundled_checkpoints_are_listed_with_their_figures():
-    assert all(entry.image_auroc is not None for entry in here() if entry.place == "bundled")
+def test_bundled_checkpoints_are_listed_with_their_figures_and_licences():
+    entries = {entry.name: entry for entry in here() if entry.place == "bundled"}
+    assert entries["uranet-demo-ring"].license == "apache-2.0"
+    assert all(entry.image_auroc is not None and entry.license is not None for entry in entries.values())
+
+
+def test_names_of_the_papers_datasets_that_are_nowhere_come_with_their_command(
+    hub, evaluated, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("URA_HF_CHECKPOINTS", str(tmp_path))
+    for name in ("uranet-mvtec-bottle", "uranet-oct2017"):
+        shutil.copytree(evaluated, tmp_path / name)
+    hub.add_repo("tester/uranet-btad-02", {})
+    assert main(["list"]) == 0
+    found = dict(re.findall(r"not here: (.*); made by `(.*)`", capsys.readouterr().out))
+    mvtec, btad = found
+    assert len(mvtec.split(", ")) == 13 and "bottle" not in mvtec and btad == "uranet-btad-01, uranet-btad-03"
+    for command in (*found.values(), *(making_command("mvtec", name) for name in ("pill", "zipper"))):
+        asked = build_parser().parse_args(command.split()[1:])
+        assert asked.dataset in command and str(asked.root) == "DIR"
 
 
 def test_the_list_of_an_unreachable_hub(hub, monkeypatch):

@@ -109,7 +109,7 @@ def test_push_of_a_whole_folder_and_the_list(hub, evaluated, tmp_path, capsys):
     text = capsys.readouterr().out
     assert "uranet-demo-ring" in text and "bundled" in text
     auroc = json.loads((evaluated / "evaluation.json").read_text())["image_auroc"]
-    assert re.search(rf"tester/uranet-mvtec-pill\s+hub\s+{auroc:.4f}", text)
+    assert re.search(rf"tester/uranet-mvtec-pill\s+hub\s+\S+\s+{auroc:.4f}", text)
 
 
 def test_push_refusals(hub, evaluated, tmp_path, capsys, monkeypatch):
@@ -232,7 +232,7 @@ def test_weights_in_another_form_replace_the_older_ones(hub, evaluated, model, t
     """Else the older ones are loaded from then on, as they are looked for first."""
     for size in sizes:
         with torch.no_grad():
-            model.uranet.memory.cells.add_(1)
+            model.uranet.views.memory.cells.add_(1)
         if way == "push_to_hub":
             model.push_to_hub(REPO, max_shard_size=size)
             continue
@@ -253,7 +253,7 @@ def test_a_model_that_is_pushed_takes_figures_of_older_weights_away(hub, evaluat
     hub.add_commit(REPO, {"notes.txt": b"the owner's", "model.fp16.safetensors": b"of the older weights"})
     before = set(in_repo(hub))
     with torch.no_grad():
-        model.uranet.memory.cells.add_(1)
+        model.uranet.views.memory.cells.add_(1)
     model.push_to_hub(REPO)
     gone = {"evaluation.json", "training.json", "figure.png", "model.fp16.safetensors"}
     assert set(in_repo(hub)) == before - gone and "notes.txt" in in_repo(hub)
@@ -318,9 +318,9 @@ def test_the_guide_is_true(hub, tmp_path, monkeypatch):
         "--backbone uranet-small",
         "--backbone uranet-small --steps 2 --image-size 64 --grid-size 8 --set memory_cells=64",
     )
-    draw = ["demo-data", "--kind", "ring", "--output", str(tmp_path / "photos/ring")]
+    draw = ["demo-data", "--kind", "ring", "--output", str(tmp_path / "drawn/ring")]
     assert main([*draw, "--train", "6", "--good", "2", "--each", "1"]) == 0
-    hub.namespaces.add("me")
+    hub.namespaces.add("you")
     environment = os.environ | {
         "HF_HOME": str(tmp_path / "hf"),
         "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}",
@@ -333,5 +333,5 @@ def test_the_guide_is_true(hub, tmp_path, monkeypatch):
             continue
         done = subprocess.run(command, shell=True, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr[-3000:]}"
-    assert load_checkpoint("me/uranet-ring", cache_dir=tmp_path / "cache")[0].config.is_calibrated
-    assert "Not evaluated" not in hub.repos["me/uranet-ring"].at("main")[1]["README.md"].decode()
+    assert load_checkpoint("you/uranet-ring", cache_dir=tmp_path / "cache")[0].config.is_calibrated
+    assert "Not evaluated" not in hub.repos["you/uranet-ring"].at("main")[1]["README.md"].decode()

@@ -11,9 +11,10 @@ import pickle
 import pytest
 from transformers import AutoConfig
 
-from ura_hf import URANetConfig, UserError
+from ura_hf import URANetConfig, URANetForAnomalyDetection, UserError
 from ura_hf.data.files import ASSETS
 from ura_hf.hub.names import bundled
+from ura_hf.model.configuration_uranet import MAP_VIEWS
 
 
 def test_defaults_are_the_documented_ones():
@@ -38,8 +39,6 @@ def test_defaults_are_the_documented_ones():
         ("image_size", "256"),
         ("image_size", True),
         ("grid_size", 1),
-        ("std_floor", -0.1),
-        ("std_floor", 1.5),
         ("grid_size", 257),
         ("grid_size", None),
         ("patch_size", 0),
@@ -59,9 +58,12 @@ def test_defaults_are_the_documented_ones():
         ("memory_tokens", 0.5),
         ("memory_cells", -1),
         ("memory_cells", 0),
-        ("subspace_rank", 0),
-        ("subspace_rank", 1001),
-        ("subspace_share", 1.5),
+        ("components", 0),
+        ("components", 4097),
+        ("place_components", 0),
+        ("place_components", 8.0),
+        ("image_rank", 0),
+        ("image_rank", 1001),
         ("perception_size", 0),
         ("bayesian_perception", 1),
         ("weigh_keys", "yes"),
@@ -69,9 +71,6 @@ def test_defaults_are_the_documented_ones():
         ("prior_std", 0),
         ("prior_std", math.nan),
         ("prior_std", math.inf),
-        ("num_samples", 0),
-        ("num_samples", True),
-        ("sample_seed", -1),
         ("uncertainty_weight", -0.5),
         ("uncertainty_weight", "0.5"),
         ("source_weights", {"web": 1.0}),
@@ -84,20 +83,24 @@ def test_defaults_are_the_documented_ones():
         ("mask_weights", {"large": 0}),
         ("max_blend", 1.0),
         ("max_blend", -0.1),
-        ("residuals", {"sum": 1.0}),
-        ("residuals", {"memory_l2": 0.0}),
-        ("residuals", {"memory_l2": -1.0, "restored_l2": 2.0}),
-        ("residuals", ["memory_l2"]),
-        ("adapt_residuals", 1),
-        ("reliabilities", {"sum": 1.0}),
-        ("reliabilities", {"memory_l2": 0.0}),
-        ("spread_ratio", 0.0),
-        ("spread_ratio", float("inf")),
+        ("views", []),
+        ("views", "memory"),
+        ("views", ["memory", "sum"]),
+        ("views", ["memory", "memory"]),
+        ("views", ["image"]),
+        ("views", [["memory"]]),
+        ("views", {"memory": 1.0}),
+        ("views", None),
+        ("standards", {"sum": [0.0, 1.0]}),
+        ("standards", {"memory": [0.0, 0.0]}),
+        ("standards", {"memory": [0.0, -1.0]}),
+        ("standards", {"memory": [math.nan, 1.0]}),
+        ("standards", {"memory": [0.0, math.inf]}),
+        ("standards", {"memory": [0.0]}),
+        ("standards", {"memory": 1.0}),
+        ("standards", [0.0, 1.0]),
         ("smoothing_sigma", -1),
         ("smoothing_sigma", 65),
-        ("image_score", "mean"),
-        ("topk_fraction", 0),
-        ("topk_fraction", 1.5),
         ("cosine_weight", -1),
         ("perception_weight", -1),
         ("perception_weight", None),
@@ -122,11 +125,14 @@ def test_a_value_out_of_range_is_named(field, value):
         {"grid_size": 2, "patch_size": 2},
         {"hidden_size": 8, "num_attention_heads": 8},
         {"memory_tokens": 0},
-        {"memory_cells": 0, "residuals": {"restored_l2": 1.0, "memory_l2": 0.0}},
-        {"num_samples": 1},
+        {"memory_cells": 1, "components": 1, "place_components": 1, "image_rank": 1},
+        {"components": 4096, "place_components": 4096, "image_rank": 1000},
+        *({"views": [view]} for view in MAP_VIEWS),
+        {"views": ("image", "place")},
+        {"standards": {}},
+        {"prior_std": 1e-4},
         {"bottleneck_dropout": 0, "smoothing_sigma": 0, "max_blend": 0, "uncertainty_weight": 0},
         {"bayesian_perception": False, "weigh_keys": False, "take_out_queries": False},
-        {"topk_fraction": 1},
         {"source_weights": {"noise": 1}},
         {"mask_weights": {"empty": 1}},
         {"cosine_weight": 0, "perception_weight": 0, "hard_normal_power": 0},
@@ -172,21 +178,16 @@ def test_round_trip_keeps_every_field(tmp_path):
         "memory_cells": 11,
         "perception_size": 9,
         "prior_std": 0.3,
-        "num_samples": 3,
-        "sample_seed": 11,
         "uncertainty_weight": 0.7,
         "source_weights": {"self": 2.0, "noise": 0.25},
         "mask_weights": {"thin": 1.0, "empty": 0.5},
         "max_blend": 0.6,
-        "residuals": {"restored_l2": 2.0, "probability": 1.0},
-        "adapt_residuals": False,
-        "reliabilities": {"restored_l2": 0.25, "probability": 0.1},
-        "spread_ratio": 0.5,
-        "subspace_share": 0.2,
-        "subspace_rank": 5,
+        "components": 13,
+        "place_components": 5,
+        "image_rank": 6,
+        "views": ["restored", "image"],
+        "standards": {"restored": [-2.5, 0.1 + 0.2], "image": [1, 2.0], "peak_content": [7.0, 1.5]},
         "smoothing_sigma": 2.5,
-        "image_score": "topk",
-        "topk_fraction": 0.02,
         "cosine_weight": 0.5,
         "perception_weight": 2.0,
         "hard_normal_power": 2.0,
@@ -230,7 +231,7 @@ def test_unknown_fields_are_those_of_transformers(tmp_path):
     "fields",
     [
         {"transformers_version": "5.0.0", "architectures": ["URANetForAnomalyDetection"], "dtype": "float16"},
-        {"torch_dtype": "float16", "source_weights": None, "mask_weights": None, "residuals": None},
+        {"torch_dtype": "float16", "source_weights": None, "mask_weights": None},
         {
             "auto_map": {"AutoConfig": "configuration_uranet.URANetConfig"},
             "custom_pipelines": {"a-task": {"impl": "x.Y"}},
@@ -238,14 +239,34 @@ def test_unknown_fields_are_those_of_transformers(tmp_path):
         {"out_indices": [1, 2, 3], "a_field_that_is_gone": 1.5},
     ],
 )
-def test_files_of_older_versions_load(tmp_path, fields):
+def test_files_of_other_versions_load(tmp_path, fields):
     """With fields that are gone, with None for a default, and without fields that are new."""
     stored = {"model_type": "uranet", "backbone": "uranet-small", "image_size": 128, **fields}
     (tmp_path / "config.json").write_text(json.dumps(stored))
     for config in (URANetConfig.from_pretrained(tmp_path), AutoConfig.from_pretrained(tmp_path)):
         assert type(config) is URANetConfig
-        assert (config.backbone, config.image_size, config.residuals) == ("uranet-small", 128, URANetConfig().residuals)
+        assert (config.backbone, config.image_size, config.views) == ("uranet-small", 128, URANetConfig().views)
         assert not hasattr(config, "custom_pipelines")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("residuals", {"memory_l2": 1.0}),
+        ("residuals", None),
+        ("reliabilities", None),
+        ("subspace_rank", 64),
+        ("spread_ratio", None),
+    ],
+)
+def test_files_of_version_0_1_are_refused(tmp_path, field, value):
+    """Their scores and thresholds mean something else; the message says whose they are and what to do."""
+    stored = {"model_type": "uranet", "image_size": 128, "image_score": "max", field: value}
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    (tmp_path / "model.safetensors").touch()
+    for load in (URANetConfig.from_pretrained, AutoConfig.from_pretrained, URANetForAnomalyDetection.from_pretrained):
+        with pytest.raises(UserError, match=rf"version 0\.1 of ura_hf .*{field}.*`uranet train`.*ura_hf 0\.1"):
+            load(tmp_path)
 
 
 @pytest.mark.parametrize("name", bundled())
@@ -278,9 +299,10 @@ def test_instances_share_no_weights():
     first.source_weights["texture"] = 99.0
     first.mask_weights["large"] = 99.0
     first.out_indices.append(4)
+    first.views.append("restored")
     second = URANetConfig()
     assert second.source_weights["texture"] != 99.0 and second.mask_weights["large"] != 99.0
-    assert second.out_indices == [1, 2, 3]
+    assert second.out_indices == [1, 2, 3] and "restored" not in second.views
 
 
 @pytest.mark.parametrize("field", ["image_threshold", "pixel_threshold"])
@@ -309,5 +331,5 @@ def test_defaults_are_written_down(tmp_path):
     """A later version with other defaults must not change how an older checkpoint scores; and no local path is kept."""
     URANetConfig().save_pretrained(tmp_path)
     found = json.loads((tmp_path / "config.json").read_text())
-    assert found["residuals"] == URANetConfig().residuals and found["image_score"] == "max"
-    assert found["std_floor"] == 0.25 and "_name_or_path" not in found
+    assert found["views"] == ["memory", "place", "remainder", "image"] and found["standards"] is None
+    assert (found["components"], found["memory_cells"]) == (128, 2048) and "_name_or_path" not in found

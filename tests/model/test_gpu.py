@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,10 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ura_hf import URANetForAnomalyDetection, URANetImageProcessor
-from ura_hf.model.memory import farthest_points
-from ura_hf.model.nearest import NearestCells
+from ura_hf.model.memory import NormalMemory
+from ura_hf.training import fit as fitting
 from ura_hf.training.batches import FeatureBatches
-from ura_hf.training.fit import calibrate
+from ura_hf.training.coreset import farthest_points
 from ura_hf.training.objective import Learner
 from ura_hf.training.pose import turned_copy
 
@@ -52,10 +53,13 @@ def gpu() -> Iterator[None]:
         yield
 
 
-def detector(dtype: torch.dtype) -> URANetForAnomalyDetection:
+LEFT = "f0" * 8  # region of interest: the left half of the cells
+
+
+def detector(dtype: torch.dtype, roi: str | None = None) -> URANetForAnomalyDetection:
     """On the GPU; `Module.to` can't convert tensors without content."""
     with torch.device("cuda"):
-        model = URANetForAnomalyDetection(tiny_config(image_threshold=1.0, pixel_threshold=1.0))
+        model = URANetForAnomalyDetection(tiny_config(image_threshold=1.0, pixel_threshold=1.0, roi=roi))
     for module in model.modules():
         for name, tensor in module._parameters.items():
             module._parameters[name] = None if tensor is None else nn.Parameter(tensor.detach().to(dtype))
@@ -64,6 +68,11 @@ def detector(dtype: torch.dtype) -> URANetForAnomalyDetection:
     channels = torch.ones(CHANNELS, device="cuda")
     model.backbone.set_statistics(0.1 * channels, channels)
     return model.eval()
+
+
+def not_real() -> bool:
+    """Whether the GPU is made of tensors without content."""
+    return isinstance(torch.rand(1, device="cuda"), FakeTensor)
 
 
 def features(count: int = 4) -> Tensor:
@@ -78,15 +87,23 @@ def test_detection(dtype):
     assert output.score.dtype == output.score_map.dtype == torch.float32
 
 
-def test_learning():
-    losses = Learner(detector(torch.float32).train())(features(), features())
+@pytest.mark.parametrize("roi", [None, LEFT])
+def test_learning(roi):
+    losses = Learner(detector(torch.float32, roi).train())(features(), features())
     assert {value.device.type for value in losses} == {"cuda"}
 
 
-def test_calibration():
-    model = detector(torch.float32)
-    cached = np.ones((6, CHANNELS, SIDE, SIDE), np.float16)
-    calibrate(model, FeatureBatches(cached, [0, 1, 2], None, model), [3, 4, 5])
+@pytest.mark.parametrize("roi", [None, LEFT])
+def test_fitting_and_calibration(monkeypatch, roi):
+    if not_real():  # which cells cover the others depends on their content, and a copy of what has none crashes
+        monkeypatch.setattr(fitting, "copy", SimpleNamespace(deepcopy=lambda views: views))
+        monkeypatch.setattr(fitting, "_covering", lambda points, count, seed: torch.arange(count) % len(points))
+    model = detector(torch.float32, roi)
+    cached = np.random.default_rng(0).random((12, CHANNELS, SIDE, SIDE)).astype(np.float16)
+    batches = FeatureBatches(cached, list(range(12)), None, model)
+    fitting.fit_views(model.uranet.views, batches.features_of, batches.rows, 0)
+    fitting.fill_tokens(model, batches, 0)
+    fitting.calibrate_score(model, batches, 6, 0)
     assert model.config.is_calibrated
 
 
@@ -107,7 +124,7 @@ def test_turned_copies(monkeypatch):
 
 
 def test_farthest_points():
-    if isinstance(torch.rand(1, device="cuda"), FakeTensor):
+    if not_real():
         pytest.skip("no GPU: which points are farthest depends on their content")
     points = torch.randn(3000, 16, generator=torch.Generator().manual_seed(0))
     found = farthest_points(points.cuda(), 300, 5)
@@ -125,8 +142,9 @@ class Products(TorchDispatchMode):
 
 
 def test_all_cells_of_an_image_are_looked_up_in_one_step():
-    """Blocks of the size that suits a processor's cache are too small for a GPU."""
-    nearest = NearestCells(torch.rand(300, 16, device="cuda"))
+    """Small blocks would leave a GPU idle."""
+    with torch.device("cuda"):
+        memory, components = NormalMemory(300, 16), torch.rand(1, 16, 32, 32)
     with Products() as products:
-        assert nearest.distance(torch.rand(32 * 32, 16, device="cuda")).shape == (32 * 32,)
+        assert memory.distance(components).shape == (1, 1, 32, 32)
     assert products.count == 1

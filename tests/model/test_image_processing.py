@@ -250,7 +250,7 @@ def test_verdicts_of_a_batch():
         for one, (height, width), score in zip(found, sizes, (0.2, 0.5, 0.7), strict=True):
             assert one["score"] == pytest.approx(score) and one["threshold"] == 0.5
             assert one["image_score"] == pytest.approx(2 * score / (1 - score))
-            assert set(one) == {"label", "score", "threshold", "image_score", *MAPS}
+            assert set(one) == {"label", "score", "threshold", "review", "image_score", *MAPS}
             assert all(one[name].shape == (height, width) and one[name].dtype == torch.float32 for name in MAPS)
             y, x = divmod(int(one["anomaly_map"].argmax()), width)
             assert abs(y / height - 0.25) < 0.05 and abs(x / width - 0.5) < 0.05
@@ -260,7 +260,7 @@ def test_verdicts_by_another_threshold_with_chosen_maps():
     processor, outputs = URANetImageProcessor(size=32), outputs_of([0.2, 0.7])
     found = processor.post_process_anomaly_detection(outputs, threshold=0.1, maps=("score_map",))
     assert [(one["label"], one["threshold"]) for one in found] == [("anomalous", 0.1)] * 2
-    assert set(found[0]) == {"label", "score", "threshold", "image_score", "score_map"}
+    assert set(found[0]) == {"label", "score", "threshold", "review", "image_score", "score_map"}
     assert found[0]["score_map"].shape == (32, 32)  # without sizes as the network's input
     found = processor.post_process_anomaly_detection(outputs, threshold=0.9, maps=())
     assert [one["label"] for one in found] == ["normal"] * 2

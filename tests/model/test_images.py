@@ -13,7 +13,9 @@ import tifffile
 from PIL import Image, ImageOps
 
 from ura_hf.model.errors import UserError
-from ura_hf.model.images import FORMATS, MAX_PIXELS, load_image, load_mask
+from ura_hf.model.image_checks import MAX_PIXELS
+from ura_hf.model.images import load_image, load_mask
+from ura_hf.model.pillow_images import FORMATS
 
 HEIGHT, WIDTH = 37, 113
 
@@ -188,7 +190,7 @@ def test_a_fourth_sample_of_unsaid_meaning_is_no_alpha(tmp_path):
 
 def test_a_tiff_of_many_samples_is_refused_before_it_is_read(tmp_path, monkeypatch):
     """Empty strips cost nothing in the file and all of the memory when they are read."""
-    monkeypatch.setattr("ura_hf.model.images.tiff_samples", lambda *arguments: pytest.fail("read"))
+    monkeypatch.setattr("ura_hf.model.pillow_images.tiff_samples", lambda *arguments: pytest.fail("read"))
     tifffile.imwrite(
         tmp_path / "a.tif", np.zeros((40, 30, 100), np.uint16), photometric="minisblack", planarconfig="contig"
     )

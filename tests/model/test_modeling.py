@@ -12,10 +12,12 @@ import pytest
 import torch
 from conftest import ROOT, tiny_config
 from safetensors.torch import load_file, save_file
+from scipy import ndimage
 from transformers import pipeline
 
 from ura_hf import URANetForAnomalyDetection, URANetModel, URANetOutput, UserError
 from ura_hf.hub.load import load_detector
+from ura_hf.model.configuration_uranet import MAP_VIEWS
 from ura_hf.training.imagenet import load_imagenet
 from ura_hf.training.objective import Learner
 
@@ -44,14 +46,15 @@ def model() -> URANetForAnomalyDetection:
     """An untrained detector whose backbone, memories and statistics are all different from their initial values."""
     torch.manual_seed(0)
     detector = URANetForAnomalyDetection(tiny_config(image_threshold=0.7, pixel_threshold=1.5)).eval()
+    views = detector.uranet.views
     with torch.no_grad():
         for name, tensor in detector.state_dict().items():
-            known = any(
-                word in name for word in ("memory", "running", "subspace.centre", "subspace.trust", "subspace.floor")
-            )
-            if tensor.is_floating_point() and (known or name.endswith("mean")):
+            known = any(word in name for word in ("memory", "running", "places", "images.centre", "mean"))
+            if tensor.is_floating_point() and known:
                 tensor.uniform_(0.5, 1.5)
-        detector.uranet.subspace.basis.normal_().div_(100)
+        views.set_axes(torch.randn(2000, detector.backbone.channels))
+        views.scale.fill_(1.3)
+        views.images.axes.copy_(torch.linalg.qr(torch.randn_like(views.images.axes.T))[0].T)
     detector.backbone.note_fitted()
     return detector
 
@@ -163,7 +166,7 @@ DECODER = "uranet.restoration.decode.weight"
     [
         (lambda t: t.pop(DECODER), "missing"),
         (lambda t: t.pop("uranet.restoration.mask_token"), "missing"),
-        (lambda t: t.pop("uranet.memory.cells"), "missing"),
+        (lambda t: t.pop("uranet.views.memory.cells"), "missing"),
         (lambda t: t.pop("uranet.extractor.cnn.conv1.weight"), "missing"),
         (lambda t: t.update(extra=torch.zeros(2)), "unexpected"),
         (lambda t: t.update({DECODER: torch.zeros(2, 2)}), "of another shape"),
@@ -265,51 +268,89 @@ def test_same_image_same_maps(model):
     assert not torch.equal(first.anomaly_probability, more.anomaly_probability)
 
 
-def test_map_is_the_geometric_mean_of_the_chosen_residuals(model):
-    """Recomputed from the output's own features and the memory, without smoothing."""
-    config = tiny_config(
-        residuals={
-            "memory_l2": 1,
-            "memory_all_l2": 2,
-            "memory_shallow_l2": 3,
-            "subspace_l2": 1,
-            "restored_direction": 4,
-            "restored_l2": 1,
-        },
-        reliabilities={"memory_l2": 1.0, "restored_direction": 0.5},
-        smoothing_sigma=0,
-    )
-    plain = URANetModel(config).eval()
+def views_by_hand(plain: URANetModel, features: torch.Tensor) -> dict[str, np.ndarray]:
+    """Squared residuals of every view of one image's features (1, C, 8, 8), by NumPy: (64,), and a number for `image`."""
+    with torch.no_grad():
+        belief, restored = plain.perceive(features)
+    values = {name: buffer.double().numpy() for name, buffer in plain.views.named_buffers()}
+    cells = features[0].flatten(1).T.double().numpy()
+    seen = cells @ values["axes"]
+    rest = cells - seen @ values["axes"].T
+    nearest = ((seen[:, None] - values["memory.cells"]) ** 2).sum(2).min(1)
+    offset = seen[:, : values["places.centre"].shape[1]] - values["places.centre"]
+    whitened = np.einsum("npq,nq->np", values["places.whitener"], offset)
+    whole = seen.T.flatten() - values["images.centre"]
+    whole = whole - values["images.axes"].T @ (values["images.axes"] @ whole)
+    probability = belief.probability.flatten().double().numpy()
+    return {
+        "memory": (nearest + (rest**2).sum(1)) / cells.shape[1],
+        "place": (whitened**2).mean(1),
+        "remainder": (rest**2).mean(1),
+        "restored": ((cells - restored[0].flatten(1).T.numpy() @ values["axes"].T) ** 2).mean(1),
+        "perceived": probability / (1 - probability),
+        "image": (whole**2).mean(),
+    }
+
+
+def grown(z: np.ndarray) -> np.ndarray:
+    return (z + np.sqrt(z**2 + 4)) / 2
+
+
+STANDARDS = {
+    "memory": [0.5, 1.5],
+    "place": [-1.0, 0.3],
+    "remainder": [0.1, 0.7],
+    "restored": [-0.2, 0.4],
+    "perceived": [0.0, 2.0],
+    "image": [-0.5, 0.25],
+    "peak_content": [3.0, 0.8],
+    "peak_place": [-2.0, 1.7],
+}
+
+
+@pytest.mark.parametrize("calibrated", [True, False])
+@pytest.mark.parametrize("views", [[*MAP_VIEWS, "image"], ["image", "remainder", "place"], *([v] for v in MAP_VIEWS)])
+def test_map_and_score_by_hand(model, views, calibrated):
+    """Every view alone and together, without smoothing: sums of standardised logarithms, and of what peaks among them."""
+    standards = STANDARDS if calibrated else {}
+    plain = URANetModel(tiny_config(views=views, standards=standards or None, smoothing_sigma=0)).eval()
     plain.load_state_dict(model.uranet.state_dict())
     with torch.no_grad():
         out = plain(pixels(1))
-        features, restored = out.features[0].flatten(1).T, out.restored_features[0].flatten(1).T
-        levels = plain.extractor.level_channels
-        l2 = torch.stack([part.mean(1) for part in (features - restored).square().split(levels, 1)]).mean(0)
-        mean, std = plain.extractor.mean, plain.extractor.std
-        deep = (features * std + mean)[:, levels[0] :]
-        memory_l2 = torch.cdist(deep, plain.memory.cells[:, levels[0] :]).min(1).values.square() / deep.shape[1]
-        every = features * std + mean
-        memory_all_l2 = torch.cdist(every, plain.memory.cells).min(1).values.square() / every.shape[1]
-        pairs = zip((features * std + mean).split(levels, 1), (restored * std + mean).split(levels, 1), strict=True)
-        cosines = torch.stack([torch.nn.functional.cosine_similarity(a, b) for a, b in pairs]).mean(0)
-        shallow = every[:, : levels[0]]
-        memory_shallow_l2 = torch.cdist(shallow, plain.shallow_memory.cells).min(1).values.square() / levels[0]
-        second = every.T.view(1, -1, 8, 8)[:, levels[0] : levels[0] + levels[1]]
-        offset = second.flatten() - plain.subspace.centre
-        basis = plain.subspace.basis
-        subspace_l2 = (offset - basis.T @ (basis @ offset)).view(-1, 64).square().mean(0) + plain.subspace.floor
-        trust = float(plain.subspace.trust)
-        assert float(out.whole_image_residual) == pytest.approx(float(subspace_l2.mean()), rel=1e-3)
-        parts = [l2, 1 - cosines, memory_l2, memory_all_l2, memory_shallow_l2, subspace_l2]
-        cells = torch.stack(parts).view(1, 6, 8, 8)
-        ups = torch.nn.functional.interpolate(cells, (64, 64), mode="bilinear")[0]
-    torch.testing.assert_close(
-        out.anomaly_map[0],
-        (ups[0] * ups[1] ** 2 * ups[2] * ups[3] ** 2 * ups[4] ** 3 * ups[5] ** trust) ** (1 / (9 + trust)),
-        rtol=1e-3,
-        atol=1e-4,
-    )
+    z = {}
+    for name, residual in views_by_hand(plain, out.features).items():
+        location, spread = standards.get(name, (0.0, 1.0))
+        z[name] = (np.log(np.sqrt(residual + 1e-4)) - location) / spread
+    cells = sum(z[name] for name in views if name != "image").reshape(1, 1, 8, 8)
+    wanted = torch.nn.functional.interpolate(torch.from_numpy(cells), (64, 64), mode="bilinear")[0, 0].numpy()
+    np.testing.assert_allclose(out.anomaly_map[0].numpy(), grown(wanted), rtol=1e-3, atol=1e-3)
+    score = float(z["image"]) if "image" in views else 0.0
+    for peak, names in (("peak_content", ("memory", "remainder", "restored", "perceived")), ("peak_place", ("place",))):
+        if shown := [z[name] for name in names if name in views]:
+            location, spread = standards.get(peak, (0.0, 1.0))
+            score += (sum(shown).max() - location) / spread
+    assert float(out.image_score) == pytest.approx(float(grown(score)), rel=2e-3)
+
+
+def test_maps_are_smoothed_as_wide_as_the_image_says(model):
+    """The deviation is one of pixels, whatever the grid: 16 of 64 pixels are 2 of 8 cells."""
+    found = []
+    for sigma in (0, 16.0):
+        plain = URANetModel(tiny_config(views=["memory"], smoothing_sigma=sigma)).eval()
+        plain.load_state_dict(model.uranet.state_dict())
+        with torch.no_grad():
+            features = plain.extract(pixels(1))
+            found.append(plain.look(features, *plain.perceive(features))["memory"])
+    lengths, smooth = (log.exp()[0, 0].double().numpy() for log in found)
+    np.testing.assert_allclose(smooth, ndimage.gaussian_filter(lengths, 2, mode="mirror", radius=7), rtol=1e-4)
+
+
+def test_restored_features_lie_in_the_components(model):
+    with torch.no_grad():
+        out = model(pixels(1))
+    views = model.uranet.views
+    again = views.features(views.project(out.restored_features))
+    torch.testing.assert_close(again, out.restored_features, rtol=1e-3, atol=1e-4)
 
 
 def test_uncalibrated_model_gives_raw_scores_only():
@@ -328,30 +369,6 @@ def test_wrong_pixel_shape(model, wrong):
 def test_no_input(model):
     with pytest.raises(UserError, match="pixel_values or features"):
         model()
-
-
-@pytest.mark.parametrize(
-    ("asked", "ratio", "share"),
-    [
-        (0.0, None, 0.0),
-        (0.25, None, 0.25),
-        (1.0, None, 1.0),
-        (0.5, 0.5, 0.2),
-        (0.5, 2.0, 0.8),
-        (0.75, 2.0, 12 / 13),
-        (0.0, 4.0, 0.0),
-        (1.0, 0.1, 1.0),
-    ],
-)
-def test_the_image_score_holds_a_share_of_the_whole_image(model, asked, ratio, share):
-    """Of the two the one that spreads less on good images counts more, but for a share of none or all."""
-    detector = URANetForAnomalyDetection(tiny_config(subspace_share=asked, spread_ratio=ratio)).eval()
-    detector.load_state_dict(model.state_dict())
-    with torch.no_grad():
-        detector.uranet.subspace.trust.fill_(0.5)
-        out = detector(pixels(2))
-    peak = out.anomaly_map.amax((1, 2))
-    torch.testing.assert_close(out.image_score, peak ** (1 - share / 2) * out.whole_image_residual ** (share / 2))
 
 
 @pytest.mark.parametrize("kind", [URANetModel, URANetForAnomalyDetection])

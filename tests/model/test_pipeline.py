@@ -21,6 +21,7 @@ from ura_hf import URANetForAnomalyDetection, URANetImageProcessor, URANetPipeli
 from ura_hf.demo.analysis import analyse
 from ura_hf.hub.load import load_detector
 from ura_hf.model import image_sources
+from ura_hf.model.image_processing_uranet import MAPS
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +153,15 @@ def test_lists_come_back_as_lists_and_iterators_as_iterators(detector, paths):
         assert list(detector(nothing)) == []
 
 
+def test_maps_are_made_when_they_are_looked_at(detector, paths, monkeypatch):
+    made, plain = [], detector.image_processor.restore_geometry
+    monkeypatch.setattr(detector.image_processor, "restore_geometry", lambda *values: made.append(1) or plain(*values))
+    result = detector(paths[0])
+    assert set(MAPS) < set(result) and result["label"] and not made
+    assert result["score_map"] is result["score_map"] and len(made) == 1
+    assert np.array_equal({**result}["score_map"], result["score_map"]) and len(made) == len(MAPS)
+
+
 def test_images_of_several_sizes_in_one_batch(detector, paths):
     images = [Image.open(path).resize(size) for path, size in zip(paths, [(64, 48), (80, 80), (20, 90)], strict=False)]
     for found, image in zip(detector(images, batch_size=3), images, strict=True):
@@ -258,7 +268,60 @@ def test_a_tuple_is_as_good_as_a_list_and_no_image_is_lost(checkpoint, category)
 def test_a_score_that_is_no_number_is_no_verdict(checkpoint, category):
     detector = load_detector(checkpoint)
     image = str(category / "test/good/000.png")
-    next(detector.model.uranet.restoration.parameters()).data.fill_(float("nan"))
+    detector.model.uranet.views.memory.cells.fill_(float("nan"))
     for check in (detector, lambda path: analyse(detector, path, "it")):
         with pytest.raises(UserError, match="no finite score"):
             check(image)
+
+
+def test_networks_work_only_where_their_maps_are_asked_for(checkpoint, category, monkeypatch):
+    """And the verdict is the same without them."""
+    detector, image = load_detector(checkpoint), str(category / "test/spot/000.png")
+    whole = detector(image)
+    asked, plain = [], detector.model.uranet.perceive
+    monkeypatch.setattr(detector.model.uranet, "perceive", lambda *given: asked.append(1) or plain(*given))
+    lean = detector(image, maps=("score_map",))
+    assert not asked and set(lean) == {*whole} - {*MAPS} | {"score_map"}
+    np.testing.assert_array_equal(lean["score_map"], whole["score_map"])
+    assert all(lean[name] == whole[name] for name in lean if name not in MAPS)
+    for given in (
+        {"maps": ("total_uncertainty",)},
+        {"maps": (), "return_features": True},
+        {"return_features": True},
+        {},
+    ):
+        before = len(asked)
+        assert detector(image, **given) and len(asked) == before + 1
+    sparing = URANetPipeline(model=detector.model, image_processor=detector.image_processor, maps=())
+    before = len(asked)
+    sparing(image)
+    assert len(asked) == before and "anomaly_probability" in sparing(image, maps=MAPS)
+    whole = URANetPipeline(model=detector.model, image_processor=detector.image_processor, return_features=True)
+    assert "restored_features" in whole(image, maps=("score_map",))
+    few = URANetPipeline(model=detector.model, image_processor=detector.image_processor, num_samples=2)
+    one = few(image, maps=iter(["epistemic_uncertainty"]))
+    np.testing.assert_array_equal(one["epistemic_uncertainty"], few(image)["epistemic_uncertainty"])
+    with pytest.raises(UserError, match="has no anomaly_probability"):
+        detector(image, num_samples=0)
+
+
+def test_verdicts_follow_the_rates(checkpoint, category):
+    """The more false alarms are allowed, the more is anomalous; none to review with a share of 0."""
+    detector = load_detector(checkpoint)
+    images = [str(path) for place in ("good", "spot") for path in sorted((category / "test" / place).iterdir())]
+    labels = {}
+    for share in (0.01, 0.1, 0.4):
+        found = detector(images, maps=(), max_false_alarms=share)
+        assert all(
+            (one["label"] == "anomalous") == (one["rank"] > 1 / share) for one in found if one["label"] != "unknown"
+        )
+        assert {one["threshold"] for one in found} == {found[0]["threshold"]} and found[0]["review"] <= found[0][
+            "threshold"
+        ]
+        labels[share] = [one["label"] for one in found]
+    counts = [sum(label == "anomalous" for label in given) for given in labels.values()]
+    assert counts == sorted(counts)
+    assert "review" not in [one["label"] for one in detector(images, maps=(), max_review=0)]
+    for wrong in ({"threshold": 0.4, "max_false_alarms": 0.1}, {"max_review": 2}, {"max_false_alarms": 1e-9}):
+        with pytest.raises(UserError):
+            detector(images[0], **wrong)

@@ -1,9 +1,8 @@
-"""Thresholds, reliabilities and spreads from the scores of held-out normal images, against independent computations."""
+"""Thresholds and standards from the scores of unseen normal images, against independent computations."""
 
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -14,112 +13,101 @@ from ura_hf.model import scoring
 from ura_hf.training import calibration
 
 
-@pytest.mark.parametrize(("count", "rate", "rank"), [(19, 0.05, 19), (99, 0.1, 90), (100, 0.05, 96), (9, 0.5, 5)])
-def test_calibration_takes_the_conformal_rank(count, rate, rank):
-    scores = torch.arange(1.0, count + 1)[torch.randperm(count, generator=torch.Generator().manual_seed(0))]
-    assert calibration.calibrate(scores, rate) == rank
+def gini_deviation(values: np.ndarray) -> float:
+    """Of a normal distribution, from the mean absolute difference of all pairs; none of them is far out."""
+    pairs = np.abs(values[:, None] - values).sum() / (len(values) * (len(values) - 1))
+    return float(pairs * math.sqrt(math.pi) / 2)
 
 
-@pytest.mark.parametrize("rate", ["0.01", "0.05", "0.1", "0.2", "0.3", "0.45"])
-def test_calibration_rank_is_exact_for_every_count(rate):
-    """ceil((1 - rate) (N + 1)) in rational numbers: binary rounding must not move the rank by one."""
-    wrong = {}
-    for count in range(1, 400):
-        rank = math.ceil((1 - Fraction(rate)) * (count + 1))
-        if rank <= count and (found := calibration.calibrate(torch.arange(1.0, count + 1), float(rate))) != rank:
-            wrong[count] = (found, rank)
-    assert not wrong
+@pytest.mark.parametrize("count", [2, 5, 40])
+@pytest.mark.parametrize("rate", [0.5, 0.05, 0.001])
+def test_bound_is_the_prediction_bound_of_a_normal_distribution(count, rate):
+    scores = 3 + 2 * np.random.default_rng(count).standard_normal(count)
+    wide = gini_deviation(scores) * math.sqrt(1 + 1 / count)
+    wanted = stats.t(count - 1, scores.mean(), wide).isf(rate)
+    assert calibration.bound(torch.from_numpy(scores), rate) == pytest.approx(wanted, rel=1e-9)
 
 
-def test_calibration_holds_the_rate_on_new_scores():
-    """Over 3000 calibrations of 49 scores, a new score of the same kind passes in at most 10 %, and about that."""
-    scores = torch.rand(3000, 50, generator=torch.Generator().manual_seed(0)).square()
-    passed = np.mean([float(row[49]) > calibration.calibrate(row[:49], 0.1) for row in scores])
-    assert 0.08 < passed < 0.12
+@pytest.mark.parametrize("count", [5, 20, 100])
+@pytest.mark.parametrize("rate", [0.01, 0.05, 0.1])
+def test_bound_holds_the_rate_on_new_scores(count, rate):
+    """Normal scores, 4000 calibrations: a new one passes as often as asked, however few there were."""
+    scores = torch.randn(4000, count + 1, generator=torch.Generator().manual_seed(count))
+    passed = np.mean([float(row[-1]) > calibration.bound(row[:-1], rate) for row in scores])
+    assert passed == pytest.approx(rate, abs=4 * math.sqrt(rate / 4000))
 
 
-@pytest.mark.parametrize("scores", [[1.0], [1.0, 2.0], [1.0, 1.0, 1.0], [0.2, 0.5, 3.0, 0.1]])
-def test_too_few_scores_put_the_threshold_above_all(scores):
-    threshold = calibration.calibrate(torch.tensor(scores), 0.05)
-    assert max(scores) < threshold <= 2 * max(scores) * (1 + 1e-6)
+@pytest.mark.parametrize("outlier", [8.0, 90.0, 1e6])
+def test_an_outlier_moves_the_bound_little(outlier):
+    """A bad photo among fifty good ones: the threshold stays far below it, and what lies beyond it is still found."""
+    scores = torch.randn(50, generator=torch.Generator().manual_seed(0))
+    plain = calibration.bound(scores, 0.01)
+    scores[7] = outlier
+    assert plain < calibration.bound(scores, 0.01) < plain + 1.5 < 8
 
 
-def test_few_scores_hold_the_rate_too():
-    """Log-normal scores, 3000 calibrations of 8 scores each: a new one passes in at most 5 %, and not in none."""
-    scores = torch.randn(3000, 9, generator=torch.Generator().manual_seed(0)).mul(0.2).exp()
-    assert not calibration.enough_to_calibrate(8, 0.05) and calibration.enough_to_calibrate(19, 0.05)
-    passed = np.mean([float(row[8]) > calibration.calibrate(row[:8], 0.05) for row in scores])
-    assert 0.03 < passed < 0.06
+@pytest.mark.parametrize("count", [1, 3, 20, 500])
+def test_scores_that_agree_have_a_spread_all_the_same(count):
+    """Those of copies: a later reading of one differs by its rounding."""
+    scores = 1.7 + 1e-3 * torch.rand(count, generator=torch.Generator().manual_seed(0))
+    assert calibration.bound(scores, 0.1) > 1.7 + calibration.LEAST_PEAK_SPREAD
 
 
-@pytest.mark.parametrize("count", [2, 100])
-def test_threshold_is_positive_even_for_a_dead_map(count):
-    threshold = calibration.calibrate(torch.zeros(count), 0.05)
-    assert threshold > 0
-    assert scoring.fixed_scale(torch.zeros(1), threshold).item() == 0
+@pytest.mark.parametrize("count", [2, 12, 50, 400])
+def test_a_curve_falls_to_what_the_scores_tell_something_of(count):
+    scores = torch.randn(count, generator=torch.Generator().manual_seed(0))
+    pairs = calibration.curve(scores, 0.05)
+    rates, bounds = zip(*pairs, strict=True)
+    assert calibration.curve(scores, 0.1 + 0.2)[2][0] == 0.1 + 0.2
+    assert rates[0] == 0.5 and rates[-1] == pytest.approx(1 / (20 * count)) and 0.05 in rates
+    assert list(rates) == sorted(rates, reverse=True) and list(bounds) == sorted(bounds)
+    assert all(value == calibration.bound(scores, rate) for rate, value in pairs)
 
 
-def test_reliability_falls_with_the_peaks_of_good_images():
-    """By hand: log residuals that peak by 2 above their mean count a quarter of those that peak by 1; scale does not matter."""
-    flat = torch.zeros(3, 1, 2, 2)
-    flat[:, :, 0, 0] = 4 / 3  # mean 1/3, so the peak is 1
-    low, high = calibration.reliability(flat.exp()), calibration.reliability((2 * flat).exp() * 7)
-    assert low == pytest.approx(1, rel=1e-5) and high == pytest.approx(0.25, rel=1e-5)
-    assert calibration.reliability(torch.ones(2, 1, 4, 4)) == pytest.approx(400)  # constant: bounded
+def test_a_curve_holds_a_rate_that_was_asked_for_though_it_is_too_small():
+    assert calibration.curve(torch.arange(4.0), 1e-5)[-1][0] == 1e-5
 
 
-@pytest.mark.parametrize("count", [3, 12, 60])
-@pytest.mark.parametrize("distribution", [stats.lognorm(0.3), stats.expon(), stats.norm(10, 1)])
-def test_expected_false_alarms_cover_the_real_rate(count, distribution):
-    """Over many calibrations: the real rate lies in the bounds as often as promised, and its mean is no more than expected."""
-    expected, low, high = calibration.expected_false_alarms(count, 0.05)
-    draws = distribution.rvs((1500, count), random_state=np.random.default_rng(count))
-    rates = np.array([distribution.sf(calibration.calibrate(torch.tensor(row), 0.05)) for row in draws])
-    inside = (low <= rates) & (rates <= high)
-    assert inside.mean() > 0.93
-    assert rates.mean() < expected + 0.01
-    assert 0 <= low < high < 1
+def test_standard_by_numpy():
+    """Over all cells of all images alike."""
+    logs = torch.randn(5, 1, 6, 6, generator=torch.Generator().manual_seed(0)) * 0.7 - 3
+    wanted = [logs.double().numpy().mean(), logs.double().numpy().std(ddof=1)]
+    assert calibration.standard(logs) == pytest.approx(wanted, rel=1e-9)
 
 
-def test_expected_false_alarms_by_hand():
-    expected, low, high = calibration.expected_false_alarms(12, 0.05)  # too few: above the largest of 12
-    assert (expected, low) == (pytest.approx(1 / 13), 0) and high == pytest.approx(1 - 0.05 ** (1 / 12))
-    expected, low, high = calibration.expected_false_alarms(99, 0.05)  # the 95th of 99
-    assert expected == pytest.approx(0.05) and 0.01 < low < 0.05 < high < 0.11
-    widths = [np.subtract(*calibration.expected_false_alarms(n, 0.05)[:0:-1]) for n in (20, 100, 1000)]
-    assert widths == sorted(widths, reverse=True)
+@pytest.mark.parametrize("logs", [torch.full((20,), -1.6), torch.tensor([1.5]), 1e-4 * torch.arange(9.0)])
+def test_copies_have_a_spread_all_the_same(logs):
+    location, spread = calibration.standard(logs)
+    assert location == pytest.approx(logs.double().mean().item()) and spread == calibration.LEAST_SPREAD
+    assert calibration.peak_standard(logs)[1] == calibration.LEAST_PEAK_SPREAD
 
 
-@pytest.mark.parametrize(("count", "low", "high"), [(2000, 0.31, 0.35), (27, 0.33, 0.60), (2, 0.5, 1.1)])
-def test_ratio_of_spreads(count, low, high):
-    """Log-normal scores whose deviations are as 1 to 3: found from many, drawn to 1 the more, the fewer there are."""
-    draw = np.random.default_rng(0)
-    ratios = [
-        calibration.spread_ratio(*(torch.tensor(np.exp(s * draw.standard_normal(count) - 5)) for s in (0.07, 0.21)))
-        for _ in range(200)
-    ]
-    assert low <= np.exp(np.mean(np.log(ratios))) <= high
+def test_a_residual_as_small_as_the_floor_never_stands_out():
+    """Of copies nothing is left but rounding: z stays below one where the residual is no more than the floor."""
+    residual = 1e-9 * torch.rand(20, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    found = calibration.standard(scoring.log_residual(residual, 0))
+    read_again = scoring.log_residual(torch.full((1, 1, 4, 4), scoring.FLOOR), 0)
+    assert 0 < scoring.standardized(read_again, found).max() < 1
+    different = scoring.log_residual(torch.full((1, 1, 4, 4), 0.1), 0)
+    assert scoring.standardized(different, found).min() > 3
 
 
-@pytest.mark.parametrize("which", [0, 1])
-@pytest.mark.parametrize("many", [1, 2])
-def test_a_defective_image_or_two_do_not_double_the_variance(which, many):
-    logs = torch.randn(2, 27, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 0.1
-    clean = calibration.spread_ratio(*logs.exp())
-    logs[which, :many] = 2.0  # twenty deviations above the good ones
-    assert clean / math.sqrt(2) < calibration.spread_ratio(*logs.exp()) < clean * math.sqrt(2)
+def test_peak_standard_by_numpy():
+    peaks = 4 + torch.randn(30, generator=torch.Generator().manual_seed(0))
+    wanted = [peaks.double().numpy().mean(), peaks.double().numpy().std(ddof=1)]
+    assert calibration.peak_standard(peaks) == pytest.approx(wanted, rel=1e-9)
 
 
-def test_copies_do_not_hide_the_spread_of_the_others():
-    logs = torch.randn(2, 27, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 0.3
-    logs[0, :14] = 0.0
-    assert calibration.spread_ratio(*logs.exp()) > 0.5
+@pytest.mark.parametrize("count", [5, 12, 60, 300])
+def test_bounds_of_the_false_alarms_hold_the_real_rate(count):
+    """Over many calibrations of normal scores as often as promised, or hardly less."""
+    low, high = calibration.expected_false_alarms(count, 0.05)
+    draws = torch.from_numpy(np.random.default_rng(count).standard_normal((1500, count)))
+    rates = np.array([stats.norm.sf(calibration.bound(row, 0.05)) for row in draws])
+    assert ((low <= rates) & (rates <= high)).mean() > 0.93
+    assert 0 <= low < 0.05 < high < 1
 
 
-@pytest.mark.parametrize("count", [1, 3, 6, 7, 24])
-def test_scores_that_do_not_spread_count_alike(count):
-    """Nor does rounding make one of them spread; against one that does, the ratio stays within bounds."""
-    found = torch.full((count,), 0.3)
-    jitter = 1e-7 * torch.randn(count, generator=torch.Generator().manual_seed(0))
-    assert calibration.spread_ratio(found, 0.041 * found) == calibration.spread_ratio(found + jitter, found) == 1.0
-    assert calibration.spread_ratio(found * torch.linspace(1, 9, count), found) < 10
+def test_more_photos_narrow_the_bounds():
+    widths = [np.subtract(*calibration.expected_false_alarms(n, 0.05)[::-1]) for n in (10, 20, 100, 1000)]
+    assert widths == sorted(widths, reverse=True) and widths[-1] < 0.03

@@ -6,8 +6,10 @@ import errno
 import os
 
 import pytest
+import timm
 import torch
 from huggingface_hub import constants
+from huggingface_hub.errors import OfflineModeIsEnabled
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
@@ -59,6 +61,42 @@ def test_constants_that_timm_leaves_out_of_files_are_kept(tmp_path):
         assert torch.equal(value, backbone.cnn.state_dict()[key]), key
 
 
+def test_weights_of_a_vit_are_fitted_to_the_images(tmp_path):
+    """timm's file is of another size of images: positions are fitted as timm does it, all else comes in as it is."""
+    torch.manual_seed(0)
+    path, whole = tmp_path / "weights.safetensors", timm.create_model("test_vit")
+    save_file(whole.state_dict(), path)
+    backbone = Backbone("test_vit", (0, 1), grid_size=4, image_size=64)
+    load_imagenet(backbone, path)
+    found, wanted = backbone.cnn.model.state_dict(), whole.state_dict()
+    assert [key for key in found if not torch.equal(found[key], wanted[key])] == ["pos_embed"]
+    theirs = timm.create_model("test_vit", pretrained=True, img_size=64, pretrained_cfg_overlay={"file": str(path)})
+    torch.testing.assert_close(found["pos_embed"], theirs.pos_embed.detach())
+
+
+def test_weights_of_another_vit(tmp_path):
+    save_file(timm.create_model("test_vit").state_dict(), tmp_path / "w.safetensors")
+    with pytest.raises(
+        UserError, match=r"does not fit the backbone: 0 of its .* have another shape .* --image-size 224"
+    ):
+        load_imagenet(Backbone("vit_tiny_patch16_224", (1,), 4, 64), tmp_path / "w.safetensors")
+
+
+def test_weights_that_timm_can_not_fit_to_the_images(tmp_path, monkeypatch):
+    """A mixer has one size only, whether its weights come from a file or through timm."""
+    name, path, make = "mixer_s32_224", tmp_path / "w.safetensors", timm.create_model
+    save_file(make(name).state_dict(), path)
+    mixer = Backbone(name, (0,), 4, image_size=64)
+    with pytest.raises(UserError, match=r"have another shape .* --image-size 224"):
+        load_imagenet(mixer, path)
+    monkeypatch.setattr("ura_hf.training.imagenet._repository", lambda name: "timm/mixer")
+    monkeypatch.setattr("ura_hf.training.imagenet.weights_reachable", lambda name: True)
+    overlay = {"pretrained_cfg_overlay": {"file": str(path)}}
+    monkeypatch.setattr("ura_hf.training.imagenet.timm.create_model", lambda *a, **k: make(*a, **k, **overlay))
+    with pytest.raises(UserError, match=r"of mixer_s32_224 do not fit images of 64 pixels .* --image-size 224"):
+        load_imagenet(mixer)
+
+
 def test_batch_counters_may_be_absent(backbone, tmp_path):
     def change(tensors):
         return {key: value for key, value in tensors.items() if not key.endswith("num_batches_tracked")}
@@ -69,6 +107,8 @@ def test_batch_counters_may_be_absent(backbone, tmp_path):
 def test_missing_file(backbone, tmp_path):
     with pytest.raises(UserError, match=r"absent\.safetensors does not exist"):
         load_imagenet(backbone, tmp_path / "absent.safetensors")
+    with pytest.raises(UserError, match="is a folder: check the path"):
+        load_imagenet(backbone, tmp_path)
 
 
 def test_unreadable_file(backbone, tmp_path):
@@ -163,3 +203,19 @@ def test_the_hub_is_not_asked_when_offline(backbone, monkeypatch):
     monkeypatch.setattr("ura_hf.training.imagenet.timm.create_model", lambda *args, **kwargs: pytest.fail("asked"))
     with pytest.raises(UserError, match=r"test_resnet are not in the Hub client's cache, and HF_HUB_OFFLINE=1 forbids"):
         load_imagenet(backbone)
+
+
+def test_offline_is_named_where_the_cache_holds_other_files(backbone, monkeypatch):
+    """Then it is the Hub's client that refuses, and not the network that fails."""
+
+    def refuse(*args, **kwargs):
+        raise OfflineModeIsEnabled("offline")
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("ura_hf.training.imagenet.weights_reachable", lambda name: True)
+    monkeypatch.setattr("ura_hf.training.imagenet.timm.create_model", refuse)
+    with pytest.raises(
+        UserError, match=r"test_resnet .*: unset HF_HUB_OFFLINE, which forbids it, or pass a file"
+    ) as caught:
+        load_imagenet(backbone)
+    assert "network" not in str(caught.value)

@@ -47,8 +47,8 @@ def photos(tmp_path_factory) -> list[Upload]:
 def test_a_taught_checkpoint_detects_and_travels_as_a_zip(photos, tmp_path):
     heard = []
     taught = teach(photos, tmp_path / "ring", lambda *event: heard.append(event))
-    assert taught.record["images"] == {"fitted": 8, "held_out": 4}
-    assert taught.false_alarms == FalseAlarms.of(4, 0.05) and taught.false_alarms.is_bound
+    assert taught.record["images"] == {"fitted": 12}
+    assert taught.false_alarms == FalseAlarms.of(12, 0.05)
     assert {event[0] for event in heard} >= {"training", "calibration"}
     write_checkpoint_zip(taught.folder, "my-ring", tmp_path / "my-ring.zip")
     with zipfile.ZipFile(tmp_path / "my-ring.zip") as archive:
@@ -62,7 +62,7 @@ def test_a_taught_checkpoint_detects_and_travels_as_a_zip(photos, tmp_path):
     found, here = detector(spoilt), load_detector(taught.folder)(spoilt)
     assert np.array_equal(found["anomaly_map"], here["anomaly_map"])
     good = detector(demo_image("ring", 830, side=96)[0])
-    assert found["image_score"] > good["image_score"] and good["label"] == "normal"
+    assert found["image_score"] > good["image_score"] and good["label"] in ("normal", "review")
     assert json.loads((taught.folder / "training.json").read_text())["options"]["data"] == "photos"
 
 
@@ -112,6 +112,6 @@ def test_what_ticks_leave_is_counted(count, unreadable, ticked, words):
 
 def test_the_rate_is_told_in_a_sentence():
     few, many = FalseAlarms.of(9, 0.05), FalseAlarms.of(99, 0.05)
-    assert few.sentence().startswith("Expect at most 10 % of good parts to be called anomalous, 0 % to 28 %")
-    assert many.sentence().startswith("Expect 5.0 % of good parts") and not many.is_bound
-    assert "99 photos kept from training" in many.sentence()
+    assert few.sentence().startswith("Expect 5.0 % of good parts to be called anomalous, 0.1 % to 21 % with 95 %")
+    assert many.sentence().startswith("Expect 5.0 % of good parts to be called anomalous, 2.")
+    assert "what 99 photos can tell" in many.sentence()

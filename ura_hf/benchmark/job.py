@@ -81,13 +81,15 @@ def plan(settings: Settings, output: Path, categories: list[str] | None, seeds: 
         UserError: The root, a category, a field or the output folder can't be used, or the images of a finished run changed.
     """
     settings.model()
-    folders = locate_categories(settings.dataset, Path(settings.root), categories)
+    folders = locate_categories(settings.dataset, Path(settings.root) if settings.root else None, categories)
     runs = [Run(settings.dataset, name, seed, data, output) for seed in seeds for name, data in folders.items()]
     settings.options(runs[0].data, runs[0].checkpoint, runs[0].seed, RECOMMENDED_TRAIN_IMAGES)
     path = output / SETTINGS
     now = settings.as_json()
     before = json.loads(path.read_text()) if path.exists() else now
-    if changed := sorted(key for key in (before | now).keys() - {"partial"} if before.get(key) != now.get(key)):
+    if changed := sorted(
+        key for key in (before | now).keys() - {"partial", "strict"} if before.get(key) != now.get(key)
+    ):
         raise UserError(
             f"{output} holds a benchmark with another {', '.join(changed)}: repeat its command to go on (its settings are "
             f"in {path}), or choose another --output."

@@ -19,7 +19,8 @@ from transformers import TrainerCallback
 from ..data.check import Check, check_category
 from ..data.datasets import checkpoint_name
 from ..data.files import files_fingerprint, write_json
-from ..data.folder import read_dataset
+from ..data.left_out import clauses
+from ..data.opening import open_dataset
 from ..data.records import EVALUATION, METRIC_KEYS, TRAINING
 from ..evaluation.evaluate import evaluate
 from ..hub.card import FIGURE, draw_figure, make_card
@@ -36,10 +37,11 @@ logger = logging.getLogger(__name__)
 
 INTERRUPTED = 130  # exit code
 KEPT = (
-    *("command", "images", "good_images", "seconds", "resumed", "peak_memory_gib", "peak_gpu_memory_gib"),
+    *("command", "images", "good_images", "left_out", "seconds", "resumed", "peak_memory_gib", "peak_gpu_memory_gib"),
     *("data_wait_share", "hardware", "precision", "versions"),
 )
 """What a result keeps of the training record."""
+SAID = ("not_drawn", "unmasked", "black_masks")  # reasons to leave files out that have notes of their own
 
 
 def execute(run: Run, settings: Settings, command: str) -> None:
@@ -59,8 +61,8 @@ def execute(run: Run, settings: Settings, command: str) -> None:
 
 def fingerprint(category: Path) -> str:
     """Changes with the names, sizes and times of the images and masks of a category."""
-    dataset = read_dataset(category)
-    masks = [sample.mask for sample in dataset.test if sample.mask]
+    dataset = open_dataset(category)
+    masks = [mask for sample in dataset.test for mask in sample.masks]
     return files_fingerprint([sample.image for sample in dataset.train + dataset.test] + masks)
 
 
@@ -78,7 +80,7 @@ def _end_with_parent() -> None:
 def _result(run: Run, settings: Settings, command: str) -> dict[str, Any]:
     check = check_category(run.dataset, run.category, run.data)
     _refuse(check, settings)
-    images = len(read_dataset(run.data).train)
+    images = len(open_dataset(run.data).train)
     options = settings.options(run.data, run.checkpoint, run.seed, images)
     config = settings.model()
     images_now = fingerprint(run.data)
@@ -91,7 +93,7 @@ def _result(run: Run, settings: Settings, command: str) -> dict[str, Any]:
         raise UserError(f"its images changed since it was trained: remove {run.checkpoint} to do it again")
     training = json.loads((run.checkpoint / TRAINING).read_text())
     began = time.monotonic()
-    report = {**evaluate(load_detector(run.checkpoint), run.data), "dataset": run.category}
+    report = {**evaluate(load_detector(run.checkpoint), run.data, strict=settings.strict), "dataset": run.category}
     seconds = time.monotonic() - began
     write_json(run.checkpoint / EVALUATION, report)
     draw_figure(report, run.checkpoint / FIGURE)
@@ -101,7 +103,7 @@ def _result(run: Run, settings: Settings, command: str) -> dict[str, Any]:
         "seed": run.seed,
         **report,
         "best_on_test": _best(run, report) if settings.best_on_test else None,
-        "notes": check.notes + _limits(images, options.limit),
+        "notes": check.notes + _limits(images, options.limit) + _left_out(training, report),
         "steps": options.steps,
         "training": {key: training[key] for key in KEPT},
         "evaluation_seconds": round(seconds, 1),
@@ -127,6 +129,17 @@ def _refuse(check: Check, settings: Settings) -> None:
 def _limits(images: int, limit: int | None) -> list[str]:
     used = min(limit or MAX_IMAGES, MAX_IMAGES)
     return [f"trained on {used} of {images} good images, drawn by the seed"] if used < images else []
+
+
+def _left_out(training: dict[str, Any], report: dict[str, Any]) -> list[str]:
+    """How the images were divided, and what of them training or evaluation did not use, but for what other notes say."""
+    records = [
+        {reason: files for reason, files in record["left_out"].items() if reason not in SAID}
+        for record in (training, report)
+    ]
+    return list(
+        dict.fromkeys([*report["notes"], *(f"left out: {one}" for record in records for one in clauses(record))])
+    )
 
 
 def _best(run: Run, report: dict[str, Any]) -> dict[str, float | None]:

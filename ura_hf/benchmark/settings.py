@@ -11,7 +11,7 @@ from typing import Any
 from ..data.datasets import checkpoint_name
 from ..model.configuration_uranet import URANetConfig
 from ..model.errors import UserError
-from ..training.options import MAX_IMAGES, TrainingOptions, split_sizes
+from ..training.options import MAX_IMAGES, TrainingOptions
 
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
@@ -22,12 +22,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "grid_size": 64,
             "patch_size": 4,
             "num_hidden_layers": 8,
-            "residuals": {"restored_l2": 1.0, "restored_direction": 1.0},
-            "adapt_residuals": False,
-            "memory_cells": 0,
-            "subspace_rank": 0,
-            "smoothing_sigma": 4.0,
-            "image_score": "std",
+            "views": ["restored"],
         },
         "learning_rate": 1e-4,
         "epochs": 300,
@@ -42,22 +37,24 @@ class Settings:
     """A benchmark, apart from where it is written. Paths are absolute.
 
     Args:
-        dataset: mvtec, btad, oct2017, visa or folder.
-        root: Folder of the dataset.
+        dataset: mvtec, btad, oct2017, visa, elpv or folder.
+        root: Folder of the dataset; None for elpv.
         preset: Key of `PRESETS`.
         config: Fields of URANetConfig that override the preset's.
         training: Fields of TrainingOptions that override the preset's, and `epochs`.
         partial: Take categories whose counts differ from the published ones.
+        strict: Refuse data of which anything is left out.
         best_on_test: How often a run is measured on the test images while it trains; 0: never.
     """
 
     dataset: str
-    root: str
+    root: str | None
     preset: str = "fast"
     config: dict[str, Any] = dataclasses.field(default_factory=dict)
     training: dict[str, Any] = dataclasses.field(default_factory=dict)
     partial: bool = False
     best_on_test: int = 0
+    strict: bool = False
 
     def model(self) -> URANetConfig:
         """The config of every run.
@@ -76,11 +73,11 @@ class Settings:
         chosen = {k: v for k, v in PRESETS[self.preset].items() if k != "config"} | self.training
         epochs = chosen.pop("epochs", None)
         paths = {name: Path(chosen[name]) for name in ("backbone_weights", "textures") if chosen.get(name)}
-        options = TrainingOptions(category, output, seed=seed, **{**chosen, **paths})
+        options = TrainingOptions(category, output, seed=seed, strict=self.strict, **{**chosen, **paths})
         if epochs is not None and "steps" not in self.training:
             if epochs < 1:
                 raise UserError(f"epochs must be at least 1, but got {epochs}.")
-            fitted = split_sizes(min(images, options.limit or MAX_IMAGES, MAX_IMAGES), options.held_out)[1]
+            fitted = min(images, options.limit or MAX_IMAGES, MAX_IMAGES)
             options.steps = epochs * math.ceil(fitted / options.batch_size)
         return options
 

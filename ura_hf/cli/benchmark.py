@@ -15,7 +15,7 @@ from ..model.errors import UserError
 from .fields import read_fields
 
 AddCommand = Callable[..., argparse.ArgumentParser]
-DATASETS = ("mvtec", "btad", "oct2017", "visa", "folder")
+DATASETS = ("mvtec", "btad", "oct2017", "visa", "elpv", "folder")
 EXIT_INCOMPLETE = 1
 TRAINING_FLAGS = (
     "backbone_weights",
@@ -37,7 +37,7 @@ def add_benchmark(commands: Any, add_command: AddCommand) -> None:
 
 def _add_dataset(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", required=True, choices=DATASETS, help="its layout; folder: any other, see below")
-    parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="the dataset's folder")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="the dataset's folder; not for elpv")
     parser.add_argument("--categories", nargs="+", metavar="NAME", help="only these (default: all)")
 
 
@@ -47,7 +47,8 @@ def _add_benchmark(commands: Any, add_command: AddCommand) -> None:
         "benchmark",
         _benchmark,
         "train and measure every category of a dataset",
-        """Train and evaluate every category of MVTec AD, BTAD, OCT-2017, VisA or a folder of categories.
+        """Train and evaluate every category of MVTec AD, BTAD, OCT-2017, VisA, the solar cells of elpv (read from
+the package elpv-dataset) or a folder of categories.
 
 Writes into --output: seed0/uranet-mvtec-bottle/ and so on (checkpoints with figures and card, ready for `uranet push --all`),
 runs/bottle-seed0.json (all figures of a run), and results.json, results.csv and results.md. Repeat the command after a
@@ -74,11 +75,12 @@ Presets: `fast` is this package's defaults; `paper` follows the authors' earlier
         help="also report an upper envelope: the best of so many evaluations on the test images (10 if no number is given)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="copy results.json there")
+    parser.add_argument("--strict", action="store_true", help="a run of whose data anything is left out fails")
     _add_changes(parser.add_argument_group("changes to the preset"))
 
 
 def _add_changes(change: Any) -> None:
-    change.add_argument("--backbone", metavar="NAME", help="any timm CNN")
+    change.add_argument("--backbone", metavar="NAME", help="any timm CNN or ViT")
     change.add_argument("--backbone-weights", type=Path, metavar="FILE", help="as safetensors; default: the Hub")
     change.add_argument("--textures", type=Path, metavar="DIR", help="photos as a source of artificial anomalies")
     change.add_argument("--set", action="append", default=[], metavar="FIELD=JSON", help="a field of URANetConfig")
@@ -118,8 +120,9 @@ def _benchmark(options: argparse.Namespace) -> int:
     fields = read_fields(options.set) | ({"backbone": options.backbone} if options.backbone else {})
     chosen = {name: value for name in TRAINING_FLAGS if (value := getattr(options, name)) is not None}
     training = {k: str(v.absolute()) if isinstance(v, Path) else v for k, v in chosen.items()}
-    root = str(options.root.absolute())
-    settings = Settings(options.dataset, root, options.preset, fields, training, options.partial, options.best_on_test)
+    root = str(options.root.absolute()) if options.root else None
+    limits = (options.partial, options.best_on_test, options.strict)
+    settings = Settings(options.dataset, root, options.preset, fields, training, *limits)
     runs = plan(settings, options.output, options.categories, list(dict.fromkeys(options.seeds)))
     complete = work(runs, settings, shlex.join(["uranet", *sys.argv[1:]]), place, functools.partial(print, flush=True))
     if place.rank:
@@ -145,8 +148,8 @@ def _check(options: argparse.Namespace) -> int:
         else:
             counts = "not readable"
         print(f"{name}: {counts}{'' if check.problems else ', as it should be'}")
-        for problem in check.problems:
-            print(f"  {problem}")
+        for line in [*check.problems, *check.reading]:
+            print(f"  {line}")
         if check.problems:
             wrong.append(name)
     if wrong:

@@ -8,6 +8,8 @@ from typing import Any
 
 from ..model.errors import UserError
 
+FRAMES_HELP = "of files with several pages or frames: all, first, or every-N such as every-10 (default: %(default)s)"
+
 
 def read_fields(entries: Sequence[str]) -> dict[str, Any]:
     """The fields that `--set FIELD=JSON` names; a value that is no JSON is text.

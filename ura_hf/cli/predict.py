@@ -7,15 +7,24 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..data.files import write
 from ..model.errors import UserError
+from .fields import FRAMES_HELP
 
 if TYPE_CHECKING:
-    from ..inference import Finding
+    from ..evaluation.answers import Answers
+    from ..evaluation.results_file import ResultsFile
+
+SHOW_AFTER_SECONDS = 1  # a bar
+DEPENDS = ("threshold", "max_false_alarms", "max_review", "output", "heatmaps", "masks", "maps", "restored", "boxes")
+"""The options that rows of a table and the files beside it depend on."""
+
+
+FIELDS: tuple[str, ...] = ("score_map", "anomaly_map")
 
 
 def add_predict(commands: Any, add_command: Any) -> None:
@@ -25,52 +34,147 @@ def add_predict(commands: Any, add_command: Any) -> None:
         "predict",
         _predict,
         "find anomalies in images",
-        """Find anomalies in images: print verdict and score of each, and write its heatmap and raw map.
+        """Find anomalies in images: print verdict and score of each, and write what is asked for.
 
-With --output, IMAGE gives STEM_heatmap.png (the image with its anomalies glowing) and STEM_map.npy (raw anomaly map,
-float32, at the image's size); images of several folders keep their subfolders. Scores run from 0 to 1; 0.5 is the
-calibrated threshold. An unreadable image is reported and the others go on; the exit code is then 2.""",
+With --output, IMAGE gives STEM_heatmap.png, the image with its anomalies glowing (above 1 megapixel STEM_heatmap.jpg, its
+longer side at most 2048 pixels); with --masks also STEM_mask.png, and with --maps STEM_map.npy (raw anomaly map, float32),
+both at the image's size; with --restored STEM_restored.png, the part as it should look. Images of several folders keep their
+subfolders. Scores run from 0 to 1; 0.5 is the calibrated threshold. A verdict is normal, review (look at it), anomalous, or
+unknown (not this part at all). An unreadable image is reported and the others go on; the exit code is then 2. Every page of
+a TIFF and every frame of an animation or a video is an image of its own, FILE#2 and so on.
+
+With --csv, verdicts go to a table in place of the screen. Repeat an interrupted command: it does what is missing, and tries
+images again that could not be read.""",
         "uranet predict runs/ring new/*.png --output results",
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder that `uranet train` wrote, or a bundled name")
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="files, or folders of images")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="write heatmaps and raw maps there")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a line instead of words")
+    _add_outputs(parser)
+    parser.add_argument("--device", metavar="NAME", help="such as cpu or cuda:1 (default: the GPU if there is one)")
+    parser.add_argument("--batch-size", type=int, default=8, help="images at once (default: %(default)s)")
+    parser.add_argument("--frames", default="all", metavar="WHICH", help=FRAMES_HELP)
     parser.add_argument(
-        "--threshold", type=float, default=0.5, metavar="T", help="score, 0 to 1, above which an image is anomalous"
+        "--threshold", type=float, metavar="T", help="score, 0 to 1, above which an image is anomalous (default 0.5)"
+    )
+    parser.add_argument(
+        "--max-false-alarms",
+        type=float,
+        metavar="SHARE",
+        help="share of good parts that may be called anomalous, in place of --threshold",
+    )
+    parser.add_argument(
+        "--max-review", type=float, metavar="SHARE", help="share of good parts beside these that may be called review"
     )
 
 
-def _predict(options: argparse.Namespace) -> None:
-    from ..hub.load import load_detector
-    from ..inference import Unreadable, find
-    from ..model.image_processing_uranet import check_threshold
+def _add_outputs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", type=Path, metavar="DIR", help="write heatmaps, and what else is wanted, there")
+    parser.add_argument("--no-heatmaps", action="store_false", dest="heatmaps", help="leave the heatmaps out")
+    parser.add_argument("--masks", action="store_true", help="write masks of what is above the pixel threshold, too")
+    parser.add_argument("--maps", action="store_true", help="write raw anomaly maps, too")
+    parser.add_argument("--restored", action="store_true", help="write the part as it should look, too")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a row for each image there; goes on with it")
+    parser.add_argument("--boxes", type=Path, metavar="FILE", help="write boxes of anomalies there, as COCO JSON")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line instead of words")
 
-    check_threshold(options.threshold)
-    detector = load_detector(options.checkpoint)
-    images = _list_images(options.images)
-    names = output_names(images)
-    failures = 0
-    for one in find(detector, images, keep=lambda image: image if options.output else None):
-        try:
-            if isinstance(one, Unreadable):
-                raise one.error
-            result = {"image": str(one.source), **one.verdict(options.threshold)}
-        except UserError as error:
-            failures += 1
-            print(f"uranet: {error}", file=sys.stderr)
-            continue
-        if options.output:
-            result |= _write_pictures(one, options.output, names[one.source])
-        line = f"{one.source}: {result['label']}, score {result['score']:.3f} (threshold {options.threshold:g})"
-        print(json.dumps(result) if options.json else line, flush=True)
+
+def _predict(options: argparse.Namespace) -> None:
+    from ..data.files import write
+    from ..evaluation.answers import answer_all
+    from ..evaluation.coco import write_coco
+    from ..hub.download import checkpoint_folder
+    from ..hub.exported import is_exported
+    from ..hub.load import load_detector
+    from ..model.frames import all_frames, step_of
+    from ..model.verdicts import check_threshold, limits
+
+    step_of(options.frames)  # what is wrong with it is said first
+    rates = {"max_false_alarms": options.max_false_alarms, "max_review": options.max_review}
+    if options.threshold is not None:
+        check_threshold(options.threshold)
+    answers = _answers(options)
+    options.resumes = options.csv is not None
+    place = Path(options.checkpoint) if is_exported(options.checkpoint) else checkpoint_folder(options.checkpoint)
+    detector = load_detector(place, device=options.device)
+    limits(detector.model.config, options.threshold, **rates)  # what is wrong with them is said first
+    images = all_frames(_list_images(options.images), options.frames)
+    boxes: list[dict[str, Any]] = []
+    with _results_file(options, place) as file:
+        missing = images if file is None else file.missing(images)
+        record = None if file is None else file.add
+        names = output_names(images)
+        results = answer_all(detector, missing, names, answers, record, options.batch_size, options.threshold, **rates)
+        failures = 0
+        for result in _show(results, len(images), len(missing), options):
+            failures += "problem" in result
+            if options.boxes and file is None and "boxes" in result:
+                boxes.append(result)
+        if options.boxes:
+            write(options.boxes, lambda path: write_coco((lambda: boxes) if file is None else file.boxes, path))
+        if file is not None:
+            counts = ", ".join(f"{count:,} {label}" for label, count in sorted(file.counts().items()))
+            print(f"{options.csv}: {counts}", file=sys.stderr if options.json else sys.stdout)
     if failures:
         raise UserError(f"{failures} of {len(images)} images have no verdict, see above: replace or leave them out.")
 
 
+def _answers(options: argparse.Namespace) -> Answers:
+    from ..evaluation.answers import Answers
+
+    for flag in ("masks", "maps", "restored"):
+        if getattr(options, flag) and options.output is None:
+            raise UserError(f"--{flag} writes a file for each image: name a folder with --output.")
+    heatmaps = options.heatmaps and options.output is not None
+    pictures = (heatmaps, options.masks, options.maps, options.restored)
+    return Answers(options.output, *pictures, bool(options.boxes), options.csv is not None)
+
+
+def _results_file(options: argparse.Namespace, checkpoint: Path) -> AbstractContextManager[ResultsFile | None]:
+    """The table that --csv names, with all that its rows depend on."""
+    from ..data.files import contents_digest
+    from ..evaluation.results_file import ResultsFile
+    from ..model.loading import CONFIG_FILE, PROCESSOR_FILE
+
+    if options.csv is None:
+        return nullcontext()
+    files = [*checkpoint.glob("*.safetensors"), checkpoint / CONFIG_FILE, checkpoint / PROCESSOR_FILE]
+    files = [checkpoint] if checkpoint.is_file() else files
+    given = {f"--{name.replace('_', '-')}": getattr(options, name) for name in DEPENDS}
+    shown = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
+    return ResultsFile(options.csv, {"checkpoint": contents_digest(files), **shown}, bool(options.boxes))
+
+
+def _show(
+    results: Iterator[dict[str, Any]], images: int, missing: int, options: argparse.Namespace
+) -> Iterator[dict[str, Any]]:
+    """Print results as they come, beside a bar that only a terminal shows, and hand them on."""
+    from tqdm import tqdm
+
+    if missing < images:
+        print(f"uranet: {options.csv} has {images - missing:,} of {images:,} images, going on", file=sys.stderr)
+    with tqdm(initial=images - missing, total=images, unit="image", disable=None, delay=SHOW_AFTER_SECONDS) as bar:
+        for result in results:
+            with tqdm.external_write_mode():
+                if "problem" in result:
+                    print(f"uranet: {result['problem']}", file=sys.stderr)
+                if options.json:
+                    print(json.dumps(result), flush=True)
+                elif options.csv is None and "problem" not in result:
+                    print(_line(result), flush=True)
+            bar.update()
+            yield result
+
+
+def _line(result: dict[str, Any]) -> str:
+    rank = "" if result["rank_words"] is None else f", {result['rank_words']}"
+    return (
+        f"{result['image']}: {result['label']}, score {result['score']:.3f} (threshold {result['threshold']:.3g}){rank}"
+    )
+
+
 def _list_images(places: Iterable[Path]) -> list[Path]:
     """The images that files and folders name, each once; says on stderr what is left out."""
-    from ..data.folder import images_below, list_images, other_files
+    from ..data.folder import images_below, list_images, list_pictures, other_files
 
     images: list[Path] = []
     below: list[Path] = []
@@ -80,6 +184,8 @@ def _list_images(places: Iterable[Path]) -> list[Path]:
             continue
         images += list_images(place)
         below += images_below(place)
+        if belong := len(list_pictures(place)) - len(list_images(place)):
+            print(f"uranet: {place}: left out {belong} mask(s) or heatmap(s) of images beside them", file=sys.stderr)
         if others := [file.name for file in other_files(place)]:
             first = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
             print(f"uranet: {place}: left out {len(others)} file(s), no images by name: {first}", file=sys.stderr)
@@ -94,33 +200,20 @@ def _list_images(places: Iterable[Path]) -> list[Path]:
     return images
 
 
-def _write_pictures(one: Finding, folder: Path, name: str) -> dict[str, str]:
-    """Write heatmap and raw map; returns where they are."""
-    import numpy as np
-    from PIL import Image
-
-    from ..evaluation.visualization import overlay
-
-    heatmap, raw = (folder / f"{name}{end}" for end in ("_heatmap.png", "_map.npy"))
-    assert one.picture is not None  # as `keep` keeps it
-    glowing = overlay(one.picture, one.map("score_map"))
-    write(heatmap, lambda target: Image.fromarray(glowing).save(target))
-    write(raw, lambda target: np.save(target, one.map("anomaly_map")))
-    return {"heatmap": str(heatmap), "map": str(raw)}
-
-
-def output_names(images: Sequence[Path]) -> dict[Path, str]:
+def output_names(images: Sequence[Any]) -> dict[Any, str]:
     """A different name for each image: its path below the folder that all share, without suffix where that is unique."""
-    full = {path: Path(os.path.abspath(path)) for path in images}
-    shared = os.path.commonpath([path.parent for path in full.values()])
-    stems = {path: str(place.relative_to(shared).with_suffix("")) for path, place in full.items()}
+    full = {image: Path(os.path.abspath(getattr(image, "place", image))) for image in images}
+    shared = os.path.commonpath([place.parent for place in full.values()])
+    stems = {image: str(place.relative_to(shared).with_suffix("")) for image, place in full.items()}
     taken = Counter(stems.values())
-    names: dict[Path, str] = {}
-    for path, name in stems.items():
-        wanted = different = name if taken[name] == 1 else name + path.suffix
+    names: dict[Any, str] = {}
+    given: set[str] = set()
+    for image, name in stems.items():
+        wanted = different = name if taken[name] == 1 else name + full[image].suffix
         number = 1
-        while different in names.values():
+        while different in given:
             number += 1
             different = f"{wanted} ({number})"
-        names[path] = different
+        names[image] = different
+        given.add(different)
     return names

@@ -1,4 +1,4 @@
-"""The commands `uranet push`, `uranet list`, `uranet card` and `uranet export`."""
+"""The commands `uranet push`, `uranet space`, `uranet list`, `uranet card` and `uranet export`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ AddCommand = Callable[..., argparse.ArgumentParser]
 
 
 def add_sharing(commands: Any, add_command: AddCommand) -> None:
-    """Add the parsers of the four commands."""
+    """Add the parsers of the five commands."""
     _add_push(commands, add_command)
+    _add_space(commands, add_command)
     _add_list(commands, add_command)
     _add_card(commands, add_command)
     _add_export(commands, add_command)
@@ -43,6 +44,32 @@ name; a repeated call sends only what changed, so an interrupted one can simply 
     parser.add_argument("--license", metavar="ID", help="of the weights; default: that of the dataset in the name")
 
 
+def _add_space(commands: Any, add_command: AddCommand) -> None:
+    parser = add_command(
+        commands,
+        "space",
+        _space,
+        "make a Hugging Face Space of a checkpoint",
+        """Make a Hugging Face Space: the page, opened on a checkpoint. The Space holds the checkpoint, this package, and the
+photos of --examples. With --output nothing is uploaded.
+
+Log in first with `hf auth login`. A repeated call replaces checkpoint, examples and package. It takes the sources of a
+clone of the repository.""",
+        "uranet space runs/first --to me/my-part --examples new/1.png new/2.png",
+        resumes=True,
+    )
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder or name")
+    parser.add_argument("--to", metavar="NAMESPACE/NAME", help="the Space, made if absent")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="write its files into this new folder and upload nothing"
+    )
+    parser.add_argument(
+        "--examples", type=Path, nargs="+", default=[], metavar="PHOTO", help="to try it with; all see them"
+    )
+    parser.add_argument("--private", action="store_true", help="make a new Space private")
+    parser.add_argument("--license", metavar="ID", help="of the weights; default: that of the dataset in the name")
+
+
 def _add_list(commands: Any, add_command: AddCommand) -> None:
     parser = add_command(
         commands,
@@ -50,7 +77,8 @@ def _add_list(commands: Any, add_command: AddCommand) -> None:
         _list,
         "show bundled, local and published checkpoints",
         """Show the checkpoints that are bundled, those in the folder URA_HF_CHECKPOINTS, and those in the Hub namespace
-URA_HF_NAMESPACE where one is set and the Hub can be reached, with their figures.""",
+URA_HF_NAMESPACE where one is set and the Hub can be reached, with their figures. Then the names of the datasets' checkpoints
+that are in none of these places, and the commands that make them: none is in the package.""",
         "uranet list",
     )
     parser.add_argument("--offline", action="store_true", help="leave the Hub alone")
@@ -78,14 +106,16 @@ def _add_export(commands: Any, add_command: AddCommand) -> None:
         "write a detector as one file for other runtimes",
         f"""Write a detector as ONNX (FILE.onnx) or as a program of torch.export (FILE.pt2), for batches of any size.
 
-The file is run and compared with the model before it counts: on images of yours, or on generated textures. It takes RGB in
-[0, 1] of the network's size and gives the raw image score and maps; the thresholds lie beside the graph (docs/deploy.md).
-ONNX needs more packages: run {install_command("export")} in a clone of the repository.""",
+The file is run and compared with the model before it counts: on images of yours, or on generated textures. `uranet predict
+FILE` gives the same verdicts from the file alone. For other runtimes: it takes RGB in [0, 1] of the network's size and
+gives raw scores and maps; thresholds and preparation lie beside the graph (docs/deploy.md). ONNX needs more packages: run
+{install_command("export")} in a clone of the repository.""",
         "uranet export runs/ring --output ring.onnx --images new/*.png",
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder or name")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="ends in .onnx or .pt2")
     parser.add_argument("--images", type=Path, nargs="+", default=[], metavar="IMAGE", help="images to compare on")
+    parser.add_argument("--half", action="store_true", help="let the backbone of an .onnx compute in float16")
 
 
 def _push(options: argparse.Namespace) -> None:
@@ -110,8 +140,24 @@ def _push(options: argparse.Namespace) -> None:
         )
 
 
+def _space(options: argparse.Namespace) -> None:
+    from ..hub.push import require_repo_id
+    from ..hub.space import push_space, write_space
+
+    if options.to is None and options.output is None:
+        raise UserError("space takes --to NAMESPACE/NAME, --output DIR, or both: give one of them.")
+    if options.output is None:
+        print(push_space(options.checkpoint, options.to, options.private, None, options.license, options.examples))
+        return
+    if options.to is not None:
+        require_repo_id(options.to)
+    name = options.to.split("/")[-1] if options.to else None
+    write_space(options.checkpoint, options.output, name, options.license, options.examples)
+    print(f"{options.output}: open the page with `python {options.output / 'app.py'}`; nothing was uploaded.")
+
+
 def _list(options: argparse.Namespace) -> None:
-    from ..hub.listing import here, on_the_hub
+    from ..hub.listing import here, on_the_hub, to_make
 
     entries, note = here(), ""
     if not options.offline:
@@ -120,10 +166,14 @@ def _list(options: argparse.Namespace) -> None:
         except UserError as error:
             note = str(error)
     width = max((len(entry.name) for entry in entries), default=0) + 2
-    print("name".ljust(width) + "place".ljust(9) + "image AUROC  pixel AUROC    AUPRO")
+    terms = max((len(entry.license or "") for entry in entries), default=0) + 2
+    print("name".ljust(width) + "place".ljust(9) + "licence".ljust(terms) + "image AUROC  pixel AUROC    AUPRO")
     for entry in entries:
         figures = ["-" if v is None else f"{v:.4f}" for v in (entry.image_auroc, entry.pixel_auroc, entry.aupro)]
-        print(entry.name.ljust(width) + entry.place.ljust(9) + f"{figures[0]:>11}  {figures[1]:>11}  {figures[2]:>7}")
+        start = entry.name.ljust(width) + entry.place.ljust(9) + (entry.license or "-").ljust(terms)
+        print(start + f"{figures[0]:>11}  {figures[1]:>11}  {figures[2]:>7}")
+    for names, command in to_make(entries):
+        print(f"not here: {names}; made by `{command}`")
     if note:
         print(note, file=sys.stderr)
 
@@ -142,7 +192,7 @@ def _export(options: argparse.Namespace) -> None:
     from ..export import export
     from ..model.configuration_uranet import URANetConfig
 
-    differences = export(options.checkpoint, options.output, options.images)
+    differences = export(options.checkpoint, options.output, options.images, options.half)
     worst = max(differences, key=lambda name: differences[name])
     on = f"{len(options.images)} image(s)" if options.images else "generated textures"
     says = (

@@ -12,13 +12,9 @@ from typing import Any
 from ..model.defaults import BACKBONE, FALSE_POSITIVE_RATE, GRID_SIZE, IMAGE_SIZE
 from ..model.errors import UserError
 from ..training.options import POSES, PRECISIONS, TrainingOptions
-from .fields import read_fields
+from .fields import FRAMES_HELP, read_fields
 
 CHECKED_IMAGES = 8  # of which the largest value is looked at
-WHY_LEFT_OUT = {
-    "copies": "each is a copy of another one, byte by byte.",
-    "in_subfolders": "they lie in subfolders, and only the folder itself is read; move them up where they are good.",
-}
 CONFIG_FLAGS = ("backbone", "image_size", "grid_size", "false_positive_rate")
 
 
@@ -31,10 +27,13 @@ def add_train(commands: Any, add_command: Any) -> None:
         "train a detector on good images",
         """Train a detector on good images only and write a checkpoint folder.
 
-DATA is a category of MVTec AD, BTAD, OCT-2017 or VisA as it was published, your own in the MVTec AD layout (train/good
-is used; masks in ground_truth must belong to test images), or a plain folder of good images. It may also be a dataset of
-the package `datasets`: a folder that save_to_disk wrote, a folder of Parquet or Arrow files, or a dataset on the Hub,
-NAMESPACE/NAME or NAMESPACE/NAME:CONFIG. Its column label tells good images from others; without one all are good.
+DATA is a plain folder of good images, folders of good and of defective ones beside each other (OK and NG, good and
+crack ...; a fifth of the good ones is then kept for testing), or a category in the layout of MVTec AD, LOCO AD or AD 2,
+BTAD, BMAD, OCT-2017 or VisA. It may be a CSV or JSON Lines file with the columns image, label, mask, split. It may also
+be a dataset of the package `datasets`: a folder that save_to_disk wrote, one of Parquet or Arrow files, or a dataset on
+the Hub, NAMESPACE/NAME or NAMESPACE/NAME:CONFIG. Its column label tells good images from others; without one all are
+good. Several --data are read together.
+elpv:mono and elpv:poly are photos of solar cells, which pip install '.[examples]' brings (not for commercial use).
 
 The frozen backbone sees every image once (of more than 4000, 4000 drawn by the seed); its features are cached in the
 output folder while training runs. A tenth of the images is kept from training to calibrate the thresholds. The
@@ -59,12 +58,42 @@ def _add(group: Any, flag: str, help: str, **more: Any) -> None:
 
 
 def _add_data(group: Any) -> None:
-    group.add_argument("--data", type=Path, required=True, metavar="DATA", help="folder or dataset, see above")
+    group.add_argument(
+        "--data",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="DATA",
+        help="see above; may be given several times",
+    )
+    group.add_argument("--recursive", action="store_true", help="read subfolders of the folder of good images, too")
+    group.add_argument("--strict", action="store_true", help="refuse data of which anything would be left out")
     group.add_argument("--output", type=Path, required=True, metavar="DIR", help="for the checkpoint; made if absent")
+    group.add_argument(
+        "--report",
+        type=Path,
+        metavar="DIR",
+        help="write the closing report there, with the most unusual photos as pictures",
+    )
     _add(group, "--limit", "use only N good images, drawn by the seed", type=int, metavar="N")
     _add(group, "--textures", "natural photos as a source of artificial anomalies", type=Path, metavar="DIR")
-    _add(group, "--max-value", "white in 16-bit images, e.g. 4095 for 12-bit cameras", type=float, metavar="V")
+    _add(group, "--max-value", "white, e.g. 4095 for 12-bit cameras; not in 8-bit images", type=float, metavar="V")
+    _add(
+        group,
+        "--value-range",
+        "black and white, e.g. -20 120 for temperatures; not in 8-bit images",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+    )
     _add(group, "--resize-mode", "pad keeps the aspect ratio", choices=("stretch", "pad"))
+    _add(
+        group,
+        "--roi",
+        "where to look: a mask, white there, or a rectangle in pixels of the photos; the rest is ignored for good",
+        metavar="MASK.png|X,Y,W,H",
+    )
+    _add(group, "--frames", FRAMES_HELP, metavar="WHICH")
     _add(group, "--pose", "any: parts lie in any rotation (default: found out from the images)", choices=POSES)
 
 
@@ -72,7 +101,7 @@ def _add_model(group: Any) -> None:
     group.add_argument(
         "--backbone",
         metavar="NAME",
-        help="any timm CNN, or uranet-small, which lies in the package "
+        help="any timm CNN or ViT, or uranet-small, which lies in the package "
         f"(default: {BACKBONE}; uranet-small where its weights can't be fetched)",
     )
     _add(group, "--backbone-weights", "its weights as safetensors; default: the Hub", type=Path, metavar="FILE")
@@ -89,7 +118,6 @@ def _add_training(group: Any) -> None:
     _add(group, "--steps", "optimiser steps (default: %(default)s)")
     _add(group, "--batch-size", "images per step per process (default: %(default)s)")
     _add(group, "--learning-rate", "peak of the schedule (default: %(default)s)")
-    _add(group, "--held-out", "share for calibration (default: %(default)s)", metavar="SHARE")
     group.add_argument(
         "--false-positive-rate",
         type=float,
@@ -104,7 +132,7 @@ def _add_training(group: Any) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from ..data.hub_datasets import open_dataset
+    from ..data.opening import open_dataset
     from ..model.configuration_uranet import URANetConfig
     from ..training.default_backbone import default_backbone
     from ..training.train import train
@@ -112,42 +140,44 @@ def _train(options: argparse.Namespace) -> None:
     fields = {name: value for name in CONFIG_FLAGS if (value := getattr(options, name)) is not None}
     fields |= read_fields(options.set)
     chosen = TrainingOptions(**{name: getattr(options, name) for name in TrainingOptions.__dataclass_fields__})
-    images = [sample.image for sample in open_dataset(options.data).train]  # what is wrong with them is said first
+    images = [
+        sample.image for sample in open_dataset(options.data, recursive=options.recursive).train
+    ]  # what is wrong with them is said first
     if "backbone" not in fields and options.backbone_weights is None:
         fields["backbone"] = default_backbone(options.output)
     command = shlex.join(["uranet", *sys.argv[1:]])
     is_main = int(os.environ.get("RANK", "0")) == 0
-    if is_main and options.max_value is None:
+    if is_main and options.max_value is None and options.value_range is None:
         _hint_at_white(images)
-    record = train(chosen, URANetConfig(**fields), command)
+    record = train(chosen, URANetConfig(**fields), command, report=options.report)
     if is_main:
         _report(options.output, record)
 
 
 def _report(output: Path, record: dict[str, Any]) -> None:
-    """Say what the checkpoint was made from, what was left out, and whether the photos were enough."""
-    from ..training.calibration import enough_to_calibrate
+    """Say what to expect, which photos to look at, what the checkpoint was made from, and what was left out."""
+    from ..data.left_out import used_table
+    from ..training.report import FalseAlarms, sentences
 
-    count, held = record["images"]["fitted"], record["images"]["held_out"]
-    print(f"{output}: trained on {count} good images, calibrated on {held} others, {record['seconds']:.0f} s.")
-    if count + held < record["good_images"]:
-        print(f"used {count + held} of {record['good_images']} good images, drawn by the seed.")
-    for what, number in record["left_out"].items():
-        if number:
-            print(f"left out {number} image(s): {WHY_LEFT_OUT[what]}")
-    if not enough_to_calibrate(held, rate := record["thresholds"]["false_positive_rate"]):
-        print(
-            f"{held} images are few to calibrate a false-positive rate of {rate:g} on, so the real one may differ: "
-            "give more good images, or a larger --held-out or --false-positive-rate."
-        )
+    count = record["images"]["fitted"]
+    print(f"{output}: trained and calibrated on {count} good images, {record['seconds']:.0f} s.")
+    if (files := record["files"]) < record["good_images"]:
+        print(f"{files} files hold {record['good_images']} images: each page and frame counts as one (--frames).")
+    rate = FalseAlarms.of(count, record["thresholds"]["false_positive_rate"])
+    print("\n".join(sentences(record, rate)))
+    for note in record["notes"]:
+        print(note)
+    used = {f"good images of {one['data']}": one["images"] for one in record["sources"]}
+    print(used_table(used, record["left_out"], record["kept"]))
 
 
 def _hint_at_white(images: list[Path]) -> None:
     """Say so where the first images look like those of a camera of 10 to 14 bits, stored in 16."""
+    from ..model.frames import FIRST, all_frames
     from ..model.images import largest_level
 
     try:
-        levels = [largest_level(image) or 2**16 for image in images[:CHECKED_IMAGES]]
+        levels = [largest_level(image) or 2**16 for image in all_frames(images[:CHECKED_IMAGES], FIRST)]
     except UserError:
         return  # training says it, and of all images
     if (largest := max(levels)) < 2**14:

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from ..model.errors import UserError
 
 MIB = 1 << 20
-_JUNK = frozenset(
+JUNK = frozenset(
     {"thumbs.db", "desktop.ini"}
 )  # beside hidden files and __MACOSX, what systems put into zips by themselves
 _MAX_DEPTH, _MAX_NAME = 12, 200  # folders in one another, bytes of one part of a name
@@ -151,7 +151,7 @@ def _target(entry: zipfile.ZipInfo, archive: str) -> tuple[str, ...]:
 
 
 def _is_junk(parts: tuple[str, ...]) -> bool:
-    return parts[0] == "__MACOSX" or any(part.startswith(".") for part in parts) or parts[-1].lower() in _JUNK
+    return parts[0] == "__MACOSX" or any(part.startswith(".") for part in parts) or parts[-1].lower() in JUNK
 
 
 def _check_sizes(entries: list[zipfile.ZipInfo], archive: str, packed: int, limits: ZipLimits) -> None:

@@ -8,9 +8,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..model.errors import UserError
-from ..model.images import image_size, load_mask
+from ..model.images import image_size
 from .datasets import Counts, archives, has_masks, published_counts
-from .folder import read_dataset
+from .elpv import is_elpv
+from .left_out import joined, listed
+from .masks import defect_of
+from .opening import open_dataset
 from .prefetch import read_ahead
 from .samples import Dataset, Sample
 
@@ -21,7 +24,8 @@ class Check:
 
     `counts`: images on disk. `error`: it can't be read at all. `damaged`: unreadable files and masks of another size.
     `differences`: from the published counts. `unmasked`: anomalous images without a mask, of which there should be one; `black`:
-    masks of anomalous images that mark nothing. Pixel metrics leave both out.
+    masks of anomalous images that mark nothing. Pixel metrics leave both out. `reading`: how the category was read, where
+    that is not a matter of course.
     """
 
     category: str
@@ -33,6 +37,7 @@ class Check:
     unmasked: list[Path] = field(default_factory=list)
     black: list[Path] = field(default_factory=list)
     any_mask: bool = False
+    reading: list[str] = field(default_factory=list)
 
     @property
     def problems(self) -> list[str]:
@@ -69,15 +74,17 @@ def check_category(key: str, category: str, folder: Path, decode: bool = True, w
     """Check one category of the dataset `key`; `decode` reads every image and mask to its end."""
     check = Check(category, folder)
     try:
-        if not folder.is_dir():
+        if not folder.is_dir() and not is_elpv(folder):
             raise UserError(f"category {category} is missing: expected the folder {folder}{_packed(folder)}")
-        dataset = read_dataset(folder)
+        dataset = open_dataset(folder)
         if not dataset.test:
             raise UserError(f"{folder} has no test images: expected test/good and test/<defect type>{_packed(folder)}")
     except UserError as error:
         check.error = str(error)
         return check
     check.counts = Counts.of(dataset)
+    check.damaged += dataset.test_faults
+    check.reading = [*dataset.notes, *listed(joined(dataset.train_left_out, dataset.test_left_out))]
     published = [check.counts.differences(counts) for counts in published_counts(key, category)]
     check.differences = min(published, key=len, default=[])
     anomalous = [sample for sample in dataset.test if sample.label]
@@ -106,7 +113,7 @@ def _read(sample: Sample) -> tuple[str | None, Path | None]:
     """What is damaged about an image and its mask, and the mask if it is all black."""
     try:
         size = image_size(sample.image)
-        is_black = sample.mask is not None and not load_mask(sample.mask, size).any()
+        defect = defect_of(sample, size)
     except UserError as error:
         return str(error), None
-    return None, sample.mask if is_black else None
+    return None, sample.mask if defect is not None and not defect.any() else None

@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ..model.errors import UserError
+from .elpv import ELPV, elpv_name
 from .files import ASSETS
-from .folder import is_category, subfolders
+from .folder import subfolders
+from .layouts.train_test import has_good_images
+from .reader import is_category
 from .samples import Dataset
 
 FOLDER = "folder"  # any other dataset: every subfolder is a category
@@ -20,7 +23,7 @@ ARCHIVES = (".zip", ".tar", ".gz", ".xz", ".tgz", ".part", ".crdownload")
 
 @functools.cache
 def facts() -> dict[str, dict[str, Any]]:
-    """Facts of the datasets by the key in checkpoint names: mvtec, btad, oct2017, visa, demo."""
+    """Facts of the datasets by the key in checkpoint names: mvtec, btad, oct2017, visa, elpv, demo."""
     table: dict[str, dict[str, Any]] = json.loads((ASSETS / "datasets.json").read_text())
     return table
 
@@ -63,14 +66,30 @@ def checkpoint_name(key: str, category: str) -> str:
     return str(facts().get(key, {}).get("checkpoint", "uranet-{category}")).format(category=category)
 
 
-def locate_categories(key: str, root: Path, wanted: list[str] | None = None) -> dict[str, Path]:
+def locate_categories(key: str, root: Path | None, wanted: list[str] | None = None) -> dict[str, Path]:
     """The folder of every category, or of those in `wanted`, in the published order; it need not exist.
 
-    `root` may hold the categories in one subfolder, as archives unpack.
+    `root` may hold the categories in one subfolder, as archives unpack. The solar cells of `elpv` have no root, and their
+    categories are named as `open_dataset` takes them.
 
     Raises:
         UserError: `root` is not a folder or holds no category, or `wanted` has a name that there is not.
     """
+    folders = _elpv_categories(root) if key == ELPV else _category_folders(key, root)
+    if unknown := [name for name in wanted or [] if name not in folders]:
+        raise UserError(f"--categories must be some of {', '.join(folders)}, but got {unknown[0]!r}.")
+    return {name: folder for name, folder in folders.items() if wanted is None or name in wanted}
+
+
+def _elpv_categories(root: Path | None) -> dict[str, Path]:
+    if root is not None:
+        raise UserError(f"the solar cells are read from the package {ELPV}-dataset, not from {root}: leave out --root.")
+    return {name: Path(elpv_name(name)) for name in facts()[ELPV]["categories"]}
+
+
+def _category_folders(key: str, root: Path | None) -> dict[str, Path]:
+    if root is None:
+        raise UserError(f"{key} is read from a folder: give it as --root.")
     if not root.is_dir():
         raise UserError(f"--root must be the folder of the dataset, but {root} is not a folder: check the path.")
     if key == FOLDER:
@@ -78,21 +97,15 @@ def locate_categories(key: str, root: Path, wanted: list[str] | None = None) -> 
         folders = {root.resolve().name: root} if is_category(root) else inside
         if not folders:
             raise UserError(
-                f"{root} holds no category: expected subfolders with train/good or good. {_describe_content(root)}"
+                f"{root} holds no category: expected subfolders with train/good or good (or OK). {_describe_content(root)}"
             )
-        names = list(folders)
-    else:
-        names = list(facts()[key]["categories"])
-        home = next((place for place in _places(root) if _holds(place, names)), None)
-        if home is None:
-            what = "train/NORMAL or train/good" if len(names) == 1 else f"subfolders {', '.join(names)}"
-            raise UserError(
-                f"{root} does not look like {facts()[key]['name']}: expected {what}. {_describe_content(root)}"
-            )
-        folders = {name: home / name for name in names} if len(names) > 1 else {names[0]: home}
-    if unknown := [name for name in wanted or [] if name not in names]:
-        raise UserError(f"--categories must be some of {', '.join(names)}, but got {unknown[0]!r}.")
-    return {name: folders[name] for name in names if wanted is None or name in wanted}
+        return folders
+    names = list(facts()[key]["categories"])
+    home = next((place for place in _places(root) if _holds(place, names)), None)
+    if home is None:
+        what = "train/NORMAL or train/good" if len(names) == 1 else f"subfolders {', '.join(names)}"
+        raise UserError(f"{root} does not look like {facts()[key]['name']}: expected {what}. {_describe_content(root)}")
+    return {name: home / name for name in names} if len(names) > 1 else {names[0]: home}
 
 
 def _places(root: Path) -> list[Path]:
@@ -103,7 +116,7 @@ def _places(root: Path) -> list[Path]:
 
 def _holds(place: Path, names: list[str]) -> bool:
     if len(names) == 1:
-        return is_category(place)
+        return has_good_images(place)
     return any((place / name).is_dir() for name in names) and not (place / "train").is_dir()
 
 

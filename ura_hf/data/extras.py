@@ -8,7 +8,7 @@ from importlib import import_module
 
 from ..model.errors import UserError
 
-EXTRAS = ("train", "demo", "datasets", "export", "benchmarks")
+EXTRAS = ("train", "demo", "datasets", "examples", "export", "formats", "benchmarks")
 
 
 def install_command(extra: str) -> str:

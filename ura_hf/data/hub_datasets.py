@@ -21,8 +21,9 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, Repository
 
 from ..model.errors import UserError
 from .extras import needs_extra
-from .folder import GROUND_TRUTH, IMAGE_SUFFIXES, is_category, list_images, read_dataset
+from .folder import GROUND_TRUTH, IMAGE_SUFFIXES, list_images
 from .network import UNREACHABLE
+from .reader import is_category, read_dataset
 from .samples import GOOD, Dataset
 from .table_images import File, Row, Table
 
@@ -39,20 +40,23 @@ TRAIN, TEST = "train", "test"
 HUB_SECONDS = 5.0  # seconds to wait for the Hub's answer whether it has a dataset
 
 
-def open_dataset(data: str | Path, for_training: bool = True) -> Dataset:
-    """`read_dataset` of a folder, or of the images of a `datasets` dataset: its training split, or else its test split.
+def read_table(data: str | Path, for_training: bool = True) -> Dataset:
+    """The training split of a `datasets` dataset, or else its test split, of which the images are written as files.
 
     Args:
-        data: A folder that `read_dataset` knows, one that `save_to_disk` wrote, one with Parquet or Arrow files, or the name of a
-            dataset on the Hub, NAMESPACE/NAME or NAMESPACE/NAME:CONFIG.
-        for_training: Whether the training images are wanted; of a folder both are read.
+        data: A folder that `save_to_disk` wrote, one with Parquet or Arrow files, or the name of a dataset on the Hub,
+            NAMESPACE/NAME or NAMESPACE/NAME:CONFIG.
+        for_training: Whether the training images are wanted.
 
     Raises:
-        UserError: As `read_dataset`, or the dataset can't be loaded, lacks the split, or does not tell good images from others.
+        UserError: The dataset can't be loaded, lacks the split, or does not tell good images from others.
     """
-    if not is_table(data):
-        return read_dataset(data, for_training)
-    return read_dataset(images_of(data, TRAIN if for_training else TEST), for_training)
+    role = TRAIN if for_training else TEST
+    table = Table(_split(_load(data), role, data), data)
+    dataset = read_dataset(_images_of(table, role), for_training)
+    if for_training:
+        dataset.train_left_out["defective"] = [Path(row) for row in table.defective_rows()]
+    return dataset
 
 
 def is_table(data: str | Path) -> bool:
@@ -77,28 +81,23 @@ def _holds_tables(folder: Path) -> bool:
     return not suffixes.isdisjoint(TABLE_SUFFIXES) and suffixes.isdisjoint(IMAGE_SUFFIXES)
 
 
-def images_of(data: str | Path, role: str) -> Path:
-    """The images of a `datasets` dataset as a folder in the MVTec AD layout, written unless it is there from an earlier call.
+def _images_of(table: Table, role: str) -> Path:
+    """The images of a table as a folder in the MVTec AD layout, written unless it is there from an earlier call.
 
     `role` is train, for the good images of the training split, or test, for all images of the test split and their masks.
-
-    Raises:
-        UserError: As `open_dataset`.
     """
-    split = _split(_load(data), role, data)
-    table = Table(split, data)
-    name = re.sub(r"[^\w.-]", "-", Path(data).resolve().name) or "dataset"
-    home = cached_assets_path("ura-hf", "datasets", f"{split._fingerprint}-{role}")
+    name = re.sub(r"[^\w.-]", "-", Path(table.data).resolve().name) or "dataset"
+    home = cached_assets_path("ura-hf", "datasets", f"{table.fingerprint}-{role}")
     folder = home / name
     try:
         with FileLock(home / "writing.lock"):  # a second run waits for the first, and then has the images
             if not folder.is_dir():
                 shutil.rmtree(home / "partial", ignore_errors=True)
-                _write(table.rows(needs_labels=role == TEST), home / "partial", role, data)
+                _write(table.rows(needs_labels=role == TEST), home / "partial", role, table.data)
                 (home / "partial").rename(folder)
     except OSError as error:
         reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
-        raise UserError(f"the images of {data} can't be stored in {home} ({reason}): mend that.") from error
+        raise UserError(f"the images of {table.data} can't be stored in {home} ({reason}): mend that.") from error
     return folder
 
 
@@ -116,7 +115,10 @@ def _load(data: str | Path) -> Any:
     except (*UNREACHABLE, datasets.exceptions.DatasetsError, OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         where = "" if Path(data).is_dir() else "there is no such folder, and as a dataset on the Hub "
-        raise UserError(f"{data}: {where}it could not be loaded ({reason}): correct --data.") from error
+        offline = (
+            ", or unset HF_HUB_OFFLINE, which forbids to ask the Hub" if where and constants.HF_HUB_OFFLINE else ""
+        )
+        raise UserError(f"{data}: {where}it could not be loaded ({reason}): correct --data{offline}.") from error
 
 
 @functools.cache

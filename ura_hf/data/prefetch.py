@@ -25,15 +25,19 @@ def loading_processes() -> int:
 
 
 def read_ahead(
-    function: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None, ahead: int = 1
 ) -> Iterator[Result]:
-    """`map(function, items)` in order, at most `workers` items ahead, so in bounded memory; errors come in their turn."""
+    """`map(function, items)` in order and in threads; errors come in their turn.
+
+    At most `ahead` items are ahead of the one that is taken, and no fewer than there are `workers`, so memory is bounded. With
+    one worker, `function` is called in the order of the items too.
+    """
     count = workers or reading_workers()
     with ThreadPoolExecutor(count) as pool:
-        ahead: deque[Future[Result]] = deque()
+        waiting: deque[Future[Result]] = deque()
         for item in items:
-            ahead.append(pool.submit(function, item))
-            if len(ahead) > count:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > max(count, ahead):
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

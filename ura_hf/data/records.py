@@ -68,7 +68,7 @@ _SHAPES: dict[str, dict[str, Any]] = {
         "at_threshold": dict.fromkeys(("false_alarm_rate", "miss_rate"), _SHARE),
     },
     TRAINING: {
-        "images": dict.fromkeys(("fitted", "held_out"), _COUNT),
+        "images": {"fitted": _COUNT},
         "options": {"seed": _Number(MAX_NUMBER), "steps": _COUNT},
         "seconds": _COUNT,
         **dict.fromkeys(("hardware", "precision", "date"), _Text()),

@@ -13,8 +13,9 @@ from PIL import Image
 
 from ..model.errors import UserError
 from ..model.image_sources import read_bytes
-from ..model.images import FORMATS
-from .folder import GOOD_FOLDERS, GROUND_TRUTH
+from ..model.pillow_images import FORMATS
+from .folder import GROUND_TRUTH
+from .layouts.words import ANOMALOUS, GOOD_WORDS, means_good
 from .samples import GOOD
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ IMAGE_COLUMNS = ("image", "img")  # of several columns of images, the one that i
 LABEL_COLUMNS = ("label", "labels")
 MASK_COLUMN = "mask"
 LABELS = "names of classes, or 0 for good images and 1 for others"
-ANOMALOUS = "anomalous"  # kind of an image whose label names no defect
 File = tuple[bytes, str]  # content and suffix
 
 
@@ -53,6 +53,7 @@ class Table:
         import datasets
 
         self.data = data
+        self.fingerprint = split._fingerprint
         images = [name for name, feature in split.features.items() if isinstance(feature, datasets.Image)]
         self.image = self._choose_image([name for name in images if name != MASK_COLUMN], list(split.features))
         self.mask = MASK_COLUMN if MASK_COLUMN in images else None
@@ -79,9 +80,9 @@ class Table:
 
         if isinstance(feature, datasets.ClassLabel):
             names = feature.names
-            if not any(name.lower() in GOOD_FOLDERS for name in names):
+            if not any(map(means_good, names)):
                 raise UserError(
-                    f"{self.data}: one class of {self.label} must be named {' or '.join(GOOD_FOLDERS)}, but the classes are "
+                    f"{self.data}: one class of {self.label} must be named {' or '.join(GOOD_WORDS[:4])}, but the classes are "
                     f"{', '.join(names[:10])}: rename the class of good images."
                 )
             return lambda label: _kind(names[label])
@@ -107,6 +108,13 @@ class Table:
             mask = row[self.mask] if self.mask else None
             yield Row(f"{index:06d}", kind, _encoded(row[self.image]), _encoded(mask) if mask else None)
 
+    def defective_rows(self) -> list[str]:
+        """Names of the rows whose label is not good."""
+        if self.kind is None:
+            return []
+        labels = self.split[str(self.label)]
+        return [f"{index:06d}" for index, label in enumerate(labels) if self.kind(self._known(label)) != GOOD]
+
     def _known(self, label: Any) -> Any:
         feature = self.split.features[str(self.label)]
         if isinstance(label, str) or (label is not None and 0 <= label < getattr(feature, "num_classes", 2)):
@@ -116,7 +124,7 @@ class Table:
 
 def _kind(name: str) -> str:
     """The folder of a class."""
-    if name.lower() in GOOD_FOLDERS:
+    if means_good(name):
         return GOOD
     cleaned = re.sub(r"[^\w.-]+", "_", name).strip("._")[:100]
     return cleaned if cleaned and cleaned != GROUND_TRUTH else ANOMALOUS

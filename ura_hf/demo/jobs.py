@@ -158,3 +158,12 @@ def duration(seconds: float) -> str:
     """A time in words: "8 s", "2 min 5 s"."""
     whole = max(1, round(seconds))
     return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"
+
+
+def stays(seconds: float | None) -> str:
+    """How long a checkpoint that a visitor made stays on the server; empty for as long as the page runs, None."""
+    return (
+        ""
+        if seconds is None
+        else f" Only you can use it here, for {seconds / 60:.0f} minutes or until you reload the page."
+    )

@@ -14,7 +14,7 @@ from .shared import QUIET, checkpoint_picker, session_of, to_gr_error
 from .store import KEEP_SECONDS, Detectors
 from .style import CSS, HEAD, theme
 from .style_jobs import JOBS_CSS
-from .tabs import batch, compare, detect, teach
+from .tabs import batch, calibrate, compare, detect, teach
 
 TITLE = "URA-Net: find what is wrong, and what normal would look like"
 MAX_FILE_SIZE = "100mb"
@@ -40,6 +40,8 @@ def build_demo(store: Detectors, start: str | None = None) -> gr.Blocks:
             batch.build(store, picker)
         with gr.Tab("Teach"):
             teach.build(store, picker)
+        with gr.Tab("Calibrate"):
+            calibrate.build(store, picker)
         with gr.Tab("Compare"):
             second = compare.build(store, picker)
         demo.temp_file_sets.append(shelf.files)

@@ -14,17 +14,19 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ..evaluation import visualization
-from ..evaluation.regions import MOST_OF_THE_IMAGE, Region
+from ..evaluation.regions import Region
 from ..evaluation.visualization import ColorMap, Float, Pixels
-from ..model.image_processing_uranet import THRESHOLD
+from ..model.verdicts import THRESHOLD
 from .analysis import Analysis
 
 MAP_SIDE = 384  # longer side of the small pictures, pixels
 PNG_LEVEL = 3  # of 9: much faster than PIL's own choice, 6, for somewhat larger files
 RESIDUAL_SPAN = 4.0  # the residual picture runs from 0 to this many pixel thresholds
-EPISTEMIC_SPAN = 0.002  # nats at the end of the epistemic picture's scale; a trained perception has little of it
+EPISTEMIC_SPAN = 0.1  # nats at the end of the epistemic picture's scale
 MAX_ENTROPY = math.log(2)  # of a yes/no question, nats
 LISTED = 8  # regions in the table
+MOST_OF_THE_IMAGE = 0.5  # share of the pixels
+RESTORED = "The same places as they would look on a good part."
 UNSURE = (0, "0, sure"), (100, "0.69, a coin toss")
 
 FIGURES: tuple[tuple[str, str, str, ColorMap, Sequence[tuple[float, str]]], ...] = (
@@ -110,24 +112,28 @@ def verdict_html(summary: Mapping[str, Any]) -> str:
 <p class="verdict-word"><span aria-hidden="true">{sign}</span>{word}</p>
 <p class="verdict-sentence">{sentence}</p>
 <div class="scale" role="img" aria-label="Score {escape(shown)} on a scale from 0 to 1; the threshold is {limit}">
-<div class="scale-bar" style="--at:{threshold:.1%}"><i class="scale-threshold" style="left:{threshold:.1%}"></i>
-<i class="scale-score" style="left:{score:.2%}"></i></div>
+<div class="scale-bar" style="--at:{threshold:.1%};--from:{summary["review"]:.1%}">
+<i class="scale-threshold" style="left:{threshold:.1%}"></i><i class="scale-score" style="left:{score:.2%}"></i></div>
 <div class="scale-ticks"><span style="left:0%">0</span><span style="left:{middle:.1f}%">{limit} threshold</span>
 <span style="left:100%">1</span></div></div>
-<p class="verdict-score">Score <b>{escape(shown)}</b>, threshold <b>{limit}</b></p>
+<p class="verdict-score">Score <b>{escape(shown)}</b>, threshold <b>{limit}</b>{_rank(summary)}</p>
 <p class="verdict-detail">{_format_share(summary["anomalous_fraction"])} above the threshold.
 Took {_format_time(summary["milliseconds"])} on {escape(summary["device"])}.</p></section>"""
 
 
+def _rank(summary: Mapping[str, Any]) -> str:
+    return "" if summary["rank_words"] is None else f"; {escape(summary['rank_words'])}"
+
+
 def _verdict(summary: Mapping[str, Any]) -> tuple[str, str, str, str]:
     """Class, sign, word and sentence of a verdict."""
-    if summary["of_another_kind"]:
+    if summary["label"] == "unknown":
         name = escape(summary["checkpoint"])
         return (
             "is-unknown",
             "?",
             "Not a part this checkpoint knows",
-            f"Most of the image is unlike anything {name} was trained on, so the score below says little about "
+            f"Hardly a place of the image is like what {name} was trained on, so the score below says little about "
             "defects. Another part, camera or light does this: check the photo, or choose another checkpoint.",
         )
     count = len(summary["regions"])
@@ -136,6 +142,13 @@ def _verdict(summary: Mapping[str, Any]) -> tuple[str, str, str, str]:
         if summary["anomalous_fraction"] > MOST_OF_THE_IMAGE:
             places = "Most of the picture stands out."
         return "is-anomalous", "!", "Anomalous", f"This part does not look like the good ones. {places}"
+    if summary["label"] == "review":
+        return (
+            "is-review",
+            "?",
+            "Look at it",
+            "The score lies close below the threshold: somebody should look at this part.",
+        )
     doubt = " A place stands out, but not enough for a verdict." if count else ""
     return "is-normal", "&#10003;", "Normal", f"This part looks like the good ones.{doubt}"
 
@@ -187,18 +200,16 @@ def heatmap_html(threshold: float) -> str:
 
 def maps_html(analysis: Analysis) -> str:
     """The pictures behind the verdict, each with a fixed scale, a legend and one sentence."""
-    shared = '<p class="legend-note">Same colour in both = same features. The colours have no scale.</p>'
-    sharp = "image-rendering:pixelated"
-    seen = _figure(
-        "features", "Input features", "What the network sees in the image.", analysis.features, shared, sharp
-    )
-    expected = _figure(
-        "restored",
-        "Restored features",
-        "The same places as they would look on a good part.",
-        analysis.restored,
-        shared,
-        sharp,
+    if analysis.about["decoded"]:
+        shared, look = '<p class="legend-note">Made from the features alone, so fine detail is lost.</p>', ""
+        pictures = [analysis.drawn(picture) for picture in (analysis.features, analysis.restored)]
+    else:
+        shared = '<p class="legend-note">Same colour in both = same features. The colours have no scale.</p>'
+        pictures, look = [analysis.features, analysis.restored], "image-rendering:pixelated"
+    texts = ("Input features", "What the network sees in the image."), ("Restored features", RESTORED)
+    seen, expected = (
+        _figure(name, *text, picture, shared, look)
+        for name, text, picture in zip(("features", "restored"), texts, pictures, strict=True)
     )
     residual, *doubts = (_map_figure(analysis, *figure) for figure in FIGURES)
     return f"""<div style="--aspect:{analysis.picture.shape[1]} / {analysis.picture.shape[0]}">

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import threading
+import unicodedata
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,8 +46,10 @@ class Added:
 
 
 def clean_name(text: str) -> str:
-    """A checkpoint's name of what somebody typed: letters, digits, dot, underscore and hyphen; empty if there are none."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:MAX_NAME]
+    """A checkpoint's name of what somebody typed: letters and digits of any script, dot, underscore and hyphen; maybe empty."""
+    composed = unicodedata.normalize("NFC", text)
+    kept = "".join(sign if unicodedata.category(sign)[0] in "LMN" or sign in "._-" else " " for sign in composed)
+    return "-".join(kept.split()).strip("-._")[:MAX_NAME]
 
 
 class Detectors:

@@ -49,7 +49,7 @@ header p { font-size: 1rem; color: var(--body-text-color-subdued); margin: 0 0 .
 .verdict.is-normal { --tone: var(--good); }
 .verdict.is-error { --tone: var(--unknown); }
 .verdict.is-error .verdict-sentence { overflow-wrap: anywhere; }
-.verdict.is-unknown { --tone: var(--unknown); }
+.verdict.is-unknown, .verdict.is-review { --tone: var(--unknown); }
 .verdict p { margin: 0; color: var(--body-text-color); }
 .verdict .verdict-word { font-size: 1.5rem; line-height: 1.35; font-weight: 700; color: var(--tone); }
 .verdict .verdict-word span { margin-right: .5rem; color: inherit; }
@@ -59,7 +59,8 @@ header p { font-size: 1rem; color: var(--body-text-color-subdued); margin: 0 0 .
 
 .scale { margin: .9rem .6rem .4rem; }
 .scale-bar { position: relative; height: 10px; border-radius: 5px; border: 1px solid var(--border-color-primary);
-  background: linear-gradient(to right, color-mix(in srgb, var(--good) 26%, transparent) var(--at),
+  background: linear-gradient(to right, color-mix(in srgb, var(--good) 26%, transparent) var(--from),
+  color-mix(in srgb, var(--unknown) 45%, transparent) var(--from) var(--at),
   color-mix(in srgb, var(--bad) 26%, transparent) var(--at)); }
 .scale-bar i { position: absolute; top: 50%; transform: translate(-50%, -50%); }
 .scale-threshold { width: 2px; height: 22px; background: var(--mark); }
@@ -104,6 +105,7 @@ header p { font-size: 1rem; color: var(--body-text-color-subdued); margin: 0 0 .
 #findings, #controls { gap: .8rem; }
 
 @media (max-width: 720px) {
+  .tab-container button { padding: 0 .4rem !important; font-size: .82rem !important; }
   header h1 { font-size: 1.35rem; }
   .figures { --columns: 2 !important; gap: 1rem .8rem; }
   .figures .wide { grid-column: 1 / -1; }

@@ -17,8 +17,20 @@ JOBS_CSS = """
 .gradio-container .hint { font-size: .88rem; line-height: 1.5; margin: .1rem 0 0; color: var(--body-text-color-subdued); }
 .hint code { font-size: .82rem; white-space: nowrap; }
 
-:is(#batch-gallery, #teach-pictures) .grid-wrap { min-height: 0 !important; max-height: none; height: auto !important; }
+:is(#batch-gallery, .thumbnails) .grid-wrap { min-height: 0 !important; max-height: none; height: auto !important; }
 #batch-table { --font-mono: var(--font); }
+
+.histogram { margin: 2.6rem .6rem .2rem; }
+.histogram-bars { --unit: 1%; position: relative; display: flex; align-items: stretch; gap: 1px; height: 170px;
+  border-bottom: 1px solid var(--border-color-primary); container-type: inline-size; }
+.histogram-bars > div { flex: 1; display: flex; flex-direction: column; justify-content: flex-end; }
+.histogram-bars i { display: block; opacity: .75; }
+.histogram-bars .is-good { background: var(--good); }
+.histogram-bars .is-bad { background: var(--bad); }
+.histogram-bars > b { --unit: 1cqw; position: absolute; top: -.1rem; bottom: 0; width: 0; border-left: 2px solid var(--mark); }
+.histogram-bars > b.is-review { border-left: 2px dashed var(--unknown); }
+.histogram-bars > b > span { position: absolute; transform: translate(-50%, -2.5rem); white-space: nowrap; font-size: .8rem;
+  font-weight: 650; color: var(--body-text-color); }
 
 .swatch { white-space: nowrap; }
 .swatch i { display: inline-block; width: .7em; height: .7em; border-radius: 2px; margin-right: .35em; }
@@ -40,6 +52,6 @@ JOBS_CSS = """
   #batch-table :is(th, td, .body-cell) * { font-size: .72rem !important; word-break: normal !important;
     overflow-wrap: break-word !important; }
   #batch-table :is(th, td, .body-cell), #batch-table :is(th, td, .body-cell) > * { padding: .2rem .15rem !important; }
-  :is(#batch-gallery, #teach-pictures) .grid-container { grid-template-columns: repeat(2, minmax(0, 1fr)) !important; }
+  :is(#batch-gallery, .thumbnails) .grid-container { grid-template-columns: repeat(2, minmax(0, 1fr)) !important; }
 }
 """

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import csv
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from PIL import Image
 
-from ..data.archives import Gathered
+from ..data.archives import Gathered, Upload
 from ..data.records import shorten_paths
 from ..inference import Finding, Unreadable, find
 from ..model.errors import UserError
+from ..model.frames import Frame, frames
 from ..model.pipeline_uranet import URANetPipeline
+from ..model.verdicts import LABELS
 from .visualization import fit_within, fraction_above, overlay
 
 OVERLAY_SIDE = 1024  # longest side of an overlay [pixels]
 JPEG_QUALITY = 92
-COLUMNS = ("file", "label", "score", "image_score", "anomalous_fraction", "problem")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")
+COLUMNS = ("file", "label", "score", "rank", "image_score", "anomalous_fraction", "problem")
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,9 @@ class BatchRow:
 
     Args:
         file: The sender's name.
-        label: ``normal`` or ``anomalous``.
+        label: One of `LABELS`.
         score: On the fixed 0-1 scale where 0.5 is the threshold.
+        rank: 1 of so many good images scores as high; None for a checkpoint that does not tell.
         image_score: Raw score.
         anomalous_fraction: Share of the pixels above the pixel threshold, 0 to 1.
         problem: Why the image has no verdict, one sentence.
@@ -40,6 +44,7 @@ class BatchRow:
     file: str
     label: str | None = None
     score: float | None = None
+    rank: float | None = None
     image_score: float | None = None
     anomalous_fraction: float | None = None
     problem: str | None = None
@@ -50,8 +55,26 @@ class BatchRow:
         return {name: value for name, value in asdict(self).items() if name in COLUMNS}
 
 
+def with_frames(gathered: Gathered, most: int | None = None) -> Gathered:
+    """The same with every page and frame of files with several as an image of its own, named ``file.tif#2``.
+
+    Raises:
+        UserError: These are more than `most`.
+    """
+    files = []
+    for upload in gathered.files:
+        for image in frames(upload.path):
+            is_one = not isinstance(image, Frame)
+            files.append(upload if is_one else Upload(f"{upload.name}#{image.number}", image))  # type: ignore[arg-type]
+    if most is not None and len(files) > most:
+        raise UserError(f"at most {most} images are taken at once, but the files hold {len(files)}: send fewer.")
+    return Gathered(files, gathered.damaged)
+
+
 def predict_batch(detector: URANetPipeline, gathered: Gathered, folder: Path) -> Iterator[BatchRow]:
-    """Run the detector on images and yield the row of each as soon as it is there, those that a zip holds damaged first.
+    """Run the detector on the images of `with_frames` and yield the row of each as soon as it is there.
+
+    Rows of files that a zip holds damaged come first.
 
     Overlays are written into `folder`.
 
@@ -63,6 +86,7 @@ def predict_batch(detector: URANetPipeline, gathered: Gathered, folder: Path) ->
     folder.mkdir(parents=True, exist_ok=True)
     for name, reason in gathered.damaged:
         yield BatchRow(name, problem=reason)
+    gathered = with_frames(gathered)
     paths = [upload.path for upload in gathered.files]
     results = find(detector, paths, keep=lambda image: fit_within(image, OVERLAY_SIDE), fields=("score_map",))
     for index, (upload, one) in enumerate(zip(gathered.files, results, strict=True)):
@@ -85,6 +109,7 @@ def _row(name: str, one: Finding, target: Path) -> BatchRow:
         name,
         label=verdict["label"],
         score=verdict["score"],
+        rank=verdict["rank"],
         image_score=verdict["image_score"],
         anomalous_fraction=fraction_above(verdict["score_map"]),
         overlay=target,
@@ -97,30 +122,39 @@ def worst_first(rows: Sequence[BatchRow]) -> list[BatchRow]:
 
 
 def summary(rows: Sequence[BatchRow]) -> dict[str, int]:
-    """How many images there are, and how many of them are anomalous, normal and without a verdict (`not_checked`)."""
+    """How many images there are, of each of `LABELS`, and without a verdict (`not_checked`)."""
     labels = [row.label for row in rows]
-    return {
-        "images": len(rows),
-        "anomalous": labels.count("anomalous"),
-        "normal": labels.count("normal"),
-        "not_checked": labels.count(None),
-    }
+    return {"images": len(rows), **{name: labels.count(name) for name in LABELS}, "not_checked": labels.count(None)}
 
 
 def write_csv(rows: Sequence[BatchRow], path: Path) -> None:
-    """A table of `COLUMNS`; names that a spreadsheet would take for a formula get an apostrophe in front.
+    """A table of `COLUMNS`."""
+    write_table(COLUMNS, [list(row.figures().values()) for row in rows], path)
+
+
+def write_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], path: Path) -> None:
+    """A CSV of rows, their texts as `as_cell` gives them.
 
     UTF-8 with a mark in front, without which Excel takes it for the system's encoding.
     """
     with path.open("w", newline="", encoding="utf-8-sig") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        for row in rows:
-            cells = row.figures()
-            for name in ("file", "problem"):
-                if str(cells[name] or "").startswith(("=", "+", "-", "@", "\t", "\r")):
-                    cells[name] = f"'{cells[name]}"
-            writer.writerow(cells)
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(as_cells(row) for row in rows)
+
+
+def as_cells(row: Iterable[Any]) -> list[Any]:
+    """The values of a row, texts as `as_cell` gives them."""
+    return [as_cell(value) if isinstance(value, str) else value for value in row]
+
+
+def as_cell(text: str) -> str:
+    """A text in a table: with an apostrophe in front where a spreadsheet would take it for a formula, or one is there already.
+
+    What is no text, in names of files, is written in ASCII. Different texts give different cells.
+    """
+    text = text.encode(errors="backslashreplace").decode()
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 
 def write_overlays(rows: Sequence[BatchRow], path: Path) -> None:
@@ -130,7 +164,8 @@ def write_overlays(rows: Sequence[BatchRow], path: Path) -> None:
         for row in rows:
             if row.overlay is None:
                 continue
-            stem = str(PurePosixPath(row.file).with_suffix(""))
+            name_of = PurePosixPath(row.file)
+            stem = str(name_of.with_suffix("")) + "".join(name_of.suffix.partition("#")[1:])  # a#2 of a.tif#2
             name, number = f"{stem}_heatmap.jpg", 1
             while name.casefold() in taken:
                 number += 1

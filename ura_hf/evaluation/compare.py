@@ -1,4 +1,4 @@
-"""Detectors side by side on one labelled test set: an uploaded zip in the MVTec AD layout, or drawn parts."""
+"""Detectors side by side on one labelled test set: an uploaded zip in a layout with test images, or drawn parts."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 
 from ..data.archives import unpack
 from ..data.drawn.parts import KINDS, write_demo_data
-from ..data.folder import GOOD, GROUND_TRUTH, read_dataset
+from ..data.folder import holds_companions, subfolders
+from ..data.layouts import beside, manifest, train_test
 from ..data.progress import Progress, silent
+from ..data.reader import read_dataset
 from ..model.errors import UserError
 from ..model.pipeline_uranet import URANetPipeline
 from .evaluate import evaluate
@@ -40,11 +42,16 @@ def compare(detectors: Mapping[str, URANetPipeline], data: Path, progress: Progr
     return results
 
 
-_EXPECTED = "put good ones in test/good, others in test/DEFECT, and their masks as ground_truth/DEFECT/NAME_mask.png."
+_EXPECTED = (
+    "put good ones in test/good, others in test/DEFECT, and their masks as ground_truth/DEFECT/NAME_mask.png; or good ones in OK "
+    "and others in NG."
+)
 
 
 def unpack_test_set(archive: Path, folder: Path) -> Path:
-    """Unpack a zip of one category below `folder`; returns the folder that holds test/, or good/ beside defect types.
+    """Unpack a zip of one category below `folder`; returns the folder that holds test/, or a table of images.
+
+    Folders of good and defective images beside each other, such as OK and NG, are moved into test/: all are test images.
 
     Raises:
         UserError: As `archives.unpack`, or no category or several are in it.
@@ -53,15 +60,26 @@ def unpack_test_set(archive: Path, folder: Path) -> Path:
     if unpacked.damaged:
         name, reason = unpacked.damaged[0]
         raise UserError(f"{name} is {reason}.")
-    images = [file.path for file in unpacked.files if file.path.parent.parent.name != GROUND_TRUTH]
-    candidates = {path.parents[1] for path in images if path.parent.name == GOOD}
-    roots = {path.parent if path.name in ("test", "train") else path for path in candidates}
+    roots = _categories(folder)
     if len(roots) > 1:
         names = ", ".join(sorted(path.name for path in roots)[:5])
         raise UserError(f"{archive.name} holds several categories ({names}): pack one of them.")
     if not roots:
         raise UserError(f"{archive.name} has no folder of good test images: {_EXPECTED}")
-    return roots.pop()
+    root = roots[0]
+    if not (manifest.matches(root) or train_test.matches(root)):
+        types = [inner for inner in subfolders(root) if not holds_companions(inner)]
+        (root / train_test.TEST).mkdir()
+        for inner in types:
+            inner.rename(root / train_test.TEST / inner.name)
+    return root
+
+
+def _categories(folder: Path) -> list[Path]:
+    """The outermost folders that hold a category by their names."""
+    if any(layout.matches(folder) for layout in (manifest, train_test, beside)):
+        return [folder]
+    return [root for inner in subfolders(folder) for root in _categories(inner)]
 
 
 def draw_test_set(kind: str, folder: Path) -> Path:

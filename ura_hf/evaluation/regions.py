@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..model.image_processing_uranet import THRESHOLD, check_threshold
+from ..model.verdicts import check_threshold
 
 Float = NDArray[np.floating[Any]]
-MOST_OF_THE_IMAGE = 0.5  # share of the pixels above the pixel threshold from which on an image is of another kind
 
 
 @dataclass(frozen=True)
@@ -24,18 +23,18 @@ class Region:
     area: int
     peak_score: float
     """Highest score on the fixed 0-1 scale where 0.5 is the calibrated pixel threshold."""
-    uncertainty: float
-    """Mean total uncertainty in nats, 0 to ln 2."""
+    uncertainty: float | None
+    """Mean total uncertainty in nats, 0 to ln 2; None where it was not asked for."""
 
 
 def find_regions(
-    score_map: Float, uncertainty: Float, threshold: float, size: tuple[int, int] | None = None
+    score_map: Float, uncertainty: Float | None, threshold: float, size: tuple[int, int] | None = None
 ) -> tuple[list[Region], NDArray[np.int32]]:
     """The connected regions (8 neighbours) where `score_map` exceeds `threshold`, highest peak first, and their labels.
 
     Args:
         score_map: (h, w) on the fixed 0-1 scale.
-        uncertainty: (h, w), nats.
+        uncertainty: (h, w), nats; None leaves that of the regions out.
         threshold: in (0, 1).
         size: (H, W) of the image, where the maps are of another resolution; boxes and areas are scaled to it.
 
@@ -43,8 +42,9 @@ def find_regions(
         The regions, and an int32 (h, w) that holds the region's place in the list plus one, 0 outside.
     """
     check_threshold(threshold)
-    if uncertainty.shape != score_map.shape or score_map.ndim != 2:
-        raise ValueError(f"maps must be two equal (h, w), but got {score_map.shape} and {uncertainty.shape}")
+    if score_map.ndim != 2 or (uncertainty is not None and uncertainty.shape != score_map.shape):
+        shapes = [values.shape for values in (score_map, uncertainty) if values is not None]
+        raise ValueError(f"maps must be two equal (h, w), but got {' and '.join(map(str, shapes))}")
     components, count = ndimage.label(score_map > threshold, structure=np.ones((3, 3)))
     inside = components > 0  # few of the pixels, so the rest is left out of the sums
     owner = components[inside] - 1
@@ -52,7 +52,7 @@ def find_regions(
     np.maximum.at(peaks, owner, score_map[inside])
     order = np.argsort(-peaks, kind="stable")
     areas = np.bincount(owner, minlength=count)
-    doubts = np.bincount(owner, uncertainty[inside], count) / areas
+    doubts = None if uncertainty is None else np.bincount(owner, uncertainty[inside], count) / areas
     boxes = ndimage.find_objects(components)
     height, width = size or score_map.shape
     down, across = height / score_map.shape[0], width / score_map.shape[1]
@@ -66,18 +66,9 @@ def find_regions(
                 (left, top, right - left, bottom - top),
                 max(1, round(float(areas[index]) * down * across)),
                 float(peaks[index]),
-                float(doubts[index]),
+                None if doubts is None else float(doubts[index]),
             )
         )
     places = np.zeros(count + 1, np.int32)
     places[order + 1] = np.arange(1, count + 1)
     return regions, places[components]
-
-
-def is_of_another_kind(score_map: Float) -> bool:
-    """Whether most of an image lies above the calibrated pixel threshold, as happens with a part that was never trained on.
-
-    `score_map` is (H, W) on the fixed 0-1 scale. On drawn rings with every defect at most 5 % of the pixels lie above it; on
-    photos of anything else 58 % or more do (`tests/evaluation/test_regions.py`).
-    """
-    return float((score_map > THRESHOLD).mean()) > MOST_OF_THE_IMAGE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -12,10 +12,12 @@ from PIL import Image
 from scipy import linalg, ndimage
 
 from ..data.files import ASSETS
-from ..model.image_processing_uranet import THRESHOLD, check_threshold
+from ..model.pixels import row_blocks
+from ..model.verdicts import THRESHOLD, check_threshold
 
 Float = NDArray[np.floating[Any]]
 Pixels = NDArray[np.uint8]
+Shown = TypeVar("Shown", Float, Pixels)
 ColorMap = Literal["inferno", "viridis", "cividis"]
 COLOR_MAPS: tuple[ColorMap, ...] = get_args(ColorMap)
 
@@ -53,18 +55,26 @@ def glow(values: Float, strength: float = 0.85, threshold: float = THRESHOLD) ->
     return _look_up(share, "inferno"), strength * ramp**2 * (3 - 2 * ramp)
 
 
-def overlay(image: Float, anomaly_map: Float, strength: float = 0.85, threshold: float = THRESHOLD) -> Pixels:
-    """The image with its anomalies glowing: float RGB (H, W, 3) in [0, 1] and map (H, W) on the fixed 0-1 scale -> uint8 RGB.
+def overlay(image: Float | Pixels, anomaly_map: Float, strength: float = 0.85, threshold: float = THRESHOLD) -> Pixels:
+    """The image with its anomalies glowing: RGB (H, W, 3) and map (H, W) on the fixed 0-1 scale -> uint8 RGB.
 
     Where the map is at or below the threshold, by default 0.5, the pixel threshold, the image comes out untouched.
+
+    Args:
+        image: uint8, or floats in [0, 1].
     """
     if image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"image must be (H, W, 3), but got shape {image.shape}")
     if anomaly_map.shape != image.shape[:2]:
         raise ValueError(f"map must have the image's size {image.shape[:2]}, but got shape {anomaly_map.shape}")
-    colors, opacity = glow(anomaly_map, strength, threshold)
-    mixed = image * (1 - opacity[..., None]) + colors / 255 * opacity[..., None]
-    return to_pixels(mixed)
+    shown = np.empty(image.shape, np.uint8)
+    for rows in row_blocks(*image.shape[:2]):
+        shown[rows] = to_pixels(image[rows])
+        above = anomaly_map[rows] > threshold
+        colors, opacity = glow(anomaly_map[rows][above], strength, threshold)
+        picture = image[rows][above] / (255 if image.dtype == np.uint8 else 1)
+        shown[rows][above] = to_pixels(picture * (1 - opacity[..., None]) + colors / 255 * opacity[..., None])
+    return shown
 
 
 def outline(picture: Pixels, labels: NDArray[np.integer[Any]], thickness: int = 2) -> Pixels:
@@ -113,20 +123,42 @@ def pca_colors(features: Float, restored: Float) -> tuple[Pixels, Pixels]:
     return first, second
 
 
-def fit_within(picture: Float, max_side: int, min_side: int = 1) -> Float:
-    """Resize (H, W) or (H, W, C) floats so that the longer side lies in [min_side, max_side]; aspect kept, antialiased."""
-    height, width = picture.shape[:2]
+def size_within(height: int, width: int, max_side: int, min_side: int = 1) -> tuple[int, int]:
+    """(height, width) scaled so that the longer side lies in [min_side, max_side]; the aspect is kept [pixels]."""
     longer = max(height, width)
     ratio = min(max(longer, min_side), max_side) / longer
-    if ratio == 1:
+    return max(1, round(height * ratio)), max(1, round(width * ratio))
+
+
+def fit_within(picture: Shown, max_side: int, min_side: int = 1) -> Shown:
+    """Resize a picture to `size_within`, antialiased: floats (H, W) or (H, W, C), or uint8 RGB (H, W, 3) -> same type."""
+    height, width = size_within(picture.shape[0], picture.shape[1], max_side, min_side)
+    if (height, width) == picture.shape[:2]:
         return picture
-    size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
-    planes = picture.astype(np.float32).reshape(height, width, -1)
+    if picture.dtype == np.uint8:
+        # means over whole pixels first: as good to the eye, and several times as fast for large photos
+        image = Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR, reducing_gap=1.0)
+        return np.asarray(image)  # type: ignore[return-value]
+    planes = picture.astype(np.float32).reshape(*picture.shape[:2], -1)
     resized = [
-        np.asarray(Image.fromarray(np.ascontiguousarray(planes[..., i])).resize(size, Image.Resampling.BILINEAR))
+        np.asarray(
+            Image.fromarray(np.ascontiguousarray(planes[..., i])).resize((width, height), Image.Resampling.BILINEAR)
+        )
         for i in range(planes.shape[2])
     ]
-    return np.stack(resized, axis=-1).reshape(size[1], size[0], *picture.shape[2:])
+    return np.stack(resized, axis=-1).reshape(height, width, *picture.shape[2:])  # type: ignore[return-value]
+
+
+def reduce_within(picture: Float | Pixels, max_side: int) -> Pixels:
+    """Means over n x n pixels with the least n for which the longer side is at most `max_side`: (H, W, 3) -> uint8 RGB.
+
+    Fast, and in little memory beside the picture, floats in [0, 1] or uint8, which comes back itself where it fits as uint8.
+    """
+    n = -(-max(picture.shape[:2]) // max_side)
+    if n == 1:
+        return to_pixels(picture)
+    blocks = row_blocks(picture.shape[0], picture.shape[1], n)
+    return np.concatenate([np.asarray(Image.fromarray(to_pixels(picture[rows])).reduce(n)) for rows in blocks])
 
 
 def fraction_above(anomaly_map: Float, threshold: float = THRESHOLD) -> float:
@@ -134,8 +166,10 @@ def fraction_above(anomaly_map: Float, threshold: float = THRESHOLD) -> float:
     return float((anomaly_map > threshold).mean())
 
 
-def to_pixels(picture: Float) -> Pixels:
-    """Floats -> uint8, [0, 1] to 0-255, rounded and clipped; same shape."""
+def to_pixels(picture: Float | Pixels) -> Pixels:
+    """Floats -> uint8, [0, 1] to 0-255, rounded and clipped; same shape. uint8 stays as it is."""
+    if picture.dtype == np.uint8:
+        return picture  # type: ignore[return-value]
     return np.clip(np.rint(picture * 255), 0, 255).astype(np.uint8)
 
 

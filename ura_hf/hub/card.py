@@ -16,15 +16,10 @@ from ..model.carrying import TASK
 from ..model.configuration_uranet import URANetConfig
 from ..model.loading import CONFIG_FILE, PROCESSOR_FILE
 from .load import read_part
+from .names import dataset_key
 
 FIGURE = "figure.png"
 METRIC_TYPES = {"auroc": "roc_auc", "ap": "average_precision", "f1max": "f1", "aupro": "aupro"}
-
-
-def dataset_key(name: str) -> str | None:
-    """The dataset in a checkpoint's name, e.g. ``mvtec`` of uranet-mvtec-bottle; None if it names none."""
-    parts = name.removeprefix("uranet-").split("-")
-    return parts[0] if name.startswith("uranet-") and parts[0] in facts() else None
 
 
 def make_card(

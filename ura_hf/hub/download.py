@@ -21,6 +21,7 @@ from ..data.network import TransportError
 from ..data.records import RECORDS
 from ..model.errors import UserError
 from ..model.loading import CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE, refuse_pickles, weight_patterns
+from .exported import is_exported
 from .names import hub_id, local_folder, not_found
 
 FILES = (CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE)
@@ -51,12 +52,25 @@ def checkpoint_folder(
         raise UserError(f"subfolder must be a path inside the checkpoint, but got {subfolder!r}.")
     if not str(name).strip():
         raise UserError("the name of a checkpoint is empty: pass a folder or a name.")
+    _refuse_file(Path(name))
     folder = local_folder(name)
     if folder is None:
         arguments = {"revision": revision, "token": token, "cache_dir": cache_dir}
         offline = local_files_only or constants.HF_HUB_OFFLINE
         folder = _fetch(str(name), hub_id(name), files, subfolder, offline, force_download, arguments)
     return folder / subfolder
+
+
+def _refuse_file(path: Path) -> None:
+    """Raise UserError if a file was given in place of its folder."""
+    if not path.is_file():
+        return
+    hint = "pass the folder that `uranet train` wrote"
+    if is_exported(path):
+        hint = "this needs the checkpoint that it was exported from; predict, evaluate and monitor take the file, too"
+    elif (path.parent / CONFIG_FILE).is_file():
+        hint = f"pass its folder, {path.parent}"
+    raise UserError(f"{path} is a file, but a checkpoint is a folder: {hint}.")
 
 
 def _patterns(files: Sequence[str], prefix: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Loading a whole checkpoint: model and processor as one detector."""
+"""Loading a whole checkpoint, or an exported file: model and processor as one detector."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ..model.loading import CONFIG_FILE, PROCESSOR_FILE, require_files, weights_
 from ..model.modeling_uranet import URANetForAnomalyDetection
 from ..model.pipeline_uranet import URANetPipeline
 from .download import checkpoint_folder
+from .exported import is_exported, load_exported
 
 
 def load_checkpoint(
@@ -39,19 +40,25 @@ def load_checkpoint(
     return model.to(pick_device()), processor
 
 
-def load_detector(name: str | Path, *, variant: str | None = None, **hub: Any) -> URANetPipeline:
-    """Load the `image-anomaly-detection` pipeline of a checkpoint, on the GPU if there is one.
+def load_detector(name: str | Path, *, variant: str | None = None, device: Any = None, **hub: Any) -> URANetPipeline:
+    """Load the `image-anomaly-detection` pipeline of a checkpoint.
 
     Args:
-        name: A folder that `uranet train` wrote, a bundled name, a name in URA_HF_CHECKPOINTS, or NAMESPACE/NAME on the Hub.
+        name: A folder that `uranet train` wrote, a bundled name, a name in URA_HF_CHECKPOINTS, NAMESPACE/NAME on the Hub, or a
+            file that `uranet export` wrote.
         variant: Loads the weights of this name, e.g. ``fp16`` for model.fp16.safetensors; computation stays in float32.
+        device: Where it runs, such as ``cpu`` or ``cuda:1``; None: on the GPU if there is one.
         hub: `revision`, `token`, `cache_dir`, `local_files_only`, `force_download` and `subfolder`, as in transformers.
 
     Raises:
-        UserError: Nothing has this name, or it is not a complete checkpoint.
+        UserError: Nothing has this name, it is not a complete checkpoint, or there is no such device.
     """
+    if is_exported(name):
+        exported, preparing = load_exported(Path(name), device)
+        return URANetPipeline(model=exported, image_processor=preparing, device=exported.device)
+    place = None if device is None else pick_device(device)  # what is wrong with it is said first
     model, processor = load_checkpoint(name, variant=variant, **hub)
-    return URANetPipeline(model=model, image_processor=processor, device=model.device)
+    return URANetPipeline(model=model, image_processor=processor, device=place or model.device)
 
 
 def read_part(kind: Any, folder: Path, name: str) -> Any:

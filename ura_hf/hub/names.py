@@ -7,6 +7,7 @@ import re
 from difflib import get_close_matches
 from pathlib import Path
 
+from ..data.datasets import facts
 from ..data.files import ASSETS
 from ..model.errors import UserError
 
@@ -24,6 +25,18 @@ _NAME, _FULL = re.compile(_PART), re.compile(f"{_PART}/{_PART}")
 def namespace() -> str | None:
     """The Hub namespace of bare names, URA_HF_NAMESPACE; None if unset, and bare names are then not looked up on the Hub."""
     return os.environ.get("URA_HF_NAMESPACE") or None
+
+
+def dataset_key(name: str) -> str | None:
+    """The dataset in a checkpoint's name, e.g. ``mvtec`` of uranet-mvtec-bottle; None if it names none."""
+    parts = name.removeprefix("uranet-").split("-")
+    return parts[0] if name.startswith("uranet-") and parts[0] in facts() else None
+
+
+def making_command(key: str, category: str | None = None) -> str:
+    """The command that trains and measures the checkpoints of a dataset, or that of one of its categories."""
+    of = f" --categories {category}" if category and len(facts()[key]["categories"]) > 1 else ""
+    return f"uranet benchmark --dataset {key} --root DIR --output runs/{key}{of}"
 
 
 def bundled() -> list[str]:
@@ -77,7 +90,8 @@ def not_found(name: str, reason: str) -> UserError:
     if "/" in name or namespace() is not None:
         places.append(f"the Hub as {hub_id(name)} ({reason})")
     elif name in PUBLISHED:
-        hint = " Train it with `uranet benchmark` on its dataset, or pass NAMESPACE/NAME of one who published it."
+        command = making_command(str(dataset_key(name)), name.split("-", 2)[-1])
+        hint = f" `{command}` trains it, or pass NAMESPACE/NAME of one who published it."
     else:
         hint = " For a repository on the Hub pass NAMESPACE/NAME, or set URA_HF_NAMESPACE."
     near = get_close_matches(name.split("/")[-1], {*bundled(), *local(), *PUBLISHED} - {name}, 3, 0.7)

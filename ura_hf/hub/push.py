@@ -44,19 +44,25 @@ def push(
     Raises:
         UserError: The checkpoint is incomplete, the name is not valid, or the Hub refuses or can't be reached.
     """
+    require_repo_id(repo_id)
+    folder = checkpoint_folder(checkpoint)
+    with tempfile.TemporaryDirectory() as staging, upload_errors(repo_id):
+        copy_checkpoint(folder, Path(staging))
+        carry_code(Path(staging))
+        _describe(Path(staging), repo_id, license)
+        url = HfApi(token=token).create_repo(repo_id, private=private, exist_ok=True)
+        _send(Path(staging), repo_id, token=token)
+    return str(url)
+
+
+def require_repo_id(repo_id: str) -> None:
+    """Raise UserError unless it is NAMESPACE/NAME, as the Hub allows it."""
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
         raise UserError(f"--to must be NAMESPACE/NAME, but got {repo_id!r} ({error}).") from error
     if repo_id.count("/") != 1:
         raise UserError(f"--to must be NAMESPACE/NAME, but got {repo_id!r}.")
-    folder = checkpoint_folder(checkpoint)
-    with tempfile.TemporaryDirectory() as staging, _upload_errors(repo_id):
-        _copy(folder, Path(staging))
-        _describe(Path(staging), repo_id, license)
-        url = HfApi(token=token).create_repo(repo_id, private=private, exist_ok=True)
-        _send(Path(staging), repo_id, token=token)
-    return str(url)
 
 
 def upload(folder: Path, repo_id: str, **commit: Any) -> CommitInfo:
@@ -73,8 +79,8 @@ def upload(folder: Path, repo_id: str, **commit: Any) -> CommitInfo:
     return _send(folder, repo_id, **commit)
 
 
-def _copy(checkpoint: Path, output: Path) -> None:
-    """Copy what a repository holds of a checkpoint: weights, configs, records without paths; and add the code."""
+def copy_checkpoint(checkpoint: Path, output: Path) -> None:
+    """Copy what others get of a checkpoint: weights, configs, records without paths."""
     require_files(checkpoint, FILES)
     weights = weight_files(checkpoint)
     index = [] if weights[0].name == WEIGHTS_FILE else [checkpoint / index_name(WEIGHTS_FILE)]
@@ -83,7 +89,6 @@ def _copy(checkpoint: Path, output: Path) -> None:
     for name in RECORDS:
         if record := read_record(checkpoint, name):
             (output / name).write_text(json.dumps(record, indent=2) + "\n")
-    carry_code(output)
 
 
 def _describe(folder: Path, repo_id: str, license: str | None = None) -> None:
@@ -118,7 +123,8 @@ def _replaced(names: Iterable[str]) -> list[str]:
 
 
 @contextmanager
-def _upload_errors(repo_id: str) -> Iterator[None]:
+def upload_errors(repo_id: str) -> Iterator[None]:
+    """Around an upload: turn what the Hub or the network answers into a UserError."""
     try:
         yield
     except HfHubHTTPError as error:

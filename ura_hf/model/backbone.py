@@ -1,19 +1,24 @@
-"""The frozen backbone: a timm CNN whose levels become one standardised feature grid."""
+"""The frozen backbone: a network of timm, CNN or ViT, whose levels become one standardised feature grid."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import timm
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .defaults import IMAGE_SIZE
 from .errors import UserError
+from .region import Region
 
 SMALL = "uranet-small"
+LARGEST = 6e4  # feature that float16 holds
+QUARTERS = 4  # levels of a ViT: so many as the stages of a CNN
 OWN: dict[str, dict[str, Any]] = {
     SMALL: {
         "model_name": "resnet50",  # for its bottleneck blocks; 1, 2 and 2 of them give the channels of a ResNet-18
@@ -27,30 +32,67 @@ OWN: dict[str, dict[str, Any]] = {
 """Backbones of our own: timm's architecture and its arguments."""
 
 
-def create_cnn(name: str, out_indices: Sequence[int]) -> nn.Module:
+def create_network(name: str, out_indices: Sequence[int], image_size: int = IMAGE_SIZE) -> nn.Module:
     """Build a timm feature extractor, or one of our own from timm's blocks, with unset weights.
 
     Raises:
-        UserError: timm has no such architecture, it lacks the asked levels, or it takes images of one size only.
+        UserError: timm has no such architecture, or it lacks the asked levels.
     """
-    if (weights := timms_weights(name)) and weights.fixed_input_size:
-        raise UserError(
-            f"backbone must be a CNN for images of any size, but {name!r} takes one size only: name another."
-        )
     try:
-        arguments = OWN.get(name, {"model_name": name})
-        return timm.create_model(**arguments, pretrained=False, features_only=True, out_indices=tuple(out_indices))
-    except (RuntimeError, ValueError, AssertionError, IndexError, KeyError) as error:
+        return timm.create_model(**network_arguments(name, out_indices, image_size))
+    except (RuntimeError, ValueError, TypeError, AssertionError, IndexError, KeyError, AttributeError) as error:
         near = get_close_matches(name, [*OWN, *timm.list_models()], 5)
         hint = f" Near names: {', '.join(near)}." if near else ""
         raise UserError(
-            f"backbone must be a timm CNN with feature levels {list(out_indices)}, but got {name!r} ({error}).{hint} "
+            f"backbone must be a timm network with feature levels {list(out_indices)}, but got {name!r} ({error}).{hint} "
             "List the names with timm.list_models()."
         ) from error
 
 
+def network_arguments(name: str, out_indices: Sequence[int], image_size: int) -> dict[str, Any]:
+    """What `timm.create_model` takes to build a feature extractor for images of S x S pixels.
+
+    Raises:
+        IndexError: The network has no such level; timm's own errors, where it has no such network.
+    """
+    arguments = OWN.get(name, {"model_name": name}) | {"features_only": True, "out_indices": tuple(out_indices)}
+    if (one_size := _one_size(name)) is None:
+        return arguments
+    if one_size.depth is not None:
+        if max(out_indices) >= QUARTERS:
+            raise IndexError(f"it has the levels 0 to {QUARTERS - 1}, the ends of the quarters of its blocks")
+        ends = [(level + 1) * one_size.depth // QUARTERS - 1 for level in out_indices]
+        arguments["out_indices"] = tuple(ends)
+    return arguments | {"feature_cls": "getter", "img_size": one_size.side(image_size)}
+
+
+class OneSize(NamedTuple):
+    """A network that is built for images of one size, such as a ViT."""
+
+    stride: int
+    """Side of its patches, or of what its coarsest level sees as one cell [pixels]."""
+    depth: int | None
+    """Blocks of a network whose blocks all have the grid of the patches; None of one with coarser and coarser levels."""
+
+    def side(self, image_size: int) -> int:
+        """The side to build it for: S, or the next multiple of the stride [pixels]."""
+        return -(-image_size // self.stride) * self.stride
+
+
+@cache
+def _one_size(name: str) -> OneSize | None:
+    """Geometry of a network for one size, found by building it without memory; None of one for any size."""
+    weights = timms_weights(name)
+    if weights is None or not weights.fixed_input_size:
+        return None
+    with torch.device("meta"):
+        levels = timm.create_model(name, features_only=True, feature_cls="getter", out_indices=(0,)).feature_info.info
+    strides = [level["reduction"] for level in levels]
+    return OneSize(max(strides), len(levels) if len({*strides}) == 1 else None)
+
+
 def timms_weights(name: str) -> Any:
-    """timm's facts about a CNN's weights (`mean`, `std`, `hf_hub_id`, ...); None for our own and for unknown names."""
+    """timm's facts about a network's weights (`mean`, `std`, `hf_hub_id`, ...); None for our own and for unknown names."""
     try:
         return timm.get_pretrained_cfg(name, allow_unregistered=True)
     except RuntimeError:  # of an unknown tag after a known name
@@ -60,18 +102,31 @@ def timms_weights(name: str) -> Any:
 class Backbone(nn.Module):
     """Frozen multi-level features on one grid, standardised by the training normals' statistics.
 
-    Each level: 3x3 average pool (stride 1), bilinear resize to G x G, concatenation over channels, then
-    (F - mean) / std per channel. Always in eval mode, never a gradient.
+    Each level: 3x3 average pool (stride 1), bilinear resize to G x G, concatenation over channels, then (F - mean) / std,
+    where std is that of the whole level. Always in eval mode, never a gradient. Levels of a ViT are the ends of the four quarters
+    of its blocks: maps of its patches, without class and register tokens. One whose patches do not fit into S sees the image at
+    the next size that they fit.
     """
 
     cnn: Any
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, out_indices: Sequence[int], grid_size: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        out_indices: Sequence[int],
+        grid_size: int,
+        image_size: int = IMAGE_SIZE,
+        region: Region | None = None,
+    ) -> None:
         super().__init__()
-        self.name, self.grid_size = name, grid_size
-        self.cnn = create_cnn(name, out_indices)
+        self.name, self.grid_size, self.levels, self.image_size = name, grid_size, tuple(out_indices), image_size
+        self.region = region or Region(None, grid_size)
+        self.cnn = create_network(name, out_indices, image_size)  # the name by which checkpoints know it
+        one_size = _one_size(name)
+        self.only_side = one_size.side(image_size) if one_size else None
+        """Side of the only images that the network takes [pixels]; None of one for any size."""
         self.level_channels: list[int] = list(self.cnn.feature_info.channels())
         self.constants = _keep_constants(self.cnn)
         channels = sum(self.level_channels)
@@ -91,19 +146,6 @@ class Backbone(nn.Module):
         """Channels C after concatenation."""
         return sum(self.level_channels)
 
-    @property
-    def deep_channels(self) -> list[int]:
-        """Channels of every level but the shallowest; with one level, its channels."""
-        return self.level_channels[1:] or self.level_channels
-
-    def deep(self, plain: Tensor) -> Tensor:
-        """Features before standardisation without the shallowest level: (B, C, G, G) -> (B, sum(deep_channels), G, G)."""
-        return plain[:, -sum(self.deep_channels) :]
-
-    def level(self, plain: Tensor, index: int) -> Tensor:
-        """Level `index` of features before standardisation, or the deepest if there are fewer: (B, C, G, G) -> (B, C_l, G, G)."""
-        return plain.split(self.level_channels, 1)[: index + 1][-1]
-
     def freeze(self) -> None:
         """Switch gradients off and stay in eval mode. Call it again after loading a checkpoint."""
         self.requires_grad_(False)
@@ -114,12 +156,20 @@ class Backbone(nn.Module):
         return super().train(False)
 
     def raw(self, pixel_values: Tensor) -> Tensor:
-        """Features before standardisation: (B, 3, S, S) normalised pixels -> (B, C, G, G)."""
+        """Features before standardisation: (B, 3, S, S) normalised pixels -> (B, C, G, G).
+
+        Outside of the region of interest pixels count as 0, the mean colour. Features are rounded to float16, as training keeps
+        them, so that all that is measured on good images holds for new ones.
+        """
         side = (self.grid_size, self.grid_size)
         with torch.no_grad():
+            pixel_values = self.region.fill(pixel_values)
+            if self.only_side not in (None, pixel_values.shape[-1]):
+                pixel_values = functional.interpolate(pixel_values, (self.only_side,) * 2, mode="bilinear")
             levels = self.cnn(pixel_values.contiguous(memory_format=torch.channels_last))
             pooled = [functional.avg_pool2d(level, 3, stride=1, padding=1) for level in levels]
-            return torch.cat([functional.interpolate(x, side, mode="bilinear") for x in pooled], dim=1)
+            grid = torch.cat([functional.interpolate(x, side, mode="bilinear") for x in pooled], dim=1)
+            return grid.clamp(-LARGEST, LARGEST).half().to(grid.dtype)
 
     def standardize(self, raw: Tensor) -> Tensor:
         """(F - mean) / std per channel, (B, C, G, G) -> (B, C, G, G)."""
@@ -134,15 +184,16 @@ class Backbone(nn.Module):
         return self.standardize(self.raw(pixel_values))
 
     @torch.no_grad()
-    def set_statistics(self, mean: Tensor, std: Tensor, floor: float = 0.0) -> None:
-        """Store the training normals' per-channel mean and standard deviation, each (C,).
-
-        Deviations below `floor` times the median deviation of their level are raised to that value.
-        """
+    def set_statistics(self, mean: Tensor, std: Tensor) -> None:
+        """Store the mean of every channel of good images and what it is divided by, each (C,)."""
         self.mean.copy_(mean)
+        self.std.copy_(std.clamp_min(1e-5))
         self.is_fitted = True
-        floored = [part.clamp_min(floor * float(part.median())) for part in std.split(self.level_channels)]
-        self.std.copy_(torch.cat(floored).clamp_min(1e-5))
+
+    def level_deviations(self, std: Tensor) -> Tensor:
+        """The root mean square deviation of a channel's level for every channel, (C,) -> (C,): all levels count alike."""
+        parts = std.split(self.level_channels)
+        return torch.cat([part.square().mean().sqrt().expand(len(part)) for part in parts])
 
 
 def _keep_constants(cnn: nn.Module) -> set[str]:

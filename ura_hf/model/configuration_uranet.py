@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
@@ -15,23 +13,23 @@ from transformers import PreTrainedConfig
 from .defaults import BACKBONE, FALSE_POSITIVE_RATE, GRID_SIZE, IMAGE_SIZE
 from .errors import UserError
 from .loading import CONFIG_FILE, Hooks, what_to_load
+from .region import is_region
+from .verdicts import is_curve, is_number
 
 SOURCES = ("texture", "self", "noise")
 MASK_KINDS = ("large", "small", "thin", "subtle", "empty")
-SCORE_RULES = ("max", "std", "topk")
-MEMORY_RESIDUALS = ("memory_l2", "memory_all_l2", "memory_shallow_l2")
-RESIDUALS = ("restored_l2", "restored_direction", *MEMORY_RESIDUALS, "subspace_l2", "probability")
+MAP_VIEWS = ("memory", "place", "remainder", "restored", "perceived")
+VIEWS = (*MAP_VIEWS, "image")
+DEFAULT_VIEWS = ("memory", "place", "remainder", "image")
+PEAKS = {"peak_content": ("memory", "remainder", "restored", "perceived"), "peak_place": ("place",)}
+"""The largest values that the image score adds up, and the maps whose sum they are of."""
 
 SOURCE_WEIGHTS = {"texture": 1.0, "self": 1.0, "noise": 0.5}
 MASK_WEIGHTS = {"large": 2.0, "small": 0.5, "thin": 0.5, "subtle": 0.3, "empty": 0.2}
-RESIDUAL_WEIGHTS = {
-    "memory_all_l2": 1.0,
-    "memory_shallow_l2": 2.0,
-    "subspace_l2": 1.0,
-    "restored_direction": 1.0,
-    "probability": 1.0,
-}
-
+OUTDATED = ("residuals", "reliabilities", "subspace_rank", "spread_ratio")
+"""Fields of checkpoints of version 0.1, whose score no longer exists."""
+BEFORE_PICTURES = {"cell_pixels": 0}
+"""What the config of a checkpoint without a decoder of pictures does not say."""
 MAX_ATTENTION = 3 * 2**26  # pairs of tokens in all heads together: scores of 0.75 GiB, and twice that on the way
 MAX_LABELS = 1000
 BACKBONE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,96}")  # no `hf-hub:`, which would make timm fetch another repository
@@ -44,40 +42,46 @@ WHOLE_NUMBERS = {
     "num_hidden_layers": (1, 64),
     "num_attention_heads": (1, 64),
     "memory_tokens": (0, 65536),
-    "memory_cells": (0, 1048576),
-    "subspace_rank": (0, 1000),
+    "memory_cells": (1, 1048576),
+    "components": (1, 4096),
+    "place_components": (1, 4096),
+    "image_rank": (1, 1000),
     "perception_size": (1, 4096),
-    "num_samples": (1, 1024),
-    "sample_seed": (0, 2**63 - 1),
+    "cell_pixels": (0, 32),
 }
 NUMBERS = {
-    "std_floor": (0.0, 1.0),
     "mlp_ratio": (0.25, 16.0),
     "bottleneck_dropout": (0.0, 0.95),
     "prior_std": (1e-4, 100.0),
     "uncertainty_weight": (0.0, 100.0),
     "max_blend": (0.0, 0.99),
     "smoothing_sigma": (0.0, 64.0),
-    "topk_fraction": (1e-6, 1.0),
-    "subspace_share": (0.0, 1.0),
     "cosine_weight": (0.0, 1e4),
     "perception_weight": (0.0, 1e4),
     "hard_normal_power": (0.0, 8.0),
     "false_positive_rate": (1e-6, 0.999),
+    "max_review": (0.0, 0.9),
 }
-SWITCHES = ("bayesian_perception", "weigh_keys", "take_out_queries", "adapt_residuals")
-MEASURED = ("image_threshold", "pixel_threshold", "spread_ratio")
-WEIGHTS = {"source_weights": SOURCES, "mask_weights": MASK_KINDS, "residuals": RESIDUALS}
-
-
-def _is_number(value: Any) -> bool:
-    """Whether a value is a finite number."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+SWITCHES = ("bayesian_perception", "weigh_keys", "take_out_queries")
+MEASURED = ("image_threshold", "pixel_threshold")
+WEIGHTS = {"source_weights": SOURCES, "mask_weights": MASK_KINDS}
 
 
 def _are_weights(values: Any, names: tuple[str, ...], least: float) -> bool:
     known = isinstance(values, Mapping) and set(values) <= set(names)
-    return known and all(_is_number(value) and value >= least for value in values.values())
+    return known and all(is_number(value) and value >= least for value in values.values())
+
+
+def _are_standards(values: Any) -> bool:
+    known = isinstance(values, Mapping) and set(values) <= {*VIEWS, *PEAKS}
+    pairs = known and all(
+        isinstance(pair, list) and len(pair) == 2 and all(map(is_number, pair)) for pair in values.values()
+    )
+    return pairs and all(spread > 0 for _, spread in values.values())
+
+
+def _are_limits(values: Any) -> bool:
+    return isinstance(values, list) and len(values) == 2 and all(map(is_number, values)) and values[0] < values[1]
 
 
 class URANetConfig(PreTrainedConfig):
@@ -87,12 +91,11 @@ class URANetConfig(PreTrainedConfig):
     `docs/method.md` says which choices are the paper's and which are ours.
 
     Args:
-        backbone: Name of a timm CNN that supports ``features_only``.
-        out_indices: timm feature levels that are concatenated; at least one.
+        backbone: Name of a timm network that supports ``features_only``, CNN or ViT.
+        out_indices: timm feature levels that are concatenated; at least one. A ViT has the levels 0 to 3, the ends of the four
+            quarters of its blocks.
         image_size: Side S of the square network input, pixels; 32 to 2048.
         grid_size: Side G of the feature grid; divisible by `patch_size`.
-        std_floor: Least standard deviation a channel is divided by, as a share of its level's median one, in [0, 1]. Above 0 it
-            keeps channels that hardly ever fire on normal images from swamping all others.
         patch_size: Side k of a token, in grid cells.
         hidden_size: Token width d; divisible by `num_attention_heads`.
         num_hidden_layers: Restoration blocks, at least 1.
@@ -100,15 +103,16 @@ class URANetConfig(PreTrainedConfig):
         mlp_ratio: Width of a block's feed-forward layer over `hidden_size`.
         bottleneck_dropout: Dropout on the embedded tokens during training, in [0, 1).
         memory_tokens: Normal tokens of the training set that every restoration attends to (0: only the image's own).
-        memory_cells: Normal cells of the training set that every cell is compared with; 0 where no residual of the memory has
-            a weight.
-        subspace_rank: Most directions in which normal images may differ as a whole; 0 where ``subspace_l2`` has no weight.
+        components: Principal components K of a cell that memory, places, perception and restoration see; at most the channels.
+        memory_cells: Good cells that every cell is compared with.
+        place_components: Leading components whose Gaussian is kept for every place.
+        image_rank: Most directions in which good images may differ as a whole.
         perception_size: Hidden channels of the Bayesian perception.
-        bayesian_perception: Whether the perception's last two layers have distributions over their weights; without, no KL and
-            no epistemic uncertainty.
-        prior_std: Standard deviation of the weights' Gaussian prior, > 0.
-        num_samples: Weight samples drawn at inference for the predictive distribution, at least 1.
-        sample_seed: Seed of these samples: the same image and weights give the same maps.
+        cell_pixels: Side of the square of pixels that a cell becomes in the restored picture, at most as in the input; 0: no
+            decoder of pictures.
+        bayesian_perception: Whether the perception's last layer has a posterior over its weights; without, no epistemic
+            uncertainty.
+        prior_std: Standard deviation of the Gaussian prior of these weights, > 0.
         uncertainty_weight: w in the suspicion m = clip(p + w u, 0, 1), >= 0.
         weigh_keys: Whether attention weighs keys by their normality, log(1 - m + eps).
         take_out_queries: Whether suspicious content is taken out of the queries, (1 - m) t + m t_mask. With neither and no
@@ -116,28 +120,23 @@ class URANetConfig(PreTrainedConfig):
         source_weights: Relative weights of the anomaly sources ``texture``, ``self`` and ``noise``.
         mask_weights: Relative weights of the mask families ``large``, ``small``, ``thin``, ``subtle`` and ``empty``.
         max_blend: Upper end of b ~ U(0, max_blend) in F~ = (1-M) F + M (b F + (1-b) A), in [0, 1).
-        residuals: Weights of the residuals whose geometric mean is the map. ``restored_l2``, ``restored_direction``: between the
-            features and the restored ones; ``memory_l2``: from the deep levels to their nearest normal cell of the memory;
-            ``memory_all_l2``: the same of all levels; ``memory_shallow_l2``: the same of the shallowest level, which has a
-            memory of its own; ``subspace_l2``: from the second level to the subspace of whole normal images, coarse;
-            ``probability``: the perception's.
-        adapt_residuals: Whether calibration multiplies these weights by each residual's reliability on held-out normal images,
-            and measures `spread_ratio`.
-        reliabilities: What calibration measured, by residual, > 0; None before it, and where `adapt_residuals` is off.
+        views: What the score adds up: ``memory``, ``place``, ``remainder`` and ``image`` (`model.views`), ``restored``
+            (features against restored ones), ``perceived`` (odds of the perception); at least one that is a map.
+        standards: Location and spread of the log of each view, and of the largest values in `PEAKS`, over good images that the
+            view has not seen; None before calibration.
+        roi: Cells of the feature grid that count, as `model.region.to_text` writes them; None: all. `uranet train --roi` sets it.
         smoothing_sigma: Standard deviation of the map's Gaussian filter, pixels of the network input, >= 0.
-        image_score: ``max``, ``std`` or ``topk`` (mean of the largest `topk_fraction`) of the map.
-        topk_fraction: Share of the pixels that ``topk`` averages, in (0, 1].
-        subspace_share: Share b of the mean subspace residual s in the image score, map^(1 - b) s^b, in [0, 1], where both
-            spread alike on good images, times N / (N + 100) of N training images; without effect where ``subspace_l2`` has no
-            weight.
-        spread_ratio: How widely the map's score spreads over held-out normal images against the mean subspace residual, > 0; its
-            square multiplies the odds of `subspace_share`. None before calibration (1), and where `adapt_residuals` is off.
         cosine_weight: lambda_c of the restoration loss.
         perception_weight: lambda_p of the restoration loss.
         hard_normal_power: Focus of the restoration loss on badly restored normal cells; 0 weighs all cells alike.
         image_threshold: Raw image score at which the verdict flips; None before calibration.
         pixel_threshold: Raw map value at which a pixel counts as anomalous; None before calibration.
-        false_positive_rate: Rate on held-out normal images that the thresholds were calibrated for, in (0, 1).
+        false_positive_rate: Rate on unseen good images that the thresholds were calibrated for, in (0, 1).
+        max_review: Share of good images, beside these, whose verdict may be ``review``, in [0, 0.9].
+        false_alarms: Pairs of a share of good images and the raw image score that it exceeds (`model.verdicts`); None before
+            calibration.
+        strangeness: What the least strange tenth of an image's cells has in `memory`, for a good image and for one at the limit
+            beyond which it is not the part; None before calibration, or where nothing else was there to compare with.
 
     Raises:
         UserError: A field is out of its range; the message names the field, the range and the value.
@@ -149,46 +148,51 @@ class URANetConfig(PreTrainedConfig):
     out_indices: list[int] = field(default_factory=lambda: [1, 2, 3])
     image_size: int = IMAGE_SIZE
     grid_size: int = GRID_SIZE
-    std_floor: float = 0.25
     patch_size: int = 2
-    hidden_size: int = 256
+    hidden_size: int = 192
     num_hidden_layers: int = 2
     num_attention_heads: int = 4
     mlp_ratio: float = 2.0
     bottleneck_dropout: float = 0.1
     memory_tokens: int = 128
-    memory_cells: int = 8192
-    subspace_rank: int = 256
+    components: int = 128
+    memory_cells: int = 2048
+    place_components: int = 48
+    image_rank: int = 128
     perception_size: int = 128
+    cell_pixels: int = 8
     bayesian_perception: bool = True
-    prior_std: float = 0.1
-    num_samples: int = 8
-    sample_seed: int = 0
+    prior_std: float = 1.0
     uncertainty_weight: float = 0.5
     weigh_keys: bool = True
     take_out_queries: bool = True
     source_weights: dict[str, float] = field(default_factory=lambda: dict(SOURCE_WEIGHTS))
     mask_weights: dict[str, float] = field(default_factory=lambda: dict(MASK_WEIGHTS))
     max_blend: float = 0.8
-    residuals: dict[str, float] = field(default_factory=lambda: dict(RESIDUAL_WEIGHTS))
-    adapt_residuals: bool = True
-    reliabilities: dict[str, float] | None = None
-    smoothing_sigma: float = 6.0
-    image_score: str = "max"
-    topk_fraction: float = 0.01
-    subspace_share: float = 0.6
-    spread_ratio: float | None = None
+    views: list[str] = field(default_factory=lambda: list(DEFAULT_VIEWS))
+    standards: dict[str, list[float]] | None = None
+    roi: str | None = None
+    smoothing_sigma: float = 4.0
     cosine_weight: float = 1.0
     perception_weight: float = 1.0
     hard_normal_power: float = 0.0
     image_threshold: float | None = None
     pixel_threshold: float | None = None
     false_positive_rate: float = FALSE_POSITIVE_RATE
+    max_review: float = 0.1
+    false_alarms: list[list[float]] | None = None
+    strangeness: list[float] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
-        if isinstance(self.out_indices, tuple):
-            self.out_indices = list(self.out_indices)
-        defaults = {"source_weights": SOURCE_WEIGHTS, "mask_weights": MASK_WEIGHTS, "residuals": RESIDUAL_WEIGHTS}
+        if old := [name for name in OUTDATED if name in kwargs]:
+            raise UserError(
+                f"the config is of version 0.1 of ura_hf (it has {', '.join(old)}), whose score this version does not compute: "
+                "train the checkpoint again with `uranet train`, or install ura_hf 0.1."
+            )
+        for name in ("out_indices", "views"):
+            if isinstance(getattr(self, name), tuple):
+                setattr(self, name, list(getattr(self, name)))
+        defaults = {"source_weights": SOURCE_WEIGHTS, "mask_weights": MASK_WEIGHTS}
         for name, default in defaults.items():
             if getattr(self, name) is None:
                 setattr(self, name, dict(default))
@@ -211,7 +215,7 @@ class URANetConfig(PreTrainedConfig):
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """As in transformers; values that are given for our fields are checked, too."""
         own = {name: kwargs.pop(name) for name in cls.own_fields() if name in kwargs}
-        return super().from_dict({**config_dict, **own}, **kwargs)
+        return super().from_dict({**BEFORE_PICTURES, **config_dict, **own}, **kwargs)
 
     @classmethod
     def own_fields(cls) -> list[str]:
@@ -224,27 +228,14 @@ class URANetConfig(PreTrainedConfig):
 
     @property
     def is_calibrated(self) -> bool:
-        """Whether both thresholds were measured on held-out normal images."""
+        """Whether both thresholds were measured on good images."""
         return None not in (self.image_threshold, self.pixel_threshold)
-
-    @property
-    def residual_weights(self) -> dict[str, float]:
-        """Weights of the residuals in the map, > 0, with their reliabilities where calibration measured them."""
-        found = self.reliabilities or {}
-        wanted = {name: self.residuals.get(name, 0) * found.get(name, 1) for name in RESIDUALS}
-        return {name: weight for name, weight in wanted.items() if weight > 0}
-
-    @property
-    def whole_image_share(self) -> float:
-        """b r^2 / (b r^2 + 1 - b) with b = `subspace_share` and r = `spread_ratio`, in [0, 1]."""
-        weight = self.subspace_share * (1 if self.spread_ratio is None else self.spread_ratio**2)
-        return weight / (weight + 1 - self.subspace_share)
 
     def _check(self) -> None:
         self._check_ranges()
         self._check_weights()
         self._check_architecture()
-        self._check_residuals()
+        self._check_views()
 
     def _require(self, ok: bool, field: str, rule: str) -> None:
         if not ok:
@@ -257,27 +248,23 @@ class URANetConfig(PreTrainedConfig):
             self._require(whole and low <= value <= high, name, f"a whole number from {low} to {high}")
         for name, (least, most) in NUMBERS.items():
             value = getattr(self, name)
-            self._require(_is_number(value) and least <= value <= most, name, f"a number from {least} to {most}")
+            self._require(is_number(value) and least <= value <= most, name, f"a number from {least} to {most}")
         for name in SWITCHES:
             self._require(isinstance(getattr(self, name), bool), name, "True or False")
         for name in MEASURED:
             value = getattr(self, name)
-            known = value is None or (_is_number(value) and value > 0)
+            known = value is None or (is_number(value) and value > 0)
             self._require(known, name, "a positive, finite number or None")
-        self._require(self.image_score in SCORE_RULES, "image_score", f"one of {SCORE_RULES}")
 
     def _check_weights(self) -> None:
         for name, names in WEIGHTS.items():
             weights = getattr(self, name)
             self._require(_are_weights(weights, names, 0), name, f"finite weights >= 0 for some of {names}")
             self._require(sum(weights.values()) > 0, name, "weights with a positive sum")
-        found = self.reliabilities
-        known = found is None or _are_weights(found, RESIDUALS, math.ulp(0.0))
-        self._require(known, "reliabilities", "positive numbers or None")
 
     def _check_architecture(self) -> None:
         name_fits = isinstance(self.backbone, str) and bool(BACKBONE_NAME.fullmatch(self.backbone))
-        self._require(name_fits, "backbone", "a timm CNN's name")
+        self._require(name_fits, "backbone", "the name of a timm network")
         indices = self.out_indices
         known = isinstance(indices, list) and bool(indices) and all(isinstance(i, int) and 0 <= i < 8 for i in indices)
         self._require(known, "out_indices", "levels 0-7")
@@ -292,8 +279,20 @@ class URANetConfig(PreTrainedConfig):
         self._require(pairs <= MAX_ATTENTION, "grid_size", rule)
         self._require(self.grid_size <= self.image_size, "grid_size", f"at most image_size ({self.image_size})")
 
-    def _check_residuals(self) -> None:
-        for name in MEMORY_RESIDUALS:
-            self._require(self.memory_cells > 0 or not self.residuals.get(name), "memory_cells", f"above 0 for {name}")
-        weighed = self.residuals.get("subspace_l2")
-        self._require(self.subspace_rank > 0 or not weighed, "subspace_rank", "above 0 for subspace_l2")
+    def _check_views(self) -> None:
+        views = self.views
+        known = (
+            isinstance(views, list) and set(map(str, views)) <= set(VIEWS) and len(set(map(str, views))) == len(views)
+        )
+        self._require(
+            known and bool({*views} & {*MAP_VIEWS}), "views", f"some of {VIEWS}, one of {MAP_VIEWS} among them"
+        )
+        optional = (
+            ("standards", _are_standards, "two numbers a view"),
+            ("false_alarms", is_curve, "pairs of falling rates and rising raw scores"),
+            ("strangeness", _are_limits, "two rising numbers"),
+            ("roi", lambda text: is_region(text, self.grid_size), f"a bit a cell of a {self.grid_size}-grid"),
+        )
+        for name, fits, rule in optional:
+            value = getattr(self, name)
+            self._require(value is None or fits(value), name, f"{rule}, or None")

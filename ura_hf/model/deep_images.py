@@ -10,18 +10,17 @@ import numpy as np
 from PIL import Image
 
 from .errors import UserError
-
-FULL_SCALE_16_BIT = 65535.0
+from .value_range import FULL_SCALE_16_BIT, ValueRange
 
 _ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA = (1,), (2,)
 
 
-def deep_samples(image: Image.Image, white: float | None) -> np.ndarray | None:
+def deep_samples(image: Image.Image, given: ValueRange | None) -> np.ndarray | None:
     """Integer samples (H, W, C) of a PNG, PGM or PPM of more than 8 bits; None for other or already decoded images.
 
-    PNG: 16-bit colour or grey + alpha. PGM and PPM: a largest value above 255, which counts as 65535 unless `white` is given.
+    PNG: 16-bit colour or grey + alpha. PGM and PPM: a largest value above 255, which counts as 65535 unless a range is given.
     """
-    if not getattr(image, "tile", None):
+    if not getattr(image, "tile", None) or image.tell() > 0:  # later frames of an APNG come whole from Pillow alone
         return None
     tile = image.tile[0]  # type: ignore[attr-defined]
     if image.format == "PNG" and tile.args in ("RGB;16B", "RGBA;16B", "LA;16B"):
@@ -31,7 +30,7 @@ def deep_samples(image: Image.Image, white: float | None) -> np.ndarray | None:
         levels, largest = _pnm_levels(_stored(image)[tile.offset :], tile.codec_name == "ppm", image), tile.args[1]
         if levels.min() < 0 or levels.max() > largest:
             raise ValueError(f"its largest value is {largest}, but it holds [{levels.min()}, {levels.max()}]")
-        scale = FULL_SCALE_16_BIT / largest if white is None else 1
+        scale = FULL_SCALE_16_BIT / largest if given is None else 1
         return np.rint(levels * scale).astype(np.int32)
     return None
 
@@ -73,8 +72,11 @@ def _pnm_levels(body: bytes, is_binary: bool, image: Image.Image) -> np.ndarray:
     return np.fromstring(re.sub(rb"#[^\r\n]*", b"", body), np.int64, sep=" ")[:count].reshape(shape)
 
 
-def tiff_samples(page: Any, name: str, white: float) -> np.ndarray:
-    """Samples (H, W, C) of a TIFF page as grey or RGB, larger is brighter, with alpha only if the page declares it."""
+def tiff_samples(page: Any, name: str, given: ValueRange | None) -> np.ndarray:
+    """Samples (H, W, C) of a TIFF page as grey or RGB, larger is brighter, with alpha only if the page declares it.
+
+    `given` tells which values are black and white; else it is the full scale of 16 bits, or 1 of floats.
+    """
     samples = page.asarray()
     if samples.ndim == 3 and page.axes.startswith("S"):
         samples = np.moveaxis(samples, 0, -1)
@@ -84,13 +86,14 @@ def tiff_samples(page: Any, name: str, white: float) -> np.ndarray:
     if colours == 1 and extra[:2] == (0, 0):  # colour that its writer did not name
         colours, extra = 3, extra[2:]
     samples = samples[..., : colours + (extra[:1] in (_ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA))]
-    white = white if samples.dtype.kind in "iu" else 1
+    low, white = (given.low, given.high) if given else (0.0, FULL_SCALE_16_BIT if samples.dtype.kind in "iu" else 1.0)
     if kind == "SEPARATED" and samples.shape[2] == 4:
         left = 1 - samples.astype(np.float64) / white
         light = left[..., :3] * left[..., 3:]
-        return np.rint(light * white).astype(np.int32) if white > 1 else light
+        return np.rint(light * white).astype(np.int32) if samples.dtype.kind in "iu" else light * white
     if kind == "MINISWHITE" and samples.shape[2] == 1:
-        return (white - samples.astype(np.float64)).astype(np.int32 if white > 1 else np.float64)
+        turned = low + white - samples.astype(np.float64)
+        return turned.astype(np.int32) if samples.dtype.kind in "iu" and low == 0 else turned
     if kind not in ("RGB", "MINISBLACK"):
         raise UserError(f"TIFF with colours that are not read at this depth ({kind}): {name}; save it as RGB")
     return _divided_by_alpha(samples, white) if extra[:1] == _ASSOCIATED_ALPHA else samples

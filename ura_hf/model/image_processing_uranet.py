@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,12 @@ from transformers.processing_utils import ImagesKwargs
 
 from .carrying import CarriesCode
 from .errors import UserError
-from .images import load_image
+from .geometry import inner_box, interpolate
+from .images import load_image, load_pixels
 from .loading import PROCESSOR_FILE, what_to_load
+from .pixels import as_floats, resize_in_blocks
+from .value_range import value_range_of
+from .verdicts import label, limits, ranks_of
 
 RESIZE_MODES = ("stretch", "pad")
 MAPS = (
@@ -30,15 +33,18 @@ MAPS = (
     "epistemic_uncertainty",
 )
 """Maps of a result, by their names in URANetOutput."""
-THRESHOLD = 0.5
-"""Where the fixed 0-1 scale has the calibrated threshold."""
+DRAWN = ("seen_image", "restored_image")
+"""Pictures of a result, which are made only where they are asked for."""
+LEARNT = (*MAPS[2:], "restored_features")
+"""What only the networks give, which the verdict does not ask by default."""
 
 
 class URANetImageProcessorKwargs(ImagesKwargs, total=False):  # type: ignore[call-arg]
-    """`ImagesKwargs` and the two fields of URA-Net, described in `URANetImageProcessor`."""
+    """`ImagesKwargs` and the three fields of URA-Net, described in `URANetImageProcessor`."""
 
     resize_mode: str | None
     max_value: float | None
+    value_range: Any
 
 
 MAX_SIDE = 2048  # the largest network input, as in URANetConfig
@@ -51,7 +57,10 @@ class URANetImageProcessor(CarriesCode, TorchvisionBackend):
         size: {"height", "width"} of the network's input [pixels]; a whole number stands for a square.
         resample: the filter, bilinear by default. do_resize, do_normalize: whether to take these steps.
         image_mean, image_std: of RGB in [0, 1], ImageNet's by default.
-        max_value: the value in 16-bit sources that stands for white, e.g. 4095 for a 12-bit camera; None for 65535.
+        max_value: the value that stands for white, e.g. 4095 for a 12-bit camera; None for 65535, and 1 in floats. Images of
+            8 bits always have a white of 255.
+        value_range: [LOW, HIGH], the values that stand for black and white, in place of `max_value`: for floats and signed
+            numbers, such as temperatures. What lies beyond counts as black or white. Not for images of 8 bits.
         resize_mode: "stretch" resizes both sides freely; "pad" keeps the aspect ratio and puts the image in the
             middle, its edge pixels repeated outwards.
     """
@@ -68,15 +77,24 @@ class URANetImageProcessor(CarriesCode, TorchvisionBackend):
     image_std = IMAGENET_DEFAULT_STD
     resize_mode = "stretch"
     max_value: float | None = None
+    value_range: Any = None
 
     def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
-        _check_fields(self.resize_mode, self.max_value, self.size)
+        _check_fields(self.resize_mode, self.max_value, self.value_range, self.size)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> URANetImageProcessor:  # type: ignore[override]
         """As in transformers, by folder or name; of a repository on the Hub only this file is fetched."""
         return super().from_pretrained(what_to_load(pretrained_model_name_or_path, (PROCESSOR_FILE,), kwargs), **kwargs)
+
+    def load(self, source: Any) -> np.ndarray:
+        """`load_image` with this processor's `max_value` and `value_range`: float32 RGB (H, W, 3) in [0, 1]."""
+        return load_image(source, max_value=self.max_value, value_range=self.value_range)
+
+    def load_pixels(self, source: Any) -> np.ndarray:
+        """The same, but opaque images of 8 bits come as uint8."""
+        return load_pixels(source, max_value=self.max_value, value_range=self.value_range)
 
     def restore_geometry(
         self, maps: torch.Tensor, original_sizes: torch.Tensor | Sequence[tuple[int, int]]
@@ -99,17 +117,28 @@ class URANetImageProcessor(CarriesCode, TorchvisionBackend):
         for single, (height, width) in zip(maps.float(), torch.as_tensor(original_sizes).tolist(), strict=True):
             if self.do_resize and self.resize_mode == "pad":
                 top, left, inner_height, inner_width = self.inner_box(height, width)
-                padded = _interpolate(single, self.size.height, self.size.width)
+                padded = interpolate(single, self.size.height, self.size.width)
                 single = padded[top : top + inner_height, left : left + inner_width]
-            restored.append(_interpolate(single, height, width))
+            restored.append(interpolate(single, height, width))
         return restored
+
+    def restore_pictures(
+        self, pictures: torch.Tensor, original_sizes: torch.Tensor | Sequence[tuple[int, int]]
+    ) -> list[torch.Tensor]:
+        """As `restore_geometry` for pictures, RGB (B, 3, h, w): one float32 (H, W, 3) per image."""
+        sizes = torch.as_tensor(original_sizes).tolist()
+        planes = zip(pictures, sizes, strict=True)
+        return [torch.stack(self.restore_geometry(one, [size] * len(one)), dim=-1) for one, size in planes]
 
     def post_process_anomaly_detection(
         self,
         outputs: Any,
         target_sizes: torch.Tensor | Sequence[tuple[int, int]] | None = None,
-        threshold: float = THRESHOLD,
+        threshold: float | None = None,
         maps: Sequence[str] = MAPS,
+        config: Any = None,
+        max_false_alarms: float | None = None,
+        max_review: float | None = None,
     ) -> list[dict[str, Any]]:
         """Verdicts and maps of a batch.
 
@@ -117,19 +146,22 @@ class URANetImageProcessor(CarriesCode, TorchvisionBackend):
             outputs: Output of `URANetForAnomalyDetection`, or a dict with the same keys.
             target_sizes: (B, 2) as (H, W) of the input images [pixels], the processor's `original_sizes`. None leaves the
                 maps as they are, (S, S).
-            threshold: Score in (0, 1) above which an image is anomalous; 0.5 is the calibrated one.
+            threshold: Score in (0, 1) above which an image is anomalous; None: the calibrated one, 0.5.
             maps: Names of the maps to return, from `MAPS`.
+            config: Of the model. With it, there are verdicts ``review``, and `rank`.
+            max_false_alarms: Share of good images that may be called anomalous, in place of `threshold`; needs `config`.
+            max_review: Share of good images beside these whose verdict may be ``review``; None: as in `config`.
 
         Returns:
-            A dict per image: `label` (``normal`` or ``anomalous``), `score` on the fixed 0-1 scale, `threshold`, raw
-            `image_score`, and the maps, float32 tensors (H, W).
+            A dict per image: `label` (one of `verdicts.LABELS`), `score` on the fixed 0-1 scale, `threshold`, the score
+            `review` above which it is to be looked at, raw `image_score`, and the maps, float32 tensors (H, W). With `config`
+            also `rank` (1 of so many good images scores as high) and `rank_words`, both None for checkpoints without a curve.
 
         Raises:
             UserError: The model was never calibrated, a score is no number, or `threshold` or a name of a map is wrong.
         """
-        check_threshold(threshold)
-        if unknown := set(maps) - set(MAPS):
-            raise UserError(f"maps must be some of {', '.join(MAPS)}, but got {', '.join(sorted(map(str, unknown)))}.")
+        limit, review = limits(config, threshold, max_false_alarms, max_review)
+        check_maps(maps, outputs)
         if outputs.get("score") is None:
             raise UserError(
                 "the checkpoint has no calibrated thresholds, so there is no verdict: train it with `uranet train`, "
@@ -137,13 +169,16 @@ class URANetImageProcessor(CarriesCode, TorchvisionBackend):
             )
         shown = {name: outputs[name].float().cpu() for name in maps}
         restored = {k: v if target_sizes is None else self.restore_geometry(v, target_sizes) for k, v in shown.items()}
+        if not outputs["image_score"].isfinite().all():
+            raise UserError("the model gives no finite score for this image: choose another checkpoint.")
+        ranks = ranks_of(outputs["image_score"], config)
+        strange = outputs.get("strangeness")
         results = []
         for row, (score, raw) in enumerate(
             zip(outputs["score"].tolist(), outputs["image_score"].tolist(), strict=True)
         ):
-            if not math.isfinite(raw):
-                raise UserError("the model gives no finite score for this image: choose another checkpoint.")
-            verdict = {"label": "anomalous" if score > threshold else "normal", "score": score, "threshold": threshold}
+            kind = label(score, None if strange is None else float(strange[row]), limit, review)
+            verdict = {"label": kind, "score": score, "threshold": limit, "review": review, **ranks[row]}
             results.append({**verdict, "image_score": raw, **{name: values[row] for name, values in restored.items()}})
         return results
 
@@ -153,18 +188,29 @@ class URANetImageProcessor(CarriesCode, TorchvisionBackend):
             return 0, 0, height, width
         if self.resize_mode == "stretch":
             return 0, 0, self.size.height, self.size.width
-        return _inner_box(height, width, self.size.height, self.size.width)
+        return inner_box(height, width, self.size.height, self.size.width)
 
     def _validate_preprocess_kwargs(  # type: ignore[override]
-        self, resize_mode: str | None = None, max_value: float | None = None, size: Any = None, **kwargs: Any
+        self,
+        resize_mode: str | None = None,
+        max_value: float | None = None,
+        value_range: Any = None,
+        size: Any = None,
+        **kwargs: Any,
     ) -> None:
-        _check_fields(resize_mode, max_value, size)
+        _check_fields(resize_mode, max_value, value_range, size)
         super()._validate_preprocess_kwargs(size=size, **kwargs)
 
     def _prepare_image_like_inputs(
-        self, images: Any, *args: Any, max_value: float | None = None, device: Any = None, **kwargs: Any
+        self,
+        images: Any,
+        *args: Any,
+        max_value: float | None = None,
+        value_range: Any = None,
+        device: Any = None,
+        **kwargs: Any,
     ) -> list[torch.Tensor]:
-        """Load one image or a list of them as float32 (3, H, W) tensors in [0, 1]."""
+        """Load one image or a list of them as (3, H, W) tensors: uint8, or float32 in [0, 1]."""
         if (isinstance(images, torch.Tensor) and images.ndim == 4) or (
             isinstance(images, np.ndarray) and images.ndim == 4
         ):
@@ -173,7 +219,7 @@ class URANetImageProcessor(CarriesCode, TorchvisionBackend):
             images = [images]
         if not images:
             raise UserError("images must hold at least one image, but got an empty list; give one or more")
-        return [_to_tensor(image, max_value, device) for image in images]
+        return [_to_tensor(image, max_value, value_range, device) for image in images]
 
     def _preprocess(  # type: ignore[override]
         self,
@@ -193,6 +239,8 @@ class URANetImageProcessor(CarriesCode, TorchvisionBackend):
         original_sizes = torch.tensor([image.shape[-2:] for image in images])
         if do_resize:
             images = [self._fit(image, size, resample, resize_mode) for image in images]
+        else:
+            images = [as_floats(image).contiguous() for image in images]
         shapes = sorted({tuple(image.shape[-2:]) for image in images})
         if len(shapes) > 1:
             raise UserError(
@@ -207,57 +255,43 @@ class URANetImageProcessor(CarriesCode, TorchvisionBackend):
         )
 
     def _fit(self, image: torch.Tensor, size: Any, resample: Any, resize_mode: str) -> torch.Tensor:
+        def resize(pixels: torch.Tensor, height: int, width: int) -> torch.Tensor:
+            return self.resize(pixels, type(size)(height=height, width=width), resample)
+
         if resize_mode == "stretch":
-            return self.resize(image, size, resample)
-        top, left, height, width = _inner_box(image.shape[-2], image.shape[-1], size.height, size.width)
-        inner = self.resize(image, type(size)(height=height, width=width), resample)
+            return resize_in_blocks(image, size.height, size.width, resize)
+        top, left, height, width = inner_box(image.shape[-2], image.shape[-1], size.height, size.width)
+        inner = resize_in_blocks(image, height, width, resize)
         padding = (left, size.width - width - left, top, size.height - height - top)
         return F.pad(inner[None], padding, mode="replicate")[0]
 
 
-def check_threshold(value: float) -> None:
-    """Raise UserError unless `value` can be a threshold on the fixed 0-1 scale."""
-    if not 0 < value < 1:
-        raise UserError(
-            f"threshold must lie between 0 and 1, where {THRESHOLD} is the calibrated one, but got {value}: scores are on that "
-            "scale; raw ones have the name image_score."
-        )
+def check_maps(maps: Sequence[str], outputs: Any) -> None:
+    """Raise UserError unless every name is one of `MAPS`, and the output of a calibrated model has it."""
+    if unknown := set(maps) - set(MAPS):
+        raise UserError(f"maps must be some of {', '.join(MAPS)}, but got {', '.join(sorted(map(str, unknown)))}.")
+    missing = [name for name in maps if outputs.get(name) is None]
+    if missing and outputs.get("score") is not None:
+        raise UserError(f"the output has no {', '.join(missing)}: leave num_samples=0 out.")
 
 
-def _check_fields(resize_mode: str | None, max_value: float | None, size: Any) -> None:
+def _check_fields(resize_mode: str | None, max_value: float | None, value_range: Any, size: Any) -> None:
     if resize_mode not in RESIZE_MODES:
         raise UserError(f"resize_mode must be one of {', '.join(RESIZE_MODES)}, but got {resize_mode!r}; choose one")
-    if max_value is not None and not max_value > 0:
-        raise UserError(f"max_value must be positive, but got {max_value}; give the value of white, e.g. 4095")
+    value_range_of(max_value, value_range)
     if not (size.height and size.width and max(size.height, size.width) <= MAX_SIDE):
         raise UserError(f"size must have a height and a width of 1 to {MAX_SIDE}, but got {dict(size)}; set both")
 
 
-def _to_tensor(image: Any, max_value: float | None, device: Any) -> torch.Tensor:
+def _to_tensor(image: Any, max_value: float | None, value_range: Any, device: Any) -> torch.Tensor:
     if isinstance(image, torch.Tensor):
         if image.ndim != 3 or image.shape[0] not in (1, 3):
             raise UserError(
-                f"an image tensor must be of shape (3, H, W), or (B, 3, H, W) for a batch, with values in [0, 1], "
+                f"an image tensor must be of shape (3, H, W), or (B, 3, H, W) for a batch, "
                 f"but got {tuple(image.shape)}; move its channels to the front"
             )
         device = image.device if device is None else device
         image = image.detach().cpu()
         image = (image.float() if image.is_floating_point() else image).permute(1, 2, 0).numpy()
-    return torch.from_numpy(load_image(image, max_value=max_value)).permute(2, 0, 1).contiguous().to(device)
-
-
-def _inner_box(height: int, width: int, target_height: int, target_width: int) -> tuple[int, int, int, int]:
-    """Where "pad" puts an image of (height, width) in the target: top, left, height, width [pixels]."""
-    scale = min(target_height / height, target_width / width)
-    inner_height = min(max(round(height * scale), 1), target_height)
-    inner_width = min(max(round(width * scale), 1), target_width)
-    return (target_height - inner_height) // 2, (target_width - inner_width) // 2, inner_height, inner_width
-
-
-def _interpolate(single: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Resize one (h, w) map to (height, width)."""
-    if single.shape == (height, width):
-        return single
-    return F.interpolate(single[None, None], (height, width), mode="bilinear", align_corners=False, antialias=True)[
-        0, 0
-    ]
+    pixels = load_pixels(image, max_value=max_value, value_range=value_range)
+    return torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy()).permute(2, 0, 1).to(device)

@@ -3,75 +3,70 @@
 from __future__ import annotations
 
 import io
-import struct
-import warnings
-import zlib
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError, features
+from PIL import Image
 
-from .deep_images import FULL_SCALE_16_BIT, deep_samples, tiff_samples
 from .errors import UserError
+from .frames import Frame, is_video, read_frame
+from .image_checks import check_pixels
 from .image_sources import read_bytes
+from .pillow_images import FORMATS, decode, decode_pil
+from .special_images import HEAD_BYTES, SPECIAL_FORMATS, count_special, read_dicom, read_heif, special_format
+from .value_range import ValueRange, to_unit_range, value_range_of
 
-FORMATS = {
-    "PNG": (".png", ".apng"),
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
-    "TIFF": (".tif", ".tiff"),
-    "BMP": (".bmp",),
-    "DIB": (".dib",),
-    "WEBP": (".webp",),
-    "GIF": (".gif",),
-    "PPM": (".pbm", ".pgm", ".ppm", ".pnm", ".pfm"),
-    "JPEG2000": (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
-}
-"""Formats that are read, by Pillow's names, with their file endings. No others are tried: EPS would start Ghostscript."""
-if "avif" in features.modules:  # from Pillow 11.3 on
-    FORMATS["AVIF"] = (".avif", ".avifs")
+logger = logging.getLogger(__name__)
 
-MAX_SAMPLES = 5  # of a pixel: four colours and alpha
-MAX_PIXELS = 200_000_000
-"""Largest image [pixels] that is decoded; files stop earlier, at Pillow's own limit of about 179 megapixels."""
-
-_FLOAT_TOLERANCE = 1e-5
-_ORIENTATION_TAG = 274
-_BITS_PER_SAMPLE_TAG = 258
-_PHOTOMETRIC_TAG = 262
-_DECODE_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    EOFError,
-    LookupError,
-    ArithmeticError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-)
+IMAGE_SUFFIXES = frozenset(ending for endings in (FORMATS | SPECIAL_FORMATS).values() for ending in endings)
+"""File name endings, in lower case, that count as images."""
 
 
-def load_image(source: Any, *, max_value: float | None = None) -> np.ndarray:
+def load_image(
+    source: Any, *, max_value: float | None = None, value_range: Sequence[float] | None = None
+) -> np.ndarray:
     """Read an image as RGB.
 
     Args:
-        source: a path, a URL, the bytes of a file, an open binary file, a `PIL.Image.Image`, or an array of dtype bool, uint8,
-            uint16 or float in [0, 1]: (H, W), or (H, W, C) or (C, H, W) with C = 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA.
-        max_value: the value in a 16-bit source that stands for white, e.g. 4095 for a 12-bit camera; None for 65535,
-            in PGM and PPM for the largest value that the file names.
+        source: a path, a `Frame` of a file with several, a URL, the bytes of a file, an open binary file, a `PIL.Image.Image`, or
+            an array of numbers: (H, W), or (H, W, C) or (C, H, W) with C = 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA.
+        max_value: the value that stands for white, e.g. 4095 for a 12-bit camera; None for 65535, 1 in floats, and in PGM and
+            PPM the largest value that the file names. Images of 8 bits always have a white of 255.
+        value_range: the values that stand for black and white, e.g. (-20, 120), in place of `max_value`; what lies beyond
+            counts as black or white. In DICOM both stand in place of the file's window.
 
     Returns:
-        float32 (H, W, 3) in [0, 1]. EXIF orientation is applied, transparency is laid over white, an animation gives
-        its first frame.
+        float32 (H, W, 3) in [0, 1]. EXIF orientation is applied, transparency is laid over white. Of a file with several pages
+        or frames it is the first one, which is logged as a warning: `frames` gives all of them.
 
     Raises:
-        UserError: the file is missing, empty, not an image, truncated or too large, or its values leave their range.
+        UserError: the file is missing, empty, not an image, truncated or too large, its values leave their range, or it needs a
+            package that is not installed.
     """
-    raw, name = _decode(source, max_value)
-    values = _to_unit_range(raw, max_value, name)
-    if values.shape[2] in (2, 4):
+    pixels = load_pixels(source, max_value=max_value, value_range=value_range)
+    return np.divide(pixels, 255, dtype=np.float32) if pixels.dtype == np.uint8 else pixels
+
+
+def load_pixels(
+    source: Any, *, max_value: float | None = None, value_range: Sequence[float] | None = None
+) -> np.ndarray:
+    """As `load_image`, but opaque images of 8 bits come as they are stored, uint8 (H, W, 3), at a quarter of the memory.
+
+    An array that is given may be returned itself.
+    """
+    given = value_range_of(max_value, value_range)
+    values, name = _decode(source, given)
+    if values.dtype == np.uint8 and values.shape[2] in (2, 4) and (values[..., -1] == 255).all():
+        values = values[..., :-1]
+    has_alpha = values.shape[2] in (2, 4)
+    if has_alpha and given is not None and given.clips and values.dtype != np.uint8:
+        raise UserError(f"value_range can't be used for {name}, which has transparency; save it without")
+    if values.dtype != np.uint8 or has_alpha:
+        values = to_unit_range(values, given, name)
+    if has_alpha:
         alpha = values[..., -1:]
         values = values[..., :-1] * alpha + (1.0 - alpha)
     return np.ascontiguousarray(np.repeat(values, 3, axis=2) if values.shape[2] == 1 else values)
@@ -127,20 +122,27 @@ def largest_level(source: Any) -> int | None:
     return int(samples.max()) if samples.dtype.kind in "iu" and samples.dtype.itemsize > 1 else None
 
 
-def _decode(source: Any, white: float | None = None) -> tuple[np.ndarray, str]:
+def _decode(source: Any, given: ValueRange | None = None) -> tuple[np.ndarray, str]:
     """Return samples (H, W, C) of grey or RGB, with alpha or not, as stored, and the name that error messages use.
 
-    What is stored the other way round, 0 for `white` (None: 65535) or inks in place of light, is turned round.
+    What is stored the other way round, low for white or inks in place of light, is turned round on the `given` scale.
     """
+    count = 1
     if isinstance(source, np.ndarray):
         raw, name = _channels_last(source), "array"
-        _check_pixels(raw.shape[1] if raw.ndim > 1 else 1, raw.shape[0] if raw.ndim else 1, name)
+        check_pixels(raw.shape[1] if raw.ndim > 1 else 1, raw.shape[0] if raw.ndim else 1, name)
     elif isinstance(source, Image.Image):
         name = str(getattr(source, "filename", "") or "PIL image")
-        raw = _decode_pil(source, name, white)
+        raw = decode_pil(source, name, given)
+    elif isinstance(source, Frame):
+        raw, name = read_frame(source, given), str(source)
+    elif is_video(source):
+        raw, name, count = read_frame(Frame(Path(source), 1), given), str(source), 2
     else:
         data, name = read_bytes(source)
-        raw = _decode_bytes(data, name, white)
+        raw, count = _decode_bytes(data, name, given)
+    if count > 1:
+        logger.warning("%s holds several images, and only the first is read: ura_hf.frames gives all.", name)
     if raw.ndim == 2:
         raw = raw[..., None]
     if raw.ndim != 3 or raw.shape[2] not in (1, 2, 3, 4) or raw.size == 0:
@@ -150,136 +152,19 @@ def _decode(source: Any, white: float | None = None) -> tuple[np.ndarray, str]:
     return raw, name
 
 
+def _decode_bytes(data: bytes, name: str, given: ValueRange | None) -> tuple[np.ndarray, int]:
+    """The first image of a file, and how many it holds."""
+    kind = special_format(data[:HEAD_BYTES], name)
+    if kind == "HEIF":
+        return read_heif(io.BytesIO(data), None, name), count_special(io.BytesIO(data), kind, name)
+    if kind == "DICOM":
+        return read_dicom(io.BytesIO(data), 0, given, name), count_special(io.BytesIO(data), kind, name)
+    if kind == "video":
+        raise UserError(f"{name} is a video, of which frames are read from a path alone; save it as a file")
+    return decode(io.BytesIO(data), name, given)
+
+
 def _channels_last(array: np.ndarray) -> np.ndarray:
     """(C, H, W) -> (H, W, C) where the shape is such; any other array as it is."""
     is_first = array.ndim == 3 and array.shape[0] in (1, 2, 3, 4) and array.shape[2] not in (1, 2, 3, 4)
     return np.moveaxis(array, 0, 2) if is_first else array
-
-
-def _decode_bytes(data: bytes, name: str, white: float | None) -> np.ndarray:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=tuple(FORMATS))
-    except Image.DecompressionBombError as error:
-        raise UserError(f"image is too large: {name}: {error}; crop it or make it smaller") from error
-    except UnidentifiedImageError as error:
-        if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-            return _decode_tiff(data, name, white)
-        raise UserError(
-            f"file is not an image that can be read: {name}; save it as PNG, JPEG, TIFF or BMP, or remove it"
-        ) from error
-    except _DECODE_ERRORS as error:
-        raise _damaged(name, error) from error
-    with image:
-        if image.format == "TIFF" and _is_deep_multichannel_tiff(image):
-            return _decode_tiff(data, name, white)
-        return _decode_pil(image, name, white)
-
-
-def _is_deep_multichannel_tiff(image: Image.Image) -> bool:
-    bits = image.tag_v2.get(_BITS_PER_SAMPLE_TAG, (1,))  # type: ignore[attr-defined]
-    return len(bits) > 1 and max(bits) > 8
-
-
-def _decode_pil(image: Image.Image, name: str, white: float | None) -> np.ndarray:
-    _check_pixels(*image.size, name)
-    try:
-        samples = deep_samples(image, white)
-        if samples is None:
-            image.load()
-            samples = _pil_samples(image, white)
-        return _orient(samples, image.getexif().get(_ORIENTATION_TAG, 1))
-    except _DECODE_ERRORS as error:
-        raise _damaged(name, error) from error
-
-
-def _pil_samples(image: Image.Image, white: float | None) -> np.ndarray:
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        samples = np.asarray(image)
-        if image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC_TAG) == 0:  # type: ignore[attr-defined]
-            return 1 - samples if image.mode == "F" else int(white or FULL_SCALE_16_BIT) - samples.astype(np.int32)
-        return samples
-    return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
-
-
-def _decode_tiff(data: bytes, name: str, white: float | None) -> np.ndarray:
-    """Samples of the first page of a TIFF that Pillow cannot hold: 16-bit or float colour."""
-    try:
-        import tifffile
-    except ImportError as error:  # where this file came with a checkpoint
-        raise UserError(f"{name} is a TIFF that needs the package tifffile: install it.") from error
-    try:
-        with tifffile.TiffFile(io.BytesIO(data)) as tiff:
-            page = tiff.pages.first
-            _check_pixels(page.imagewidth, page.imagelength, name)
-            samples = page.size // max(page.imagewidth * page.imagelength, 1)  # type: ignore[union-attr]
-            if samples > MAX_SAMPLES:
-                raise UserError(
-                    f"TIFF of {samples} samples a pixel, but at most {MAX_SAMPLES} are read: {name}; save it as grey or RGB"
-                )
-            tag = page.tags.get(_ORIENTATION_TAG)
-            return _orient(
-                tiff_samples(page, name, white or FULL_SCALE_16_BIT), int(tag.value) if tag is not None else 1
-            )
-    except UserError:
-        raise
-    except (*_DECODE_ERRORS, MemoryError, tifffile.TiffFileError) as error:
-        if "imagecodecs" in str(error):
-            raise UserError(
-                f"TIFF compression is not supported: {name}; save it uncompressed or with deflate compression"
-            ) from error
-        raise _damaged(name, error) from error
-
-
-def _orient(samples: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn (H, W) or (H, W, C) samples upright as EXIF orientation 1..8 says; other values leave them."""
-    if orientation in (5, 6, 7, 8):
-        samples = np.swapaxes(samples, 0, 1)
-    if orientation in (3, 4, 7, 8):
-        samples = samples[::-1]
-    if orientation in (2, 3, 6, 7):
-        samples = samples[:, ::-1]
-    return samples
-
-
-def _to_unit_range(raw: np.ndarray, max_value: float | None, name: str) -> np.ndarray:
-    if raw.dtype in (np.bool_, np.uint8):
-        return np.divide(raw, 1 if raw.dtype == np.bool_ else 255, dtype=np.float32)
-    low, high = raw.min(), raw.max()
-    if raw.dtype.kind == "f":
-        if not (np.isfinite(low) and np.isfinite(high)):
-            raise UserError(f"{name} must hold finite values, but got NaN or infinite ones; replace them")
-        if low < -_FLOAT_TOLERANCE or high > 1 + _FLOAT_TOLERANCE:
-            raise UserError(
-                f"{name} holds floating-point values, which must lie in [0, 1], "
-                f"but got [{low:g}, {high:g}]; divide them by their full scale"
-            )
-        return raw.astype(np.float32).clip(0.0, 1.0)
-    if raw.dtype.newbyteorder("=") not in (np.uint16, np.int32):
-        raise UserError(
-            f"{name} must be bool, uint8, uint16 or floating point, but got {raw.dtype}; convert it to one of these"
-        )
-    full_scale = FULL_SCALE_16_BIT if max_value is None else float(max_value)
-    if not full_scale > 0:
-        raise UserError(
-            f"max_value must be positive, but got {max_value}; give the value of white, e.g. 4095 for 12 bits"
-        )
-    if low < 0 or high > full_scale:
-        raise UserError(
-            f"{name} must hold values in [0, {full_scale:g}], but got [{low}, {high}]; "
-            "set max_value to the value that stands for white"
-        )
-    return np.divide(raw, full_scale, dtype=np.float32)
-
-
-def _check_pixels(width: int, height: int, name: str) -> None:
-    if width * height > MAX_PIXELS:
-        raise UserError(
-            f"image is too large: {name}: {width}x{height} pixels, but at most {MAX_PIXELS // 10**6} megapixels are "
-            "read; crop it or make it smaller"
-        )
-
-
-def _damaged(name: str, error: Exception) -> UserError:
-    return UserError(f"image file is truncated or damaged: {name}: {error}; replace it or remove it")

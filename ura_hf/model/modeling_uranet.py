@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
 from .backbone import Backbone
-from .configuration_uranet import URANetConfig
+from .configuration_uranet import PEAKS, URANetConfig
 from .errors import UserError
-from .memory import NormalMemory
-from .perception import AnomalyPerception, Perception
+from .perception import AnomalyPerception, Perception, binary_entropy
+from .picture import PictureDecoder, replaced
 from .pretrained import URANetOutput, URANetPreTrainedModel
+from .region import Region
 from .restoration import FeatureRestoration
-from .scoring import direction_distance, fixed_scale, gaussian_smooth, geometric_mean, image_score, l2_distance
-from .subspace import NormalSubspace
+from .scoring import fixed_scale, log_residual, ordinary, positive, standardized
+from .views import NormalViews
 
 
 class URANetModel(URANetPreTrainedModel):
@@ -24,13 +26,17 @@ class URANetModel(URANetPreTrainedModel):
     def __init__(self, config: URANetConfig) -> None:
         super().__init__(config)
         c = config
-        self.extractor = Backbone(c.backbone, c.out_indices, c.grid_size)
+        self.region = Region(c.roi, c.grid_size)
+        self.extractor = Backbone(c.backbone, c.out_indices, c.grid_size, c.image_size, self.region)
         for module in self.extractor.modules():
             module._uranet_frozen = True  # type: ignore[assignment]
-        channels = self.extractor.channels
-        self.perception = AnomalyPerception(channels, c.perception_size, c.prior_std, c.bayesian_perception)
+        sizes = (c.components, c.place_components, c.memory_cells, c.image_rank)
+        self.views = NormalViews(self.extractor.channels, c.grid_size, *sizes, self.region)
+        self.perception = AnomalyPerception(
+            self.views.components, c.perception_size, c.prior_std, c.bayesian_perception
+        )
         self.restoration = FeatureRestoration(
-            channels,
+            self.views.components,
             c.grid_size,
             c.patch_size,
             c.hidden_size,
@@ -42,14 +48,8 @@ class URANetModel(URANetPreTrainedModel):
             c.weigh_keys,
             c.take_out_queries,
         )
-        levels = self.extractor.level_channels
-        self.memory = NormalMemory(
-            c.memory_cells, channels if c.residuals.get("memory_all_l2") else sum(self.extractor.deep_channels)
-        )
-        if c.residuals.get("memory_shallow_l2"):
-            self.shallow_memory = NormalMemory(c.memory_cells, levels[0])
-        if c.residuals.get("subspace_l2"):
-            self.subspace = NormalSubspace(c.subspace_rank, levels[:2][-1])
+        pixels = min(c.cell_pixels, c.image_size // c.grid_size)
+        self.decoder = PictureDecoder(self.views.components, c.grid_size, pixels) if pixels else None
         self.post_init()
 
     @property
@@ -71,36 +71,71 @@ class URANetModel(URANetPreTrainedModel):
             )
         return self.extractor(pixel_values.to(self.dtype))
 
-    def direction(self, plain: Tensor, restored: Tensor) -> Tensor:
-        """Direction residual between features before standardisation, `plain`, and standardised restored features.
+    def perceive(self, features: Tensor, num_samples: int | None = None) -> tuple[Perception, Tensor]:
+        """Perception, and restored components (B, K, G, G), of features (B, C, G, G)."""
+        seen = self.views.standardize(self.views.project(features))
+        belief = self.perception.predict(seen, num_samples)
+        return belief, self.views.unstandardize(self.restoration(seen, self.suspicion_of(belief.logits)))
 
-        Two (B, C, G, G) -> (B, 1, G, G).
+    def suspicion_of(self, logits: Tensor) -> Tensor:
+        """`suspicion` of logits as they were trained, before calibration, which restoration has learnt from; same shape."""
+        probability = logits.float().sigmoid()
+        return self.suspicion(probability, binary_entropy(probability))
+
+    def look(
+        self,
+        features: Tensor,
+        belief: Perception | None = None,
+        restored: Tensor | None = None,
+        views: NormalViews | None = None,
+    ) -> dict[str, Tensor]:
+        """`log_residual` of the configured views of features (B, C, G, G): maps (B, 1, G, G), and ``image`` (B,).
+
+        What `perceive` gives for the features is asked of it where a view needs it and it is not given. `views` stand in place
+        of the model's own.
         """
-        return direction_distance(plain, self.extractor.unstandardize(restored.float()), self.extractor.level_channels)
-
-    def residuals(self, features: Tensor, restored: Tensor, probability: Tensor) -> dict[str, Tensor]:
-        """The residuals with a weight in the config by name, each (B, 1, G, G); ``subspace_l2`` (B, 1, 8, 8)."""
-        levels = self.extractor.level_channels
-        plain = self.extractor.unstandardize(features.float())
-        parts = {
-            "restored_l2": lambda: l2_distance(features.float(), restored.float(), levels),
-            "restored_direction": lambda: self.direction(plain, restored),
-            "memory_l2": lambda: self.memory.distance(self.extractor.deep(plain)),
-            "memory_all_l2": lambda: self.memory.distance(plain),
-            "memory_shallow_l2": lambda: self.shallow_memory.distance(self.extractor.level(plain, 0)),
-            "subspace_l2": lambda: self.subspace.distance(self.extractor.level(plain, 1)),
-            "probability": lambda: probability,
-        }
-        return {name: parts[name]() for name in self.config.residual_weights}
-
-    def perceive(
-        self, features: Tensor, num_samples: int | None = None
-    ) -> tuple[Perception, Tensor, dict[str, Tensor]]:
-        """Perception, restored features (B, C, G, G) and residuals by name for features (B, C, G, G)."""
         c = self.config
-        belief = self.perception.predict(features, c.num_samples if num_samples is None else num_samples, c.sample_seed)
-        restored = self.restoration(features, self.suspicion(belief.probability, belief.total))
-        return belief, restored, self.residuals(features, restored, belief.probability)
+        found = (views or self.views).look(features)
+        if {"restored", "perceived"} & {*c.views}:
+            if belief is None or restored is None:
+                belief, restored = self.perceive(features)
+            found["restored"] = (features - self.views.features(restored)).float().square().mean(1, keepdim=True)
+            found["perceived"] = belief.probability.float() / (1 - belief.probability.float()).clamp_min(1e-7)
+        sigma = c.smoothing_sigma * c.grid_size / c.image_size
+        return {name: log_residual(found[name], sigma, self.region) for name in c.views}
+
+    def add_up(self, logs: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The sum of the standardised maps of `look`, (B, S, S), and what the image score adds up by name, (B,) each.
+
+        Outside of the region of interest the sum is -inf. What is added up is the largest value of what lies in the cells,
+        the largest of what does not belong to its place, and the whole image: one that peaks widely on good images must not hide
+        another.
+        """
+        standards = self.config.standards or {}
+        z = {name: standardized(log, standards.get(name)) for name, log in logs.items()}
+        parts = {"image": z.pop("image")} if "image" in z else {}
+        for peak, names in PEAKS.items():
+            if shown := [z[name] for name in names if name in z]:
+                parts[peak] = self.region.fill(torch.stack(shown).sum(0), -math.inf).amax((1, 2, 3))
+        return self.region.fill(self.to_image(torch.stack(list(z.values())).sum(0)), -math.inf), parts
+
+    def score(self, parts: dict[str, Tensor]) -> Tensor:
+        """The sum of the parts of `add_up`, those that are peaks standardised -> (B,)."""
+        standards = self.config.standards or {}
+        z = [standardized(part, standards.get(name)) if name in PEAKS else part for name, part in parts.items()]
+        return torch.stack(z).sum(0)
+
+    def strangeness(self, logs: dict[str, Tensor]) -> Tensor | None:
+        """`ordinary` of `look`'s logs on the config's scale, (B,): 0 as of good images, 1 at the limit of the part."""
+        limits = self.config.strangeness
+        if limits is None or "memory" not in logs:
+            return None
+        return (ordinary(logs["memory"], self.region) - limits[0]) / (limits[1] - limits[0])
+
+    def to_image(self, cells: Tensor) -> Tensor:
+        """Maps of cells at the size of the input, (B, 1, G, G) -> (B, S, S)."""
+        side = self.config.image_size
+        return functional.interpolate(cells, (side, side), mode="bilinear")[:, 0]
 
     def forward(
         self,
@@ -108,23 +143,29 @@ class URANetModel(URANetPreTrainedModel):
         features: Tensor | None = None,
         num_samples: int | None = None,
         return_dict: bool | None = None,
+        return_restored: bool = False,
     ) -> URANetOutput | tuple[Tensor, ...]:
         """Call `detect`; with `return_dict=False` the result is a tuple of the values that are not None."""
-        out = self.detect(pixel_values, features, num_samples)
+        out = self.detect(pixel_values, features, num_samples, return_restored)
         return out if _wants_dict(self.config, return_dict) else out.to_tuple()
 
     def detect(
-        self, pixel_values: Tensor | None = None, features: Tensor | None = None, num_samples: int | None = None
+        self,
+        pixel_values: Tensor | None = None,
+        features: Tensor | None = None,
+        num_samples: int | None = None,
+        return_restored: bool = False,
     ) -> URANetOutput:
         """Restore images and compute their anomaly maps.
 
         Args:
             pixel_values: Normalised images, (B, 3, S, S).
             features: Standardised features instead of images, (B, C, G, G).
-            num_samples: Weight samples of the predictive distribution; None: as configured.
+            num_samples: Weights drawn for the predictive distribution; None: closed form; 0: no perception and no restoration.
+            return_restored: Whether to make the pictures `seen_image` and `restored_image`, too.
 
         Raises:
-            UserError: The model was never fitted to good images, or the input has another shape.
+            UserError: The model was never fitted to good images, the input has another shape, or there is no decoder of pictures.
         """
         if not self.extractor.is_fitted:
             raise UserError(
@@ -135,26 +176,42 @@ class URANetModel(URANetPreTrainedModel):
             if pixel_values is None:
                 raise UserError("pixel_values or features must be given, but got neither.")
             features = self.extract(pixel_values)
-        c = self.config
-        belief, restored, residuals = self.perceive(features, num_samples)
-        weights: dict[str, float | Tensor] = dict(c.residual_weights)
-        if (whole := residuals.get("subspace_l2")) is not None:
-            weights["subspace_l2"] = weights["subspace_l2"] * self.subspace.trust.float()
-        raw = geometric_mean(list(residuals.values()), list(weights.values()), c.image_size)
-
-        def to_image(cells: Tensor) -> Tensor:
-            return functional.interpolate(cells, (c.image_size, c.image_size), mode="bilinear")[:, 0]
-
-        return URANetOutput(
+        belief, restored = (None, None) if num_samples == 0 else self.perceive(features, num_samples)
+        logs = self.look(features, belief, restored)
+        z, parts = self.add_up(logs)
+        out = URANetOutput(
             features=features,
-            restored_features=restored,
-            anomaly_map=gaussian_smooth(raw, c.smoothing_sigma)[:, 0],
-            whole_image_residual=None if whole is None else whole.mean((1, 2, 3)),
-            anomaly_probability=to_image(belief.probability),
-            total_uncertainty=to_image(belief.total),
-            aleatoric_uncertainty=to_image(belief.aleatoric),
-            epistemic_uncertainty=to_image(belief.epistemic),
+            anomaly_map=positive(z),
+            image_score=positive(self.score(parts)),
+            strangeness=self.strangeness(logs),
         )
+        if belief is not None and restored is not None:
+            out.restored_features = self.views.features(restored)
+            out.anomaly_probability = self.region.fill(self.to_image(belief.probability))
+            out.total_uncertainty = self.region.fill(self.to_image(belief.total))
+            out.aleatoric_uncertainty = self.region.fill(self.to_image(belief.aleatoric))
+            out.epistemic_uncertainty = self.region.fill(self.to_image(belief.epistemic))
+        if return_restored:
+            out.seen_image, out.restored_image = self.draw(features, positive(z))
+        return out
+
+    def draw(self, features: Tensor, anomaly_map: Tensor) -> tuple[Tensor, Tensor]:
+        """Pictures of what the network sees in images, and of the parts as they should look; RGB in [0, 1], (B, 3, P, P) each.
+
+        features (B, C, G, G), anomaly_map raw (B, S, S). With g from 0 to 1 where the map nears its threshold, suspicion m and
+        components c, the second picture shows c + g (R(c, max(m, g)) - c): what is normal stays as it is seen.
+        """
+        c = self.config
+        if self.decoder is None or c.pixel_threshold is None:
+            raise UserError(
+                "this checkpoint has no decoder of pictures, so it can't show the restored part: train it again with "
+                "`uranet train`, without cell_pixels=0."
+            )
+        seen = self.views.standardize(self.views.project(features))
+        gate = replaced(fixed_scale(anomaly_map, c.pixel_threshold)[:, None], c.grid_size).to(seen.dtype)
+        suspicion = torch.maximum(self.suspicion_of(self.perception(seen)), gate)
+        restored = torch.lerp(seen, self.restoration(seen, suspicion), gate)
+        return self.decoder(seen).clamp(0, 1), self.decoder(restored).clamp(0, 1)
 
 
 class URANetForAnomalyDetection(URANetPreTrainedModel):
@@ -176,37 +233,22 @@ class URANetForAnomalyDetection(URANetPreTrainedModel):
         features: Tensor | None = None,
         num_samples: int | None = None,
         return_dict: bool | None = None,
+        return_restored: bool = False,
     ) -> URANetOutput | tuple[Tensor, ...]:
         """Detect: maps and scores of images.
 
         Args:
             pixel_values: Normalised images, (B, 3, S, S).
             features: Standardised features instead of images, (B, C, G, G).
-            num_samples: Weight samples of the predictive distribution; None: as configured.
+            num_samples: Weights drawn for the predictive distribution; None: closed form; 0: no perception and no restoration.
             return_dict: False for a tuple of the values that are not None; None: as configured.
+            return_restored: Whether to make the pictures `seen_image` and `restored_image`, too.
 
         Raises:
-            UserError: The model was never fitted to good images, or the input has another shape.
+            UserError: The model was never fitted to good images, the input has another shape, or there is no decoder of pictures.
         """
-        out = self.uranet.detect(pixel_values, features, num_samples)
-        c = self.config
-        assert out.anomaly_map is not None
-        out.image_score = self.score_images(self.score_maps(out.anomaly_map), out.whole_image_residual)
-        if c.image_threshold is not None and c.pixel_threshold is not None:
-            out.score = fixed_scale(out.image_score, c.image_threshold)
-            out.score_map = fixed_scale(out.anomaly_map, c.pixel_threshold)
-        return out if _wants_dict(c, return_dict) else out.to_tuple()
-
-    def score_maps(self, maps: Tensor) -> Tensor:
-        """Scores of raw maps by the config's rule `image_score`, (B, S, S) -> (B,)."""
-        return image_score(maps, self.config.image_score, self.config.topk_fraction)
-
-    def score_images(self, of_maps: Tensor, whole_image_residuals: Tensor | None) -> Tensor:
-        """m^(1 - a) s^a of scores m of maps and mean subspace residuals s, (B,) each, with a = `whole_image_share` * trust."""
-        if whole_image_residuals is None:
-            return of_maps
-        share = self.config.whole_image_share * self.uranet.subspace.trust
-        return of_maps ** (1 - share) * whole_image_residuals**share
+        out = self.uranet.detect(pixel_values, features, num_samples, return_restored).fill_scores(self.config)
+        return out if _wants_dict(self.config, return_dict) else out.to_tuple()
 
 
 def _wants_dict(config: URANetConfig, return_dict: bool | None) -> bool:

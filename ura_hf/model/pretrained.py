@@ -17,10 +17,13 @@ from transformers.utils import ModelOutput, logging
 from .backbone import Backbone
 from .carrying import CarriesCode
 from .configuration_uranet import URANetConfig
+from .digests import add_digest, check_digest
 from .errors import UserError
 from .loading import CONFIG_FILE, PROCESSOR_FILE, weight_files, weights_name, what_to_load
-from .perception import PlainLinear, VariationalLinear
+from .perception import PlainLinear
+from .picture import ZeroConvolution
 from .restoration import FeatureRestoration
+from .scoring import fixed_scale
 
 logger = logging.get_logger(__name__)
 
@@ -31,29 +34,43 @@ class URANetOutput(ModelOutput):
 
     Attributes:
         features: Standardised features F of the input, (B, C, G, G).
-        restored_features: Restored features F^, (B, C, G, G).
-        anomaly_map: Raw residual map, >= 0, (B, S, S).
+        restored_features: Restored features F^, (B, C, G, G), without a remainder.
+        anomaly_map: Raw map, > 0, (B, S, S): the sum of the standardised views, made positive. It and all other maps are 0
+            outside of the config's region of interest.
         score_map: `anomaly_map` on the fixed 0-1 scale where 0.5 is the pixel threshold; None before calibration.
-        whole_image_residual: Mean subspace residual, >= 0, (B,); None if unused.
         image_score: Raw image score, >= 0, (B,).
         score: `image_score` on the fixed 0-1 scale where 0.5 is the image threshold; None before calibration.
+        strangeness: How far even the least strange tenth of the image is from the part, (B,): 0 as of good images, above 1 not
+            the part at all; None where that was not calibrated.
         anomaly_probability: Expected probability of an anomaly, in [0, 1], (B, S, S).
         total_uncertainty: Predictive entropy H(E[p]) in nats, [0, ln 2], (B, S, S).
         aleatoric_uncertainty: Expected entropy E[H(p)] in nats, (B, S, S).
         epistemic_uncertainty: total - aleatoric, the mutual information, nats, (B, S, S).
+        seen_image: A picture made from `features`, RGB in [0, 1], (B, 3, P, P); only if it is asked for.
+        restored_image: The same of the part as it should look: what is suspicious is restored.
     """
 
     features: Tensor | None = None
     restored_features: Tensor | None = None
     anomaly_map: Tensor | None = None
     score_map: Tensor | None = None
-    whole_image_residual: Tensor | None = None
     image_score: Tensor | None = None
     score: Tensor | None = None
+    strangeness: Tensor | None = None
     anomaly_probability: Tensor | None = None
     total_uncertainty: Tensor | None = None
     aleatoric_uncertainty: Tensor | None = None
     epistemic_uncertainty: Tensor | None = None
+    seen_image: Tensor | None = None
+    restored_image: Tensor | None = None
+
+    def fill_scores(self, config: URANetConfig) -> URANetOutput:
+        """Set `score` and `score_map` where the config has thresholds; returns the output."""
+        assert self.anomaly_map is not None and self.image_score is not None
+        if config.image_threshold is not None and config.pixel_threshold is not None:
+            self.score = fixed_scale(self.image_score, config.image_threshold)
+            self.score_map = fixed_scale(self.anomaly_map, config.pixel_threshold)
+        return self
 
 
 class URANetPreTrainedModel(CarriesCode, PreTrainedModel):
@@ -75,7 +92,7 @@ class URANetPreTrainedModel(CarriesCode, PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         if getattr(module, "_uranet_frozen", False):
             return
-        if isinstance(module, (VariationalLinear, PlainLinear, FeatureRestoration)):
+        if isinstance(module, (PlainLinear, FeatureRestoration, ZeroConvolution)):
             module.reset_parameters()
         else:
             super()._init_weights(module)
@@ -100,7 +117,10 @@ class URANetPreTrainedModel(CarriesCode, PreTrainedModel):
         try:
             if isinstance(place, Path):
                 config = kwargs.get("config") or cls.config_class.from_pretrained(place)
-                cls._compare_tensors(config, weight_files(place, weights))
+                files = weight_files(place, weights)
+                cls._compare_tensors(config, files)
+                for file in files:
+                    check_digest(file)
             loaded, info = super().from_pretrained(place, *args, output_loading_info=True, **kwargs)
             _require_all_tensors(info)
         except UserError as error:
@@ -113,6 +133,12 @@ class URANetPreTrainedModel(CarriesCode, PreTrainedModel):
         loaded.backbone.freeze()
         loaded.backbone.note_fitted()
         return (loaded, info) if info_wanted else loaded
+
+    def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
+        """As in transformers; every file of weights gets its digest, which `from_pretrained` compares."""
+        super().save_pretrained(save_directory, *args, **kwargs)
+        for file in weight_files(Path(save_directory), weights_name(kwargs.get("variant"))):
+            add_digest(file)
 
     def _complete(self, folder: Path) -> None:
         processor = Path(self.name_or_path) / PROCESSOR_FILE

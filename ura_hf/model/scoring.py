@@ -4,42 +4,56 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+
+from .region import Region
 
 Value = TypeVar("Value", Tensor, float)
+FLOOR = 1e-4
+"""Added to squared residuals: a cell whose channels differ by 1 % of their deviation from all that is normal counts as equal."""
+
+LEAST_WEIGHT = 1e-6  # of a cell that no cell of the region is near
 
 
-def l2_distance(features: Tensor, restored: Tensor, levels: Sequence[int] | None = None) -> Tensor:
-    """mean_c (F - F^)^2, two (B, C, G, G) -> (B, 1, G, G).
+def log_residual(residual: Tensor, sigma: float, region: Region | None = None) -> Tensor:
+    """log sqrt(R + FLOOR) of squared residuals R >= 0, smoothed before the log: (B, 1, G, G), or (B,) of images -> same, float32.
 
-    With `levels`, the channels of each feature level, it is averaged within each and then over them, so that all count alike.
+    sigma: deviation of the Gaussian in cells. Cells outside of a region have no weight in it: what they get comes from inside.
     """
-    square = (features - restored).square()
-    parts = square.split(list(levels), 1) if levels is not None else [square]
-    return torch.stack([part.mean(1, keepdim=True) for part in parts]).mean(0)
+    length = (residual.float() + FLOOR).sqrt()
+    if length.dim() < 4:
+        return length.log()
+    if region is None or region.is_whole:
+        return gaussian_smooth(length, sigma).log()
+    weight = gaussian_smooth(region.fill(torch.ones_like(length)), sigma)
+    mean = gaussian_smooth(region.fill(length), sigma) / weight.clamp_min(LEAST_WEIGHT)
+    return mean.clamp_min(FLOOR**0.5).log()
 
 
-def direction_distance(features: Tensor, restored: Tensor, levels: Sequence[int]) -> Tensor:
-    """1 - cos(F, F^), in [0, 2], averaged over the feature levels of `levels` channels each; two (B, C, G, G) -> (B, 1, G, G)."""
-    pairs = zip(features.split(list(levels), 1), restored.split(list(levels), 1), strict=True)
-    cosines = torch.stack([functional.cosine_similarity(f, r, dim=1) for f, r in pairs])
-    return (1 - cosines.mean(0))[:, None]
+def standardized(logs: Tensor, standard: Sequence[float] | None) -> Tensor:
+    """z = (log - location) / spread of a view, by what unseen good images have; as it is before calibration."""
+    if standard is None:
+        return logs
+    location, spread = standard
+    return (logs - location) / spread
 
 
-def geometric_mean(residuals: Sequence[Tensor], weights: Sequence[float | Tensor], side: int) -> Tensor:
-    """prod_i up(R_i)^(w_i / sum w) of n residuals >= 0, each (B, 1, G_i, G_i) -> (B, 1, side, side), float32; up is bilinear.
+def positive(z: Tensor) -> Tensor:
+    """exp(asinh(z / 2)) = (z + sqrt(z^2 + 4)) / 2 > 0: near z where z is large, 1 at 0; strictly increasing."""
+    return (z / 2).asinh().exp()
 
-    A pixel's value is high only if all residuals are high there. The scales of the residuals don't matter.
+
+def ordinary(logs: Tensor, region: Region) -> Tensor:
+    """The log that the least strange tenth of a region's cells stays below, (B, 1, G, G) -> (B,).
+
+    A defect leaves most of a part as it is; of another part hardly a cell is ordinary.
     """
-    ups = [functional.interpolate(residual.float(), (side, side), mode="bilinear") for residual in residuals]
-    shares = [weight / sum(weights) for weight in weights]
-    logs = [up.clamp_min(1e-12).log() * share for up, share in zip(ups, shares, strict=True)]
-    return torch.stack(logs).sum(0).exp()
+    cells = region.fill(logs, math.inf).flatten(1)
+    return cells.topk(max(1, region.count // 10), dim=1, largest=False).values[:, -1]
 
 
 def gaussian_smooth(maps: Tensor, sigma: float) -> Tensor:
@@ -54,9 +68,13 @@ def gaussian_smooth(maps: Tensor, sigma: float) -> Tensor:
     kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
     kernel = kernel / kernel.sum()
     rows, columns = (_filter_matrix(side, kernel) for side in maps.shape[-2:])
-    no_switch = torch.compiler.is_exporting()  # a saved program can't hold one
-    with nullcontext() if no_switch else torch.autocast(maps.device.type, enabled=False):
+    with exactly(maps.device.type):
         return rows @ maps @ columns.T
+
+
+def exactly(device_type: str) -> AbstractContextManager[Any]:
+    """A context without autocast, which rounds products; a saved program can't hold one."""
+    return nullcontext() if torch.compiler.is_exporting() else torch.autocast(device_type, enabled=False)
 
 
 def _filter_matrix(side: int, kernel: Tensor) -> Tensor:
@@ -68,16 +86,6 @@ def _filter_matrix(side: int, kernel: Tensor) -> Tensor:
     taps = torch.arange(side, device=kernel.device)[:, None] + torch.arange(-radius, radius + 1, device=kernel.device)
     inside = (side - 1) - (side - 1 - taps.abs()).abs()
     return kernel.new_zeros(side, side).scatter_add_(1, inside, kernel.expand(side, -1))
-
-
-def image_score(maps: Tensor, rule: str, topk_fraction: float) -> Tensor:
-    """One raw score per image, (B, H, W) -> (B,): maximum, standard deviation, or mean of the largest share."""
-    flat = maps.flatten(1)
-    if rule == "max":
-        return flat.amax(1)
-    if rule == "std":
-        return flat.std(1)
-    return flat.topk(max(1, round(topk_fraction * flat.shape[1])), dim=1).values.mean(1)
 
 
 def raw_thresholds(config: Any) -> dict[str, float | None]:

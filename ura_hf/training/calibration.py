@@ -1,4 +1,4 @@
-"""Thresholds from the scores of held-out normal images."""
+"""Standards and thresholds from the scores of good images that what scores them has not seen."""
 
 from __future__ import annotations
 
@@ -8,80 +8,117 @@ import torch
 from scipy import special
 from torch import Tensor
 
-MIN_LOG_DEVIATION = (
-    0.05  # least deviation of log scores from which a threshold is extrapolated, as few may agree by chance
-)
-MIN_LOG_SPREAD = 0.01  # least deviation of log scores that is compared with another; a smaller one is rounding
-MAX_MEDIAN_DEVIATIONS = 3  # a log score further from the median is taken for one at this distance
-PRIOR_IMAGES = 5  # weight of the assumption that two scores spread alike, in images
+from ..model.errors import UserError
+from ..model.scoring import FLOOR
+
+LEAST_SPREAD = 0.02  # of a view's logs: residuals that differ by 2 % are alike
+LEAST_PEAK_SPREAD = 0.25  # of the largest values of standardised views; those of different images deviate by 0.5 to 1
+RATES = (0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03, 0.02, 0.01, 5e-3, 2e-3, 1e-3, 5e-4, 2e-4, 1e-4)
+"""Of good images, for which the scores that they exceed are kept."""
+OUTLYING = 6.0  # robust deviations, which hardly a good image is away
+MIN_DEVIATION = 5e-3  # of scores; those of one image that is read again differ by its rounding
+HALVES = 100  # random halves of the scores that tell how firm a threshold is
+TRUST = 20  # N images tell something of rates down to 1 / (TRUST N)
 
 
-def calibrate(raw: Tensor, false_positive_rate: float) -> float:
-    """Threshold from held-out normal scores (N,): their (1 - rate) quantile by the conformal rank ceil((1 - rate) (N + 1)).
+def bound(scores: Tensor, rate: float) -> float:
+    """What a share `rate` of new good images scores above, from the scores (N,) of unseen good ones.
 
-    Where N is too small for the rate (`enough_to_calibrate`), the prediction bound of a log-normal distribution,
-    exp(mean + t_(N-1)(1 - rate) s sqrt(1 + 1/N)) of the log scores, but above the largest score and at most twice it.
+    The prediction bound of a normal distribution, m + t_(N-1)(1 - rate) s sqrt(1 + 1/N). The deviation s is that of Gini's mean
+    difference, sqrt(pi) l_2 with the second L-moment l_2 (Hosking 1990). Scores beyond `OUTLYING` robust deviations from the
+    median count as lying there, so that a bad photo among the good ones moves the bound little.
     """
-    values = raw.flatten().cpu().double().sort().values
-    rank = _conformal_rank(len(values), false_positive_rate)
-    if rank <= len(values):
-        return max(float(values[rank - 1]), 1e-12)
-    largest, logs = float(values[-1]), values.clamp_min(1e-12).log()
-    deviation = max(float(logs.std()) if len(logs) > 1 else 0.0, MIN_LOG_DEVIATION)
-    quantile = float(special.stdtrit(max(len(logs) - 1, 1), 1 - false_positive_rate))
-    bound = math.exp(float(logs.mean()) + quantile * deviation * math.sqrt(1 + 1 / len(logs)))
-    return max(min(max(bound, 1.05 * largest), 2 * largest), 1e-12)
+    count, mean, deviation = _fit(scores)
+    return mean + _quantile(count, rate) * deviation
 
 
-def reliability(residual: Tensor) -> float:
-    """How reliable a residual map is, from held-out normals (N, 1, G, G): (mean_n (max_cells log r - mean_cells log r))^-2.
+def outlying(scores: Tensor) -> list[int]:
+    """Rows of the scores (N,) that `bound` takes in, as they are beyond `OUTLYING` robust deviations, the highest first."""
+    values = scores.flatten().cpu().double()
+    above = values > _reach(values)
+    return [row for row in values.argsort(descending=True).tolist() if above[row]]
 
-    A residual that hardly peaks on good images can be trusted where it peaks; the more it does, the less it says.
+
+def rates_of_halves(scores: Tensor, rate: float, seed: int = 0) -> tuple[float, float]:
+    """How much a threshold for `rate` rests on which images are there, told by random halves of the scores (N,), N >= 4.
+
+    The rates, by all scores, of the thresholds that halves give; eight of ten lie between the two that are returned.
     """
-    logs = residual.clamp_min(1e-12).log().flatten(1)
-    return float((logs.amax(1) - logs.mean(1)).mean().clamp_min(0.05)) ** -2
+    count, mean, deviation = _fit(scores)
+    values, draw = scores.flatten().cpu().double(), torch.Generator().manual_seed(seed)
+    bounds = [bound(values[torch.randperm(count, generator=draw)[: count // 2]], rate) for _ in range(HALVES)]
+    shares = torch.tensor(bounds, dtype=torch.float64).sub(mean).div(deviation * math.sqrt(1 + 1 / count))
+    low, high = special.stdtr(count - 1, -shares.quantile(torch.tensor([0.9, 0.1], dtype=torch.float64)).numpy())
+    return float(low), float(high)
 
 
-def spread_ratio(first: Tensor, second: Tensor) -> float:
-    """How widely one score > 0 of N normal images, (N,), spreads against another: the ratio of the deviations of their logs.
+def require_spread(scores: Tensor) -> None:
+    """Raise UserError where scores (N,) before they are made positive hardly differ: they tell nothing of other images.
 
-    One of the images may be defective. So logs are clamped to `MAX_MEDIAN_DEVIATIONS` robust deviations (1.4826 times the median
-    distance to the median) around the median, unless half of them agree. Few images say little. So both variances are drawn to
-    their mean with the weight of `PRIOR_IMAGES` more images; the ratio of a single image is 1.
+    Raises:
+        UserError: The standard deviation is below `MIN_DEVIATION`.
     """
-    logs = torch.stack([score.flatten().cpu().double().clamp_min(1e-12).log() for score in (first, second)])
-    middle = logs.quantile(0.5, 1, keepdim=True)
-    deviation = 1.4826 * (logs - middle).abs().quantile(0.5, 1, keepdim=True)
-    reach = MAX_MEDIAN_DEVIATIONS * deviation.where(deviation > MIN_LOG_SPREAD, math.inf)
-    logs = logs.clamp(middle - reach, middle + reach)
-    degrees = max(logs.shape[1] - 1, 1)
-    variances = ((logs - logs.mean(1, keepdim=True)).square().sum(1) / degrees).clamp_min(MIN_LOG_SPREAD**2)
-    drawn = degrees * variances + PRIOR_IMAGES * variances.mean()
-    return float((drawn[0] / drawn[1]).sqrt())
+    if len(scores) > 1 and float(scores.double().std()) < MIN_DEVIATION:
+        raise UserError(
+            f"all {len(scores)} photos of good parts get the same score, so they tell nothing of other parts: they seem to show "
+            "one thing. Add photos of different parts."
+        )
 
 
-def enough_to_calibrate(count: int, false_positive_rate: float) -> bool:
-    """Whether `count` normal scores carry a threshold for this rate without assuming a distribution."""
-    return _conformal_rank(count, false_positive_rate) <= count
+def _fit(scores: Tensor) -> tuple[int, float, float]:
+    """Number, mean and deviation of scores as `bound` takes them."""
+    values = scores.flatten().cpu().double()
+    values = values.clamp_max(_reach(values)).sort().values
+    count = len(values)
+    weights = (2 * values.new_tensor(range(count)) - count + 1) / max(count * (count - 1), 1)
+    return count, float(values.mean()), max(math.sqrt(math.pi) * float(weights @ values), LEAST_PEAK_SPREAD)
 
 
-def expected_false_alarms(
-    count: int, false_positive_rate: float, confidence: float = 0.95
-) -> tuple[float, float, float]:
-    """False-alarm rate of a threshold that `calibrate` set from `count` normal scores: expected value, and bounds (low, high).
+def _reach(values: Tensor) -> float:
+    """Where scores (N,) begin to be outlying."""
+    middle = float(values.quantile(0.5))
+    robust = max(float((values - middle).abs().quantile(0.5)) * 1.4826, LEAST_PEAK_SPREAD)
+    return middle + OUTLYING * robust
 
-    Whatever the continuous distribution of the scores, the rate above the k-th smallest of N is distributed as
-    Beta(N + 1 - k, k), of mean 1 - k / (N + 1); the bounds hold `confidence` of it. A threshold above the largest score has at
-    most the rate of k = N: the expected value is then an upper one, low is 0 and the upper bound is one-sided.
-    It holds for images taken as those that were held out were, and for scores that do not depend on these; URA-Net's do a little,
-    through `reliability` and `spread_ratio`.
+
+def curve(scores: Tensor, asked: float) -> list[tuple[float, float]]:
+    """`bound` of rates from 1/2 down to what the number of scores tells something of, `asked` among them; rates fall."""
+    least = min(1 / (TRUST * len(scores)), asked)
+    apart = [rate for rate in RATES if rate > least and not any(math.isclose(rate, one) for one in (asked, least))]
+    rates = sorted({*apart, asked, least}, reverse=True)
+    return [(rate, bound(scores, rate)) for rate in rates]
+
+
+def standard(logs: Tensor) -> list[float]:
+    """Location and spread of the logs of a view over unseen good images, any shape: mean and standard deviation.
+
+    A spread below `LEAST_SPREAD` says that the images are copies; it is raised to that. Where hardly a residual is above the
+    `FLOOR` it is raised further, so that one as small as the floor stands out by one deviation at most.
     """
-    rank = min(_conformal_rank(count, false_positive_rate), count)
-    few = not enough_to_calibrate(count, false_positive_rate)
-    shares = (0.0, confidence) if few else ((1 - confidence) / 2, (1 + confidence) / 2)
-    low, high = special.betaincinv(count + 1 - rank, rank, shares)
-    return 1 - rank / (count + 1), float(low), float(high)
+    return _standard(logs, max(LEAST_SPREAD, FLOOR * math.exp(-2 * float(logs.double().mean()))))
 
 
-def _conformal_rank(count: int, rate: float) -> int:
-    return math.ceil(round((1 - rate) * (count + 1), 9))  # (1 - 0.45) 100 is 55.000...01
+def peak_standard(peaks: Tensor) -> list[float]:
+    """Location and spread of the largest values of standardised views, (N,), over unseen good images."""
+    return _standard(peaks, LEAST_PEAK_SPREAD)
+
+
+def _standard(values: Tensor, least: float) -> list[float]:
+    values = values.double()
+    return [float(values.mean()), max(float(values.std()) if values.numel() > 1 else 0.0, least)]
+
+
+def expected_false_alarms(count: int, rate: float, confidence: float = 0.95) -> tuple[float, float]:
+    """Bounds of the share of good images above `bound` of `count` scores and a rate, which it is on average.
+
+    By the delta method for normal scores: the bound, in deviations, errs by sqrt(1/N + k^2 / (2 (N - 1))). They hold
+    `confidence` of the shares, for images taken as those that were scored were.
+    """
+    k = _quantile(count, rate)
+    error = math.sqrt(1 / count + k**2 / (2 * max(count - 1, 1))) * float(special.ndtri((1 + confidence) / 2))
+    return float(special.ndtr(-k - error)), float(special.ndtr(-k + error))
+
+
+def _quantile(count: int, rate: float) -> float:
+    """t_(N-1)(1 - rate) sqrt(1 + 1/N)."""
+    return float(special.stdtrit(max(count - 1, 1), 1 - rate)) * math.sqrt(1 + 1 / count)

@@ -22,7 +22,7 @@ from ..data.progress import Progress, silent
 from ..model.backbone import Backbone
 from ..model.errors import UserError
 from ..model.image_processing_uranet import URANetImageProcessor
-from ..model.images import load_image
+from ..model.region import Region
 from .pose import turned_copy
 
 SHOWN_PROBLEMS = 20  # images that one message names
@@ -32,6 +32,7 @@ READING_VERSION = 2  # raise it where an image is read or turned otherwise, so t
 def _fingerprint(images: Sequence[Path], backbone: Backbone, processor: URANetImageProcessor) -> str:
     levels = list(backbone.cnn.feature_info.out_indices)
     parts = [READING_VERSION, files_fingerprint(images), backbone.name, levels, backbone.grid_size, processor.to_dict()]
+    parts += [] if backbone.region.text is None else [backbone.region.text]
     key = hashlib.sha256(json.dumps(parts, default=str).encode())
     for name, tensor in backbone.cnn.state_dict().items():
         key.update(name.encode() + tensor.float().cpu().numpy().tobytes())
@@ -91,6 +92,7 @@ def _compute_missing(
     with all_problems_at_once(images, processor):
         for start, inputs in zip(starts, batches, strict=True):
             inputs = inputs.to(device)
+            inputs["pixel_values"] = backbone.region.fill(inputs["pixel_values"])  # before it is turned
             rows = range(start, start + len(inputs["pixel_values"]))
             for copy in range(copies + 1):
                 shown = turned_copy(inputs, rows, copy, processor) if copy else inputs["pixel_values"]
@@ -111,7 +113,7 @@ def all_problems_at_once(images: Sequence[Path], processor: URANetImageProcessor
         problems = []
         for image in images:
             try:
-                load_image(image, max_value=processor.max_value)
+                processor.load(image)
             except UserError as problem:
                 problems.append(str(problem))
         if len(problems) < 2:
@@ -130,12 +132,15 @@ def _check_space(folder: Path, needed: int, images: int) -> None:
         )
 
 
-def channel_statistics(features: np.ndarray, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of every channel over the chosen images, two (C,), accumulated in float64."""
+def channel_statistics(
+    features: np.ndarray, rows: Sequence[int], region: Region | None = None
+) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of every channel over the chosen images, two (C,), in a region; accumulated in float64."""
     total = torch.zeros(features.shape[1], dtype=torch.float64)
     squares, count = torch.zeros_like(total), 0
     for row in rows:
-        cells = torch.from_numpy(features[row].astype(np.float64)).flatten(1)
+        image = torch.from_numpy(features[row].astype(np.float64))
+        cells = (region.select(image) if region else image).flatten(1)
         total, squares, count = total + cells.sum(1), squares + cells.square().sum(1), count + cells.shape[1]
     mean = total / count
     return mean.float(), (squares / count - mean.square()).clamp_min(0).sqrt().float()

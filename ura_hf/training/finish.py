@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import transformers
 
-from ..data.files import write_json
+from ..data.files import write_json, writing
 from ..data.records import TRAINING
 from ..model.errors import UserError
 from ..model.image_processing_uranet import URANetImageProcessor
@@ -78,9 +78,12 @@ def describe_run(options: TrainingOptions, trainer: RestorationTrainer, clock: C
 
 
 def require_finite(model: URANetForAnomalyDetection, learning_rate: float) -> None:
-    """Raise UserError where the model or what was measured of it holds something that is not a number."""
-    measured = {"thresholds": [model.config.image_threshold, model.config.pixel_threshold]}
-    measured["reliabilities"] = list((model.config.reliabilities or {}).values())
+    """Raise UserError where the model, or what was measured of it so far, holds something that is not a number."""
+    thresholds = (model.config.image_threshold, model.config.pixel_threshold)
+    measured: dict[str, list[Any]] = {"thresholds": [value for value in thresholds if value is not None]}
+    measured["standards"] = [value for pair in (model.config.standards or {}).values() for value in pair]
+    measured["false_alarms"] = [value for pair in model.config.false_alarms or [] for value in pair]
+    measured["strangeness"] = model.config.strangeness or []
     numbers = {**model.state_dict(), **{name: torch.tensor(values) for name, values in measured.items()}}
     if bad := [name for name, tensor in numbers.items() if not tensor.isfinite().all()]:
         raise UserError(
@@ -93,10 +96,11 @@ def save(
     model: URANetForAnomalyDetection, processor: URANetImageProcessor, record: dict[str, Any], output: Path
 ) -> None:
     """Write the checkpoint, and its record last, so that its presence means a complete checkpoint; then clean up."""
-    model.save_pretrained(output)
-    mode = (output / CONFIG_FILE).stat().st_mode & 0o777
-    for file in output.glob("*.safetensors"):  # written through a temporary file that only its owner may read
-        file.chmod(mode)
-    processor.save_pretrained(output)
-    write_json(output / TRAINING, record)
+    with writing(output):
+        model.save_pretrained(output)
+        mode = (output / CONFIG_FILE).stat().st_mode & 0o777
+        for file in output.glob("*.safetensors"):  # written through a temporary file that only its owner may read
+            file.chmod(mode)
+        processor.save_pretrained(output)
+        write_json(output / TRAINING, record)
     shutil.rmtree(output / WORK, ignore_errors=True)  # the checkpoint is whole without it

@@ -1,113 +1,195 @@
-"""Fits the memories of a detector, weighs its residuals and calibrates its thresholds."""
+"""Fits what is normal to the good images, and calibrates the score by images that what scores them has not seen."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..data.progress import Progress, silent
-from ..model.configuration_uranet import MEMORY_RESIDUALS
-from ..model.memory import greedy_coreset
+from ..model.configuration_uranet import PEAKS, URANetConfig
 from ..model.modeling_uranet import URANetForAnomalyDetection
+from ..model.region import Region
 from ..model.restoration import to_tokens
-from ..model.subspace import MAX_FITTED
-from . import calibration
+from ..model.scoring import ordinary, positive
+from ..model.views import NormalViews
 from .batches import FeatureBatches
+from .calibration import bound, curve, peak_standard, require_spread, standard
+from .coreset import farthest_points
+from .report import most_unusual
 
-MAX_CANDIDATE_VECTORS = 300_000  # vectors that a coreset is chosen from; of larger sets, random ones of every image
-Vectors = Callable[[Tensor], Tensor]
-"""Standardised features (1, C, G, G) of an image -> its vectors (count, C') for a memory."""
+MAX_CANDIDATES = 20_000  # cells that axes and memory are fitted to; of more, random ones of every image
+MAX_WHOLE_IMAGES = 1000  # images that the axes of whole images are fitted to
+FOLDS, IMAGES_IN_FOLDS = 5, 500
+"""Folds of the good images, each scored by views fitted to the others; of few images more, so that these miss fewer."""
+IMAGES_PER_STEP = 16
+LIMIT = 0.3  # of the way from good images to textures: farther away is not the part
 
 
 @torch.no_grad()
-def fill_memories(
-    model: URANetForAnomalyDetection, batches: FeatureBatches, different: int, seed: int, progress: Progress = silent
-) -> None:
-    """Store what is normal: coresets of the training images' k x k tokens and cells, and the subspace of whole images.
+def fit_views(views: NormalViews, features_of: Callable[[list[int]], Tensor], rows: Sequence[int], seed: int) -> None:
+    """Fit axes, memory, places and whole images to the standardised features (n, C, G, G) of rows, in the views' region."""
+    shuffled: list[int] = np.random.default_rng(seed).permutation(np.asarray(rows)).tolist()
+    region = views.region
+    cells = torch.cat(list(_some_cells(features_of, shuffled, seed, region)))
+    views.set_axes(cells)
+    candidates = cells @ views.axes.to(cells)
+    views.memory.cells.copy_(candidates[_covering(candidates, len(views.memory.cells), seed)])
+    images, device = [], views.axes.device
+    total = torch.zeros(views.places.centre.shape, dtype=torch.float64)  # on the CPU: Apple's GPUs lack this type
+    products = torch.zeros(views.places.whitener.shape, dtype=torch.float64)
+    count = torch.zeros(len(total), 1, dtype=torch.float64)
+    for start in range(0, len(shuffled), IMAGES_PER_STEP):
+        components = views.project(features_of(shuffled[start : start + IMAGES_PER_STEP]).to(device)).cpu()
+        components = region.fill(components)
+        if start < MAX_WHOLE_IMAGES:
+            images.append(views.images.coarse(components))
+        own = views.places.split(components).double()
+        total += own.sum(1)
+        products += own.transpose(1, 2) @ own
+        count += views.places.split(region.inside.expand(len(components), 1, -1, -1)).double().sum(1)
+    views.places.set(count, total, products)
+    views.images.set(torch.cat(images))
+    views.round()
 
-    `different` is the number of images without turned copies.
-    """
+
+def _some_cells(
+    features_of: Callable[[list[int]], Tensor], rows: list[int], seed: int, region: Region
+) -> Iterator[Tensor]:
+    """Cells (n, C) of every image in the region; of too many, random ones."""
+    draw, kept = torch.Generator().manual_seed(seed), max(1, MAX_CANDIDATES // len(rows))
+    for start in range(0, len(rows), IMAGES_PER_STEP):
+        for image in region.select(features_of(rows[start : start + IMAGES_PER_STEP])).flatten(2).transpose(1, 2):
+            yield image[torch.randperm(len(image), generator=draw)[:kept]]
+
+
+def _covering(points: Tensor, count: int, seed: int) -> Tensor:
+    """Indices (count,) of points (N, D) that cover them; a set of fewer points is repeated."""
+    if len(points) <= count:
+        return torch.arange(count) % len(points)
+    first = int(torch.randint(len(points), (1,), generator=torch.Generator().manual_seed(seed)))
+    return farthest_points(points, count, first)
+
+
+@torch.no_grad()
+def fill_tokens(model: URANetForAnomalyDetection, batches: FeatureBatches, seed: int) -> None:
+    """Give restoration the normal tokens that it attends to, which cover those of the good images."""
     uranet = model.uranet
-    rows = np.random.default_rng(seed).permutation(batches.rows).tolist()
-    patch = uranet.restoration.patch_size
-
-    def tokens(features: Tensor) -> Tensor:
-        return to_tokens(features, patch)[0]
-
-    def unstandardized(features: Tensor) -> Tensor:
-        return model.backbone.unstandardize(features.to(model.backbone.mean.device)).cpu()
-
-    def cells(features: Tensor) -> Tensor:
-        return unstandardized(features)[0].flatten(1).T[:, -uranet.memory.cells.shape[1] :]
-
-    def shallow_cells(features: Tensor) -> Tensor:
-        return model.backbone.level(unstandardized(features), 0)[0].flatten(1).T
-
-    per_image = model.config.grid_size**2
-    stores = [
-        (uranet.restoration.memory, tokens, per_image // patch**2),
-        (uranet.memory.cells, cells, per_image),
-    ]
-    if model.config.residuals.get("memory_shallow_l2"):
-        stores.append((uranet.shallow_memory.cells, shallow_cells, per_image))
-    for done, (store, vectors, count) in enumerate(stores):
-        progress("memory", done, len(stores))
-        if len(store):
-            _fill_memory(store, batches, rows, vectors, count, seed)
-    if model.config.residuals.get("subspace_l2"):
-        images = (model.backbone.level(unstandardized(batches.features_of([row])), 1) for row in rows[:MAX_FITTED])
-        fitted = torch.cat([uranet.subspace.coarse(image) for image in images])
-        uranet.subspace.fit(fitted, min(different, len(fitted)))
+    store, patch = uranet.restoration.memory, uranet.restoration.patch_size
+    if not len(store):
+        return
+    views, tokens, inside = uranet.views, [], uranet.region.indices(patch)
+    draw, kept = torch.Generator().manual_seed(seed), max(1, MAX_CANDIDATES // 4 // len(batches.rows))
+    for row in batches.rows:
+        features = batches.features_of([row]).to(views.axes.device)
+        own = to_tokens(views.standardize(views.project(features)), patch)[0].cpu()[inside]
+        tokens.append(own[torch.randperm(len(own), generator=draw)[:kept]])
+    found = torch.cat(tokens)
+    store.copy_(found[_covering(found, len(store), seed)])
 
 
-def _fill_memory(
-    store: Tensor, batches: FeatureBatches, rows: list[int], vectors: Vectors, count: int, seed: int
-) -> None:
-    """Fill `store`, (M, C), with a coreset of the `count` vectors that each of the images in `rows` has."""
-    draw = np.random.default_rng(seed)
-    kept = max(1, min(count, MAX_CANDIDATE_VECTORS // len(rows)))
-    picks = [np.sort(draw.permutation(count)[:kept]) for _ in rows]
-    candidates = (vectors(batches.features_of([row]))[pick] for row, pick in zip(rows, picks, strict=True))
-    chosen = greedy_coreset(candidates, len(store), torch.Generator().manual_seed(seed)).tolist()
-    by_image: dict[int, list[int]] = {}
-    for slot in range(len(store)):  # a set smaller than the memory is repeated
-        by_image.setdefault(chosen[slot % len(chosen)] // kept, []).append(slot)
-    for image, slots in by_image.items():
-        own = vectors(batches.features_of([rows[image]]))[picks[image]]
-        store[slots] = own[[chosen[slot % len(chosen)] % kept for slot in slots]].to(store)
+class Measured(NamedTuple):
+    """Scores of good images that what scores them has not seen, (N,), and the maps of the `most_unusual` ones, (S, S) each.
+
+    Both before they are made positive.
+    """
+
+    scores: Tensor
+    maps: list[Tensor]
 
 
 @torch.no_grad()
-def calibrate(
-    model: URANetForAnomalyDetection, batches: FeatureBatches, rows: list[int], progress: Progress = silent
-) -> None:
-    """Weigh the residuals and the image score's parts, and set both thresholds, from held-out normals.
+def calibrate_score(
+    model: URANetForAnomalyDetection, batches: FeatureBatches, images: int, seed: int, progress: Progress = silent
+) -> Measured:
+    """Measure standards, thresholds and strangeness on all good images, each unseen by the views that score it.
 
-    The thresholds are the image score's and that of the map's maximum, so the configured false-positive rate is the share of good
-    images that are called anomalous, and of those that glow anywhere.
+    The networks saw all images. `images` is their number without turned copies, which are the rows after them. The thresholds
+    are those of the image score and of the map's largest value, so the configured false-positive rate is the share of good
+    images that are called anomalous, and of those that glow anywhere. Returns what it measured.
+
+    Raises:
+        UserError: The scores hardly differ.
     """
     model.eval()
-    config = model.config
-    config.reliabilities = config.spread_ratio = None
-    if config.adapt_residuals:
-        maps = [model.uranet.perceive(batches.features_of([row]).to(model.device))[2] for row in rows]
-        names = config.residual_weights
-        measured = {name: calibration.reliability(torch.cat([m[name] for m in maps])) for name in names}
-        # a memory needs no training; a learned map may be flat for want of it
-        most = next((measured[name] for name in MEMORY_RESIDUALS if name in measured), float("inf"))
-        config.reliabilities = {name: min(value, most) for name, value in measured.items()}
-    scores, peaks, wholes = [], [], []
-    for done, row in enumerate(rows):
-        progress("calibration", done, len(rows))
-        output = model.uranet(features=batches.features_of([row]).to(model.device))
-        scores.append(model.score_maps(output.anomaly_map))
-        peaks.append(output.anomaly_map.amax((1, 2)))
-        wholes.append(output.whole_image_residual)
-    of_maps, whole = torch.cat(scores), None if wholes[0] is None else torch.cat(wholes)
-    if config.adapt_residuals and whole is not None:
-        config.spread_ratio = calibration.spread_ratio(of_maps, whole)
-    config.image_threshold = calibration.calibrate(model.score_images(of_maps, whole), config.false_positive_rate)
-    config.pixel_threshold = calibration.calibrate(torch.cat(peaks), config.false_positive_rate)
+    config, uranet = model.config, model.uranet
+    config.standards = config.image_threshold = config.pixel_threshold = None
+    config.false_alarms = config.strangeness = None
+    logs = unseen(model, batches, images, seed, progress)
+    config.standards = {name: standard(_counted(values, uranet.region)) for name, values in logs.items()}
+    steps = [
+        {name: values[at : at + IMAGES_PER_STEP] for name, values in logs.items()}
+        for at in range(0, images, IMAGES_PER_STEP)
+    ]
+    sums = [uranet.add_up(step) for step in steps]
+    parts = {name: torch.cat([part[name] for _, part in sums]) for name in sums[0][1]}
+    config.standards |= {name: peak_standard(values) for name, values in parts.items() if name in PEAKS}
+    highest = torch.cat([z.amax((1, 2)) for z, _ in sums])
+    scores = uranet.score(parts)
+    require_spread(scores)
+    set_thresholds(config, scores, highest)
+    config.strangeness = _strangeness(model, batches, logs)
+    return Measured(scores, [sums[row // IMAGES_PER_STEP][0][row % IMAGES_PER_STEP] for row in most_unusual(scores)])
+
+
+def _counted(logs: Tensor, region: Region) -> Tensor:
+    return region.select(logs) if logs.dim() == 4 else logs
+
+
+def set_thresholds(config: URANetConfig, scores: Tensor, highest: Tensor) -> None:
+    """Set both thresholds and the curve of false alarms from unseen good images: their scores, and their maps' largest values.
+
+    Both (N,), before they are made positive.
+    """
+    pairs = [(rate, _positive(score)) for rate, score in curve(scores, config.false_positive_rate)]
+    config.false_alarms = [list(pair) for pair in pairs]
+    config.image_threshold = dict(pairs)[config.false_positive_rate]
+    config.pixel_threshold = _positive(bound(highest, config.false_positive_rate))
+
+
+def _positive(z: float) -> float:
+    return float(positive(torch.tensor(z, dtype=torch.float64)))
+
+
+def _strangeness(
+    model: URANetForAnomalyDetection, batches: FeatureBatches, good: dict[str, Tensor]
+) -> list[float] | None:
+    """What good images have, and the limit: some way towards what textures have, which stand for all that is not the part."""
+    if batches.textures is None or "memory" not in good:
+        return None
+    region = model.uranet.region
+    usual, found = float(ordinary(good["memory"], region).median()), []
+    for start in range(0, len(batches.textures), IMAGES_PER_STEP):
+        raw = torch.from_numpy(batches.textures[start : start + IMAGES_PER_STEP].copy())
+        features = batches.standardize(raw).to(model.device)
+        found.append(ordinary(model.uranet.look(features)["memory"], region).cpu())
+    strange = float(torch.cat(found).median())
+    limit = math.log((1 - LIMIT) * math.exp(usual) + LIMIT * math.exp(strange))
+    return [usual, limit] if limit > usual else None
+
+
+def unseen(
+    model: URANetForAnomalyDetection, batches: FeatureBatches, images: int, seed: int, progress: Progress = silent
+) -> dict[str, Tensor]:
+    """What `URANetModel.look` gives for the good images, each by views that are fitted to the other folds; on the CPU."""
+    rows, uranet = np.random.default_rng(seed).permutation(images), model.uranet
+    order: list[int] = []
+    found: list[dict[str, Tensor]] = []
+    for fold in np.array_split(rows, min(max(FOLDS, IMAGES_IN_FOLDS // images), images)):
+        apart = set(fold.tolist())
+        views = copy.deepcopy(uranet.views)
+        fit_views(views, batches.features_of, [row for row in batches.rows if row % images not in apart], seed)
+        for start in range(0, len(fold), IMAGES_PER_STEP):
+            part = fold[start : start + IMAGES_PER_STEP].tolist()
+            progress("calibration", len(order), images)
+            features = batches.features_of(part).to(model.device)
+            logs = uranet.look(features, views=views)
+            found.append({name: value.cpu() for name, value in logs.items()})
+            order += part
+    back = torch.tensor(order).argsort()
+    return {name: torch.cat([logs[name] for logs in found])[back] for name in found[0]}

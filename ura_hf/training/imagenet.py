@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import timm
@@ -15,7 +17,7 @@ from torch import Tensor
 
 from ..data.files import ASSETS
 from ..data.network import UNREACHABLE
-from ..model.backbone import OWN, Backbone, timms_weights
+from ..model.backbone import OWN, Backbone, network_arguments, timms_weights
 from ..model.errors import UserError
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # of timm's repositories
@@ -32,12 +34,12 @@ def load_imagenet(backbone: Backbone, weights: Path | None = None) -> None:
     weights = weights or own_weights(backbone.name)
     own = backbone.cnn.state_dict()
     learned = {key: value for key, value in own.items() if key not in backbone.constants}
-    backbone.cnn.load_state_dict(own | dict(read_weights(weights, learned) if weights else _fetch(backbone)))
+    backbone.cnn.load_state_dict(own | dict(read_weights(weights, learned, backbone) if weights else _fetch(backbone)))
     backbone.freeze()
 
 
 def _fetch(backbone: Backbone) -> Mapping[str, Tensor]:
-    name, levels = backbone.name, tuple(backbone.cnn.feature_info.out_indices)
+    name = backbone.name
     if not _repository(name):
         raise UserError(
             f"timm has no weights of {name} on the Hugging Face Hub: choose a backbone of timm.list_models(pretrained=True), or "
@@ -51,11 +53,19 @@ def _fetch(backbone: Backbone) -> Mapping[str, Tensor]:
     try:
         if not weights_reachable(name):
             raise ConnectionError("nothing answers")
-        return timm.create_model(name, pretrained=True, features_only=True, out_indices=levels).state_dict()
+        arguments = network_arguments(name, backbone.levels, backbone.image_size)
+        return timm.create_model(**arguments, pretrained=True).state_dict()
     except (*UNREACHABLE, HfHubHTTPError, LocalEntryNotFoundError, ConnectionError, TimeoutError) as error:
+        way_out = "unset HF_HUB_OFFLINE, which forbids it" if constants.HF_HUB_OFFLINE else "check the network"
         raise UserError(
             f"the ImageNet weights of {name} could not be fetched from the Hugging Face Hub "
-            f"({type(error).__name__}): check the network, or pass a file with --backbone-weights."
+            f"({type(error).__name__}): {way_out}, or pass a file with --backbone-weights."
+        ) from error
+    except RuntimeError as error:  # of another size than the positions of this architecture can be fitted to
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"the ImageNet weights of {name} do not fit images of {backbone.image_size} pixels ({reason}): choose another "
+            f"backbone{_at_its_size(backbone)}."
         ) from error
     except OSError as error:
         reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
@@ -71,13 +81,13 @@ def own_weights(name: str) -> Path | None:
 
 
 def _repository(name: str) -> str | None:
-    """Where timm's weights of a CNN lie on the Hub; None where there are none."""
+    """Where timm's weights of a network lie on the Hub; None where there are none."""
     weights = timms_weights(name)
     return weights.hf_hub_id if weights else None
 
 
 def weights_reachable(name: str) -> bool:
-    """Whether timm's weights of a CNN are in the Hub client's cache or their repository answers; asked once, without retries."""
+    """Whether timm's weights are in the Hub client's cache or their repository answers; asked once, without retries."""
     repository = _repository(name)
     if not repository:
         return False
@@ -94,23 +104,47 @@ def weights_reachable(name: str) -> bool:
     return True
 
 
-def read_weights(path: Path, expected: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The tensors of a safetensors file that `expected` names.
+def read_weights(path: Path, expected: Mapping[str, Tensor], backbone: Backbone | None = None) -> Mapping[str, Tensor]:
+    """The tensors of a safetensors file that `expected` names; those of a `backbone` for one size of images fitted to it.
 
     Raises:
         UserError: The file is missing, unreadable or of another architecture.
     """
     if not path.is_file():
-        raise UserError(f"backbone weights must be a .safetensors file, but {path} does not exist: check the path.")
+        problem = "is a folder" if path.is_dir() else "does not exist"
+        raise UserError(f"backbone weights must be a .safetensors file, but {path} {problem}: check the path.")
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is not a readable safetensors file ({error}): fetch or export it again.") from error
+    tensors = _fitted(tensors, backbone)
     absent = [key for key in expected if key not in tensors and not key.endswith("num_batches_tracked")]
     wrong = [key for key in expected if key in tensors and tensors[key].shape != expected[key].shape]
     if absent or wrong:
         raise UserError(
             f"{path} does not fit the backbone: {len(absent)} of its {len(expected)} tensors are missing and "
-            f"{len(wrong)} have another shape (first: {(absent + wrong)[0]}). Pass the weights of this architecture."
+            f"{len(wrong)} have another shape (first: {(absent + wrong)[0]}). Pass the weights of this architecture"
+            f"{_at_its_size(backbone)}."
         )
     return {key: tensors.get(key, value) for key, value in expected.items()}
+
+
+def _at_its_size(backbone: Backbone | None) -> str:
+    """The way out of weights that fit one size of images only, where the backbone is for one size."""
+    if backbone is None or backbone.only_side is None:
+        return ""
+    return f", or take --image-size {timms_weights(backbone.name).input_size[-1]}"
+
+
+def _fitted(tensors: dict[str, Tensor], backbone: Backbone | None) -> dict[str, Tensor]:
+    """Tensors of a file under the extractor's names; of a network for one size as timm fits them to that size.
+
+    What timm can't fit is left as it is: it is of another architecture.
+    """
+    if backbone is None or backbone.only_side is None:
+        return tensors
+    network = backbone.cnn.model
+    fit = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
+    with suppress(AssertionError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
+        tensors = fit(dict(tensors), network) if fit else tensors
+    return {f"model.{name}": tensor for name, tensor in tensors.items()}

@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from ..data.folder import MIN_TRAIN_IMAGES, distinct, images_below, list_images
-from ..data.hub_datasets import open_dataset
+from ..data.folder import MIN_TRAIN_IMAGES, distinct, list_images
+from ..data.left_out import as_record, joined, left_out_of, require_nothing_left_out
+from ..data.opening import open_each, sources
+from ..data.samples import Dataset, LeftOut, Sample
 from ..model.configuration_uranet import URANetConfig
 from ..model.errors import UserError
-from .options import MAX_IMAGES, TrainingOptions, split_sizes
+from ..model.frames import ALL, all_frames, frames
+from .options import MAX_IMAGES, TrainingOptions
 
 
 @dataclass(frozen=True)
@@ -21,38 +24,94 @@ class Material:
     """Files of a run.
 
     Args:
-        images: Good images that are used, in their order.
+        images: Good images that are used, in their order: files, and a `Frame` for each image of a file with several.
         good: How many different good images there are.
-        left_out: How many images were left out, by reason: ``copies``, ``in_subfolders``.
+        files: How many files they lie in.
+        sources: What was given as data, and how many of the used images are of each.
+        kept: How many images are for testing, by what they are.
+        left_out: Files that are not used, by reason.
+        notes: How the data was read, where that is not a matter of course.
         textures: Photos of textures, a source of artificial anomalies.
     """
 
-    images: list[Path]
+    images: list[Any]
     good: int
-    left_out: dict[str, int]
+    files: int
+    sources: list[tuple[str, int]]
+    kept: dict[str, int]
+    left_out: LeftOut
+    notes: list[str]
     textures: list[Path]
 
-    def counts(self, held_out: Sequence[int]) -> dict[str, Any]:
-        """How many images the run fits and holds out, how many there are, and how many were left out; for the record."""
-        used = {"fitted": len(self.images) - len(held_out), "held_out": len(held_out)}
-        return {"images": used, "good_images": self.good, "left_out": self.left_out}
+    def counts(self) -> dict[str, Any]:
+        """How many images the run fits, how many there are, and what was left out; for the record."""
+        return {
+            "images": {"fitted": len(self.images)},
+            "good_images": self.good,
+            "files": self.files,
+            "sources": [{"data": data, "images": count} for data, count in self.sources],
+            "kept": self.kept,
+            "left_out": as_record(self.left_out),
+            "notes": self.notes,
+        }
 
 
 def read_material(options: TrainingOptions, config: URANetConfig) -> Material:
     """Find the images of a run; of too many, those that the seed draws.
 
     Raises:
-        UserError: The data can't be read, the good images are copies of one, or there are no textures where some were asked for.
+        UserError: The data can't be read, the good images are copies of one, there are no textures where some were asked for, or
+            anything is left out though `strict` forbids it.
     """
-    given = [sample.image for sample in open_dataset(options.data).train]
-    good = distinct(given)
+    parts = open_each(options.data, recursive=options.recursive)
+    given = list(dict.fromkeys(sample.image for part in parts for sample in part.train))
+    files = distinct(given)
+    good = all_frames(files, options.frames)
     if len(good) < MIN_TRAIN_IMAGES:
         raise UserError(
             f"the {len(given)} good images in {given[0].parent} are copies of one: add images of other good parts."
         )
-    left_out = {"copies": len(given) - len(good), "in_subfolders": len(images_below(given[0].parent))}
     images = draw_images(good, min(options.limit or MAX_IMAGES, MAX_IMAGES), options.seed)
-    return Material(images, len(good), left_out, _texture_photos(options, config))
+    sides = [{sample.image for sample in part.train} for part in parts]
+    counts = [sum(Path(image) in side for image in images) for side in sides]
+    left_out = _left_out(parts, given, files, options.frames) | _not_drawn(good, images)
+    if options.strict:
+        require_nothing_left_out(left_out)
+    return Material(
+        images,
+        len(good),
+        len(files),
+        list(zip(map(str, sources(options.data)), counts, strict=True)),
+        _kept([sample for part in parts for sample in part.test]),
+        left_out,
+        [note for part in parts for note in part.notes],
+        _texture_photos(options, config),
+    )
+
+
+def _left_out(parts: Sequence[Dataset], given: list[Path], files: list[Path], which: str) -> LeftOut:
+    """What training does not use of what was given, nor testing; images that the seed does not draw are apart."""
+    kept = set(files)
+    own = {
+        "copies": [image for image in given if image not in kept],
+        "later_pages": [] if which == ALL else [file for file in files if len(frames(file, which)) < len(frames(file))],
+    }
+    known = joined(*(part.train_left_out for part in parts), own)
+    return left_out_of((folder for part in parts for folder in part.train_folders), files, known)
+
+
+def _not_drawn(good: list[Any], images: list[Any]) -> LeftOut:
+    drawn = set(images)
+    return joined({"not_drawn": [image for image in good if image not in drawn]})
+
+
+def _kept(test: Sequence[Sample]) -> dict[str, int]:
+    """What evaluation would measure."""
+    if not test:
+        return {}
+    defective = [sample for sample in test if sample.label]
+    masks = sum(sample.mask is not None for sample in defective)
+    return {f"for testing; {len(defective)} of them are defective, {masks} of these have a mask": len(test)}
 
 
 def _texture_photos(options: TrainingOptions, config: URANetConfig) -> list[Path]:
@@ -66,14 +125,7 @@ def _texture_photos(options: TrainingOptions, config: URANetConfig) -> list[Path
     return draw_images(photos, MAX_IMAGES, options.seed)
 
 
-def draw_images(images: list[Path], count: int | None, seed: int) -> list[Path]:
+def draw_images(images: list[Any], count: int | None, seed: int) -> list[Any]:
     """At most `count` images, drawn by the seed, in their order."""
     order = np.random.default_rng(seed).permutation(len(images))[:count].tolist()
     return [images[i] for i in sorted(order)]
-
-
-def split_rows(count: int, options: TrainingOptions) -> tuple[list[int], list[int]]:
-    """Rows held out for calibration and rows to fit, both sorted."""
-    order = np.random.default_rng(options.seed).permutation(count).tolist()
-    held_out, _ = split_sizes(count, options.held_out)
-    return sorted(order[:held_out]), sorted(order[held_out:])

@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ..model.modeling_uranet import URANetForAnomalyDetection
-from ..model.perception import binary_entropy
-from ..model.scoring import l2_distance
 from .losses import dice_loss, focal_loss, weigh_hard_cells
 from .synthesis import synthesize
 
@@ -21,8 +20,6 @@ class Losses(NamedTuple):
     restoration_loss: Tensor
     perception_loss: Tensor
     """Focal + dice of the perception."""
-    kl_loss: Tensor
-    """KL of the variational weights over the number of cells that training shows."""
 
 
 class Learner(nn.Module):
@@ -32,33 +29,35 @@ class Learner(nn.Module):
         super().__init__()
         self.detector = detector
 
-    def forward(self, features: Tensor, textures: Tensor | None = None, num_images: int = 8000) -> Losses:
-        """Loss = restoration + lambda_p (perception + KL) on anomalies made from features of good images.
+    def forward(self, features: Tensor, textures: Tensor | None = None) -> Losses:
+        """Loss = restoration + lambda_p perception on anomalies made from features of good images.
 
         Args:
             features: Standardised features of good images, (B, C, G, G).
             textures: Standardised features of natural photos, (B, C, G, G), as a source of artificial anomalies.
-            num_images: Artificial images that training shows in all; KL is divided by it times the cells of an image.
         """
         detector, c = self.detector, self.detector.config
         uranet = detector.uranet
-        altered, mask = synthesize(features, textures, c.source_weights, c.mask_weights, c.max_blend)
-        logits = uranet.perception(altered)
-        perception = focal_loss(logits, mask) + dice_loss(logits, mask)
-        kl = uranet.perception.kl() / (max(num_images, 1) * mask[0].numel())  # a cell is a datum
-        probability = logits.detach().sigmoid()
-        suspicion = uranet.suspicion(probability, binary_entropy(probability))
+        views = uranet.views
+        seen = views.standardize(views.project(features))
+        photos = None if textures is None else views.standardize(views.project(textures))
+        altered, mask = synthesize(seen, photos, c.source_weights, c.mask_weights, c.max_blend)
+        region = uranet.region
+        if not region.is_whole:
+            altered = torch.where(region.outside(altered.shape[-1], altered.device), seen, altered)
+        logits, target = uranet.perception(altered), region.select(mask)
+        perception = focal_loss(region.select(logits), target) + dice_loss(region.select(logits), target)
+        suspicion = uranet.suspicion_of(logits.detach())
         doubt = torch.rand(len(features), 1, 1, 1, device=features.device)
         suspicion = suspicion * (2 * doubt).clamp_max(1)  # perception misses real anomalies: restore them all the same
-        restored = uranet.restoration(altered, suspicion)
-        unstandardized = uranet.extractor.unstandardize(features.float())
-        error = l2_distance(features.float(), restored.float()) + c.cosine_weight * uranet.direction(
-            unstandardized, restored
-        )
-        restoration = weigh_hard_cells(error, c.hard_normal_power)
+        restored = uranet.restoration(altered, suspicion).float()
+        error = (seen.float() - restored).square().mean(1, keepdim=True)
+        if c.cosine_weight:
+            wanted, given = views.unstandardize(seen.float()), views.unstandardize(restored)
+            error = error + c.cosine_weight * (1 - functional.cosine_similarity(wanted, given, dim=1)[:, None])
+        restoration = weigh_hard_cells(region.select(error), c.hard_normal_power)
         return Losses(
-            restoration + c.perception_weight * (perception + kl),
+            restoration + c.perception_weight * perception,
             restoration.detach(),
             perception.detach(),
-            kl.detach(),
         )

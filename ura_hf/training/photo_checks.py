@@ -9,7 +9,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
@@ -22,12 +21,11 @@ from ..model.errors import UserError
 from ..model.image_processing_uranet import URANetImageProcessor
 from ..model.images import load_image
 from .imagenet import load_imagenet
+from .near_copies import Thumbnail, same_as, thumbnail
 
 Kind = Literal["unreadable", "duplicate", "size", "defect"]
 KINDS: tuple[Kind, ...] = ("unreadable", "duplicate", "size", "defect")
 
-THUMBNAIL = 64  # side of the grey thumbnails by which copies are recognised [pixels]
-MAX_DUPLICATE_DIFFERENCE = 0.045  # RMS difference of two standardised thumbnails up to which they show one photo
 MIN_SIDE = 32  # of a photo [pixels]
 ASPECT_TOLERANCE = 0.05  # relative difference from the median aspect ratio
 SIZE_TOLERANCE = 2.0  # factor between the longer side and the median one
@@ -71,7 +69,7 @@ class _Seen:
 
     rows: list[int]
     sizes: list[tuple[int, int]]
-    thumbnails: list[NDArray[np.float32]]
+    thumbnails: list[Thumbnail]
     features: list[Tensor]
 
 
@@ -80,7 +78,7 @@ def check_photos(photos: Sequence[Upload], progress: Progress = silent) -> Photo
     """Check photos of good parts; every photo is read once. `progress` is called with the stage ``checking``.
 
     - unreadable: no image, damaged, or smaller than `MIN_SIDE`;
-    - duplicate: its standardised grey thumbnail is that of an earlier photo up to `MAX_DUPLICATE_DIFFERENCE`, so it adds nothing;
+    - duplicate: it shows what an earlier photo shows (`near_copies.same_as`), so it adds nothing;
     - size: another aspect ratio than most, or a side far from the median;
     - defect: its worst cell is farther from all cells of all *other* photos than it is usual among them: a robust z-score of
       the log distance above `MIN_OUTLIER_DEVIATIONS`. No model is trained for this, so small or faint defects pass.
@@ -105,7 +103,7 @@ def check_photos(photos: Sequence[Upload], progress: Progress = silent) -> Photo
             grid = backbone.raw(processor(pixels, return_tensors="pt")["pixel_values"])
             seen.rows.append(index)
             seen.sizes.append((pixels.shape[0], pixels.shape[1]))
-            seen.thumbnails.append(_thumbnail(pixels))
+            seen.thumbnails.append(thumbnail(pixels))
             seen.features.append(functional.avg_pool2d(grid, 2)[0].half())
         progress("checking", index + 1, len(photos))
     if seen.rows:
@@ -117,25 +115,12 @@ def check_photos(photos: Sequence[Upload], progress: Progress = silent) -> Photo
     return PhotoReport(len(photos), seen.rows, problems)
 
 
-def _thumbnail(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Grey thumbnail of mean 0 and deviation 1, so that brightness and contrast don't count, (THUMBNAIL, THUMBNAIL)."""
-    grey = Image.fromarray(np.ascontiguousarray(pixels.mean(2)))
-    small = np.asarray(grey.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX), dtype=np.float32)
-    return (small - small.mean()) / max(float(small.std()), 1e-3)
-
-
 def _doubles(seen: _Seen, photos: Sequence[Upload]) -> list[PhotoProblem]:
     """Photos that show what an earlier one shows."""
-    flat = np.stack(seen.thumbnails).reshape(len(seen.rows), -1)
-    norms = np.square(flat).sum(1)
-    apart = np.sqrt(np.maximum(norms[:, None] + norms - 2 * flat @ flat.T, 0) / flat.shape[1])
     problems = []
-    for place in range(1, len(seen.rows)):
-        nearest = int(apart[place, :place].argmin())
-        if apart[place, nearest] <= MAX_DUPLICATE_DIFFERENCE:
-            twin = photos[seen.rows[nearest]].name
-            sentence = f"shows the same as {twin}: a second copy teaches nothing new"
-            problems.append(PhotoProblem(seen.rows[place], "duplicate", sentence))
+    for place, twin in same_as(seen.thumbnails).items():
+        sentence = f"shows the same as {photos[seen.rows[twin]].name}: a second copy teaches nothing new"
+        problems.append(PhotoProblem(seen.rows[place], "duplicate", sentence))
     return problems
 
 

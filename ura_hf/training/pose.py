@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+from tqdm import tqdm
 
 from ..model.backbone import Backbone
 from ..model.image_processing_uranet import URANetImageProcessor
@@ -68,12 +69,15 @@ def rotation_ratio(images: Sequence[Path], backbone: Backbone, processor: URANet
     draw = np.random.default_rng(0)
     chosen = [images[i] for i in draw.permutation(len(images))[:MAX_MEASURED_IMAGES]]
 
+    levels = backbone.level_channels[1:] or backbone.level_channels
+
     def cells(pixels: Tensor) -> Tensor:
-        deep = backbone.raw(pixels)[:, -sum(backbone.deep_channels) :].float()
+        deep = backbone.raw(pixels)[:, -sum(levels) :, ::2, ::2].float()  # a quarter of the cells tells as much
         return deep.flatten(2).transpose(1, 2).flatten(0, 1)
 
     def load(path: Path) -> Mapping[str, Tensor]:
-        return processor([path], return_tensors="pt").to(backbone.mean.device)
+        inputs = processor([path], return_tensors="pt").to(backbone.mean.device)
+        return {**inputs, "pixel_values": backbone.region.fill(inputs["pixel_values"])}
 
     count = max(len(chosen) // 3, 1)
     others = torch.cat([cells(load(path)["pixel_values"]) for path in chosen[count:]])
@@ -83,7 +87,7 @@ def rotation_ratio(images: Sequence[Path], backbone: Backbone, processor: URANet
         return float(torch.cdist(cells(pixels), others).amin(1).square().mean())
 
     ratios = []
-    for path in chosen[:count]:
+    for path in tqdm(chosen[:count], "how the parts lie (--pose fixed skips it)", unit="image"):
         inputs = load(path)
         turned = [
             distance(turn_input(inputs, 0, float(angle), processor)) for angle in draw.uniform(30, 330, TURNS_PER_IMAGE)

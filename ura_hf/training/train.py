@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,29 +14,37 @@ from torch import nn
 
 from ..data.extras import require
 from ..data.files import files_fingerprint, read_json
+from ..data.folder import MIN_TRAIN_IMAGES
 from ..data.progress import Progress, silent
 from ..data.records import TRAINING
 from ..data.textures import generated_textures
 from ..model.backbone import timms_weights
 from ..model.configuration_uranet import URANetConfig
+from ..model.errors import UserError
 from ..model.image_processing_uranet import URANetImageProcessor
 from ..model.modeling_uranet import URANetForAnomalyDetection
 from .batches import FeatureBatches
 from .features import all_problems_at_once, cached_features, channel_statistics
 from .finish import Clock, describe_run, require_finite, save
-from .fit import calibrate, fill_memories
+from .fit import Measured, calibrate_score, fill_tokens, fit_views
 from .imagenet import load_imagenet, own_weights
-from .material import Material, read_material, split_rows
+from .material import Material, read_material
+from .near_copies import near_copies
 from .options import TrainingOptions
+from .picture import learn_pictures
 from .pose import MAX_TURNED_RATIO, TURNED_COPIES, rotation_ratio
+from .posterior import fit_posterior
 from .processes import processes
 from .randomness import seeded_generators
+from .region import read_region
+from .report import FEW, FalseAlarms, examine, most_unusual, sentences, write_report
 from .run_folder import claim_output, resume_point
 
 if TYPE_CHECKING:
     from accelerate import PartialState
     from transformers import TrainerCallback
 
+logger = logging.getLogger(__name__)
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -45,8 +54,9 @@ def train(
     command: str | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     progress: Progress = silent,
+    report: Path | None = None,
 ) -> dict[str, Any]:
-    """Train a detector, calibrate it on held-out good images and save it; the same call resumes an interrupted run.
+    """Train a detector, calibrate it on the good images and save it; the same call resumes an interrupted run.
 
     The checkpoint is that of the last step.
 
@@ -55,8 +65,9 @@ def train(
         config: Of the model; calibration sets its thresholds.
         command: The command line, for the record.
         callbacks: transformers' callbacks, called with the model while it trains.
-        progress: Called with the stages ``training features``, ``texture features``, ``memory``, ``training`` (with losses)
-            and ``calibration``.
+        progress: Called with the stages ``copies``, ``training features``, ``texture features``, ``memory``, ``training`` (with
+            losses), ``pictures`` and ``calibration``.
+        report: Folder that gets what the good images told, in words and as pictures of the most unusual ones.
 
     Returns:
         The record that is also written to ``training.json``.
@@ -69,24 +80,58 @@ def train(
     from .trainer import learn
 
     clock, state = Clock(), processes()
-    material = read_material(options, config)
+    material, processor = read_material(options, config), make_processor(options, config)
+    if options.roi is not None:
+        config.roi = read_region(str(options.roi), material.images[0], processor, config.grid_size)
+    copies = _copies(material.images, processor, progress)
     with (
         claim_output(options.output, _ticket(options, config, material), state) as work,
         seeded_generators(options.seed),
     ):
-        model, processor = URANetForAnomalyDetection(config), make_processor(options, config)
+        model = URANetForAnomalyDetection(config)
         seen = extract(options, material, model, processor, work, state, progress)
-        batches, held_out = fit(options, model, seen, progress)
+        batches = fit(options, model, seen, progress)
         resumed = resume_point(work)
         trainer = learn(options, model, batches, work, resumed, callbacks, progress)
         if state.is_main_process:
-            calibrate(_rounded(model, options), batches, held_out, progress)
             require_finite(model, options.learning_rate)
-            known = {"command": command, **material.counts(held_out), "pose": seen.pose, "resumed": resumed is not None}
+            fit_posterior(model, batches, seen.images, options.seed)
+            learn_pictures(model, batches, material.images, processor, options.steps, options.seed, progress)
+            measured = calibrate_score(_rounded(model, options), batches, seen.images, options.seed, progress)
+            require_finite(model, options.learning_rate)
+            known = {"command": command, **material.counts(), "pose": seen.pose, "resumed": resumed is not None}
+            known |= examine([image.name for image in material.images], measured.scores, copies, model.config)
             record = known | describe_run(options, trainer, clock)
+            if report is not None:
+                _write_report(report, record, material.images, measured, processor)
             save(model.half() if options.half else model, processor, record, options.output)
         state.wait_for_everyone()
     return dict(read_json(options.output / TRAINING))
+
+
+def _copies(images: Sequence[Any], processor: URANetImageProcessor, progress: Progress) -> dict[int, int]:
+    """`near_copies` of the good images, of which enough must differ; says so where there are hardly any images."""
+    copies = near_copies(images, processor.load, progress)
+    different = len(images) - len(copies)
+    if different < MIN_TRAIN_IMAGES:
+        raise UserError(
+            f"the {len(images)} good images in {Path(images[0]).parent} all show the same: add images of other good parts."
+        )
+    if different < FEW:
+        logger.warning(
+            "%d different good images tell next to nothing of other parts: %d are the fewest, 20 or more are better.",
+            different,
+            FEW,
+        )
+    return copies
+
+
+def _write_report(
+    folder: Path, record: dict[str, Any], images: Sequence[Path], measured: Measured, processor: URANetImageProcessor
+) -> None:
+    rate = FalseAlarms.of(len(images), record["thresholds"]["false_positive_rate"])
+    shown = [images[row] for row in most_unusual(measured.scores)]
+    write_report(folder, sentences(record, rate), [*zip(shown, measured.maps, strict=True)], processor)
 
 
 def make_processor(options: TrainingOptions, config: URANetConfig) -> URANetImageProcessor:
@@ -94,7 +139,8 @@ def make_processor(options: TrainingOptions, config: URANetConfig) -> URANetImag
     size = {"height": config.image_size, "width": config.image_size}
     weights = timms_weights(config.backbone)
     colours = {"image_mean": weights.mean, "image_std": weights.std} if weights else {}
-    return URANetImageProcessor(size=size, max_value=options.max_value, resize_mode=options.resize_mode, **colours)
+    values = {"max_value": options.max_value, "value_range": options.value_range}
+    return URANetImageProcessor(size=size, resize_mode=options.resize_mode, **values, **colours)
 
 
 @dataclass(frozen=True)
@@ -134,17 +180,19 @@ def extract(
     return Seen(features, textures, len(images), copies, {"rotation_ratio": ratio, "turned_copies": copies})
 
 
-def fit(
-    options: TrainingOptions, model: URANetForAnomalyDetection, seen: Seen, progress: Progress
-) -> tuple[FeatureBatches, list[int]]:
-    """Set the statistics and memories from the images to fit; returns their batches, and the rows held out for calibration."""
-    held_out, chosen = split_rows(seen.images, options)
-    rows = [copy * seen.images + row for copy in range(seen.copies + 1) for row in chosen]
-    model.backbone.set_statistics(*channel_statistics(seen.features, rows), model.config.std_floor)
+def fit(options: TrainingOptions, model: URANetForAnomalyDetection, seen: Seen, progress: Progress) -> FeatureBatches:
+    """Set the statistics, the views and the tokens of restoration from the good images; returns their batches."""
+    rows = list(range(len(seen.features)))
+    mean, deviations = channel_statistics(seen.features, rows, model.uranet.region)
+    model.backbone.set_statistics(mean, model.backbone.level_deviations(deviations))
     _rounded(model.backbone, options)
     batches = FeatureBatches(seen.features, rows, seen.textures, model)
-    fill_memories(model, batches, len(chosen), options.seed, progress)
-    return batches, held_out
+    progress("memory", 0, 2)
+    fit_views(model.uranet.views, batches.features_of, rows, options.seed)
+    _rounded(model.uranet.views, options)
+    progress("memory", 1, 2)
+    fill_tokens(model, batches, options.seed)
+    return batches
 
 
 def _rounded(module: Module, options: TrainingOptions) -> Module:
@@ -154,7 +202,7 @@ def _rounded(module: Module, options: TrainingOptions) -> Module:
 
 def _ticket(options: TrainingOptions, config: URANetConfig, material: Material) -> dict[str, Any]:
     """What a run must share with the one that it resumes."""
-    choices = {k: v for k, v in dataclasses.asdict(options).items() if k not in ("output", "cache")}
+    choices = {k: v for k, v in dataclasses.asdict(options).items() if k not in ("output", "cache", "strict")}
     weights = options.backbone_weights or own_weights(config.backbone)
     files = {"images": files_fingerprint(material.images), "textures": files_fingerprint(material.textures)}
     files["backbone"] = files_fingerprint([weights] if weights and weights.is_file() else [])

@@ -33,7 +33,6 @@ class RestorationTrainer(Trainer):
         super().__init__(learner, train_dataset=train_dataset, data_collator=train_dataset.collate, **kwargs)
         self.parts: dict[str, list[Tensor]] = {}
         self.waited = 0.0
-        self.num_images = self.args.max_steps * self.args.train_batch_size * self.args.world_size
         self.remove_callback(ProgressCallback)
         self.add_callback(LossProgress())
         self.add_callback(SeedEveryProcess())
@@ -61,7 +60,7 @@ class RestorationTrainer(Trainer):
         textures = dataset.draw_textures(len(features))
         self.waited += time.monotonic() - began
         textures = None if textures is None else dataset.standardize(textures.to(features.device))
-        losses: Losses = model(features=features, textures=textures, num_images=self.num_images)
+        losses: Losses = model(features=features, textures=textures)
         for name in LOSS_PARTS:  # numbers when they are logged: a GPU need not wait for every step's
             self.parts.setdefault(name, []).append(getattr(losses, name).detach().mean())
         return (losses.loss, losses) if return_outputs else losses.loss

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import gradio as gr
 
 from ...data.archives import MIB, ZipLimits, gather
+from ...data.folder import natural_key
 from ...data.progress import Progress
-from ...evaluation.batch import BatchRow, predict_batch, summary, worst_first, write_csv, write_overlays
+from ...evaluation.batch import BatchRow, predict_batch, summary, with_frames, worst_first, write_csv, write_overlays
+from ...evaluation.drift import FEWEST, drift
 from ...model.errors import UserError
+from ...model.verdicts import LABELS
 from ..cancelling import finish
 from ..examples import example_images, has_examples
 from ..jobs import Job, note_html, one_at_a_time, progress_html, waiting_html
@@ -23,7 +26,7 @@ from ..store import Detectors
 LIMITS = ZipLimits(files=1000, total=1024 * MIB)
 GPU_SECONDS = 60  # of a ZeroGPU Space for a batch
 SHOWN = 60  # pictures in the gallery
-HEADERS = ["File", "Verdict", "Score", "Area %", "Note"]
+HEADERS = ["Photo", "Verdict", "Score", "1 in", "Area %", "Why not checked"]
 EMPTY = ("Nothing checked yet", "Drop photos or a zip of them, then press Check all. The worst come first.")
 
 
@@ -57,10 +60,10 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
     def batch(files: list[str] | None, checkpoint: str, request: gr.Request) -> Iterator[tuple[Any, ...]]:
         """Check many images, or zips of them, with one checkpoint.
 
-        Returns a report as JSON: `checkpoint`; how many `images`, `anomalous`, `normal`, `not_checked`; and `rows`, worst
-        first, each with `file`, `label`, `score` (0.5 is the threshold), raw `image_score`, `anomalous_fraction` of the
-        pixels, and `problem` where it could not be checked. Then the table as CSV, a zip of overlays, pictures of the worst,
-        the table and the summary as HTML.
+        Returns a report as JSON: `checkpoint`; how many `images`, of each verdict, and `not_checked`; `changed_at`, the file
+        from which on parts look different in the order of names; and `rows`, worst first, each with `file`, `label`, `score`
+        (0.5 is the threshold), `rank`, raw `image_score`, `anomalous_fraction` of the pixels, and `problem` where it could not
+        be checked. Then the table as CSV, a zip of overlays, pictures of the worst, the table and the summary as HTML.
         """
         yield from predicting(files, checkpoint, session_of(request))
 
@@ -116,10 +119,10 @@ def _gallery() -> gr.Gallery:
 def _table() -> gr.Dataframe:
     return gr.Dataframe(
         headers=HEADERS,
-        datatype=["str", "str", "number", "number", "str"],
+        datatype=["str", "str", "number", "number", "number", "str"],
         interactive=False,
         wrap=True,
-        column_widths=["23%", "25%", "16%", "14%", "22%"],
+        column_widths=["22%", "22%", "14%", "12%", "12%", "18%"],
         max_height=420,
         label="All photos; a click on a heading sorts",
         buttons=["fullscreen", "copy"],
@@ -133,24 +136,30 @@ def _predict(store: Detectors, files: list[str] | None, checkpoint: str, session
         raise UserError("There are no photos yet: drop some, or a zip of them.")
     uploads = still_there(files)
 
-    def work(progress: Progress, folder: Path) -> list[BatchRow]:
+    def work(progress: Progress, folder: Path) -> tuple[list[BatchRow], str | None]:
         detector, rows = store.get(checkpoint, session), []
-        gathered = gather(uploads, folder / "files", LIMITS)
+        gathered = with_frames(gather(uploads, folder / "files", LIMITS), LIMITS.files)
         total = len(gathered.files) + len(gathered.damaged)
         for row in predict_batch(detector, gathered, folder / "overlays"):
             rows.append(row)
             progress("predicting", len(rows), total)
+        changed = _changed(rows)
         rows = worst_first(rows)
         write_csv(rows, folder / "uranet-batch.csv")
         write_overlays(rows, folder / "uranet-overlays.zip")
-        return rows
+        return rows, changed
 
     with Job(work) as job:
         for state in job.follow():
             words = "Checking photos" if state.done else "Reading the upload"
             yield (*[gr.skip()] * 5, progress_html(words, state))
-        rows = job.result()
-        figures = {"checkpoint": checkpoint, **summary(rows), "rows": [row.figures() for row in rows]}
+        rows, changed = job.result()
+        figures = {
+            "checkpoint": checkpoint,
+            **summary(rows),
+            "changed_at": changed,
+            "rows": [row.figures() for row in rows],
+        }
         yield (
             figures,
             str(job.folder / "uranet-batch.csv"),
@@ -161,6 +170,17 @@ def _predict(store: Detectors, files: list[str] | None, checkpoint: str, session
         )
 
 
+def _changed(rows: Sequence[BatchRow]) -> str | None:
+    """The file from which on parts look different, by name; None without a change, of few photos and of several folders."""
+    ordered = sorted((row for row in rows if row.score is not None), key=lambda row: natural_key(row.file))
+    if (
+        len(ordered) < FEWEST or len({PurePosixPath(row.file).parent for row in ordered}) > 1
+    ):  # sorted by kind, not by time
+        return None
+    began = drift([row.score or 0.0 for row in ordered]).began
+    return None if began is None else ordered[began].file
+
+
 def _caption(row: BatchRow) -> str:
     return f"{format_score(row.score or 0.0)} {row.label} · {row.file}"
 
@@ -168,18 +188,25 @@ def _caption(row: BatchRow) -> str:
 def _cells(row: BatchRow) -> list[Any]:
     """A line of the table: the share of the area in per cent, both numbers rounded."""
     if row.score is None or row.anomalous_fraction is None:
-        return [row.file, "not checked", None, None, row.problem]
-    return [row.file, row.label, round(row.score, 3), round(100 * row.anomalous_fraction, 2), ""]
+        return [row.file, "not checked", None, None, None, row.problem]
+    rank = None if row.rank is None else round(row.rank)
+    return [row.file, row.label, round(row.score, 3), rank, round(100 * row.anomalous_fraction, 2), ""]
 
 
 def _summary_html(figures: dict[str, Any]) -> str:
-    checked = figures["anomalous"] + figures["normal"]
+    checked = sum(figures[name] for name in LABELS)
     words = f"{figures['anomalous']} of {checked} {'photo looks' if checked == 1 else 'photos look'} anomalous"
     detail = f"Checked with {figures['checkpoint']}."
+    if count := figures["review"]:
+        detail += f" {count} more should be looked at."
+    if count := figures["unknown"]:
+        detail += f" {count} {'is' if count == 1 else 'are'} not this part at all."
+    if changed := figures["changed_at"]:
+        detail += f" In the order of their names, parts look different from about {changed} on."
     if count := figures["not_checked"]:
         detail += f" {count} {'file' if count == 1 else 'files'} could not be checked; the table says why."
     return note_html(
         words if checked else "No photo could be checked",
         detail,
-        "good" if checked and not figures["anomalous"] else "bad",
+        "good" if checked and checked == figures["normal"] else "bad",
     )

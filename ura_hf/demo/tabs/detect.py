@@ -17,20 +17,22 @@ from gradio.events import Dependency
 from gradio.processing_utils import hash_bytes
 
 from ...evaluation.visualization import Pixels
+from ...model.configuration_uranet import NUMBERS
 from ...model.errors import UserError
-from ...model.image_processing_uranet import THRESHOLD
+from ...model.verdicts import THRESHOLD
 from .. import downloads, render
-from ..analysis import Analysis, Shelf, analyse
-from ..examples import example_images
+from ..analysis import Analysis, Shelf, View, analyse
+from ..examples import example_images, opens_with
 from ..shared import MODEL_QUEUE, QUIET, on_gpu, session_of, to_gr_error
 from ..store import Detectors
-from .detect_layout import ENDS, STRENGTH, Layout, lay_out
+from .detect_layout import ENDS, STRENGTH, Layout, lay_out, restored_html
 
 FAULT = "The image could not be checked because of a fault on the server. Try another image."
 GPU_SECONDS = 5  # of a ZeroGPU Space for one image
+MOST_REVIEW = NUMBERS["max_review"][1]  # share of good parts
 DRAWING: dict[str, Any] = {"concurrency_id": "draw", "concurrency_limit": 2}  # pictures that are drawn at the same time
-CLAMP = f"""(key, at, strength) => [
-  key, Math.min(Math.max(at ?? {THRESHOLD}, {ENDS[0]}), {ENDS[1]}), Math.min(Math.max(strength ?? {STRENGTH}, 0), 1)]"""
+CLAMP = f"""(key, at, strength, review) => [
+  key, Math.min(Math.max(at ?? {THRESHOLD}, {ENDS[0]}), {ENDS[1]}), Math.min(Math.max(strength ?? {STRENGTH}, 0), 1), review]"""
 """What is typed beyond an end of a slider counts as the end, to which it goes when it is left; nothing, as the default."""
 DOWNLOAD = "() => setTimeout(() => document.querySelector('#file')?.click(), 100)"
 ASK = "image => { if (image) document.querySelector('#ask')?.click() }"
@@ -48,14 +50,16 @@ def build(store: Detectors, picker: gr.Dropdown, opened: Dependency, on_load: Ca
     def infer(image: str, checkpoint: str, session: str | None) -> Analysis:
         return analyse(store.get(checkpoint, session), image, checkpoint)
 
-    layout = lay_out()
+    layout = lay_out(opens_with(str(picker.value)))
     tab = _Tab(Shelf(folder, store, infer), Path(layout.findings.heatmap.GRADIO_CACHE))
     _wire_photo(tab, layout, picker, opened)
     on_load(_samples, picker, layout.photo.samples, **QUIET)
+    on_load(None, layout.photo.image, js=ASK)
     _wire_result(tab, layout)
+    rates = [gr.Number(value=None, visible=False) for _ in range(2)]
     gr.Button(visible=False).click(
         tab.detect,
-        inputs=[layout.photo.image, picker, layout.controls.threshold],
+        inputs=[layout.photo.image, picker, layout.controls.threshold, *rates],
         outputs=gr.JSON(visible=False),
         api_name="detect",
         concurrency_id=MODEL_QUEUE,
@@ -69,10 +73,12 @@ def _wire_photo(tab: _Tab, layout: Layout, picker: gr.Dropdown, opened: Dependen
     image, samples = layout.photo.image, layout.photo.samples
     controls, findings, details = layout.controls, layout.findings, layout.details
     words = [layout.key, findings.verdict, findings.heatmap, findings.legend, controls.regions, details.maps]
-    shown: list[Any] = [*words, details.numbers, findings.box, controls.box, details.box]
+    shares = [controls.false_alarms, controls.review]
+    shown: list[Any] = [*words, details.numbers, *shares, findings.box, controls.box, details.box]
+    shown += [details.caption, details.restored]
     predicted = layout.asked.click(
         tab.predict,
-        inputs=[image, picker, controls.threshold, controls.strength],
+        inputs=[image, picker, controls.threshold, controls.strength, controls.review],
         outputs=shown,
         api_visibility="private",
         concurrency_id=MODEL_QUEUE,
@@ -93,20 +99,21 @@ def _wire_photo(tab: _Tab, layout: Layout, picker: gr.Dropdown, opened: Dependen
 
 
 def _wire_result(tab: _Tab, layout: Layout) -> None:
-    """Draw again what depends on the sliders, and write what is asked for."""
+    """Draw again what depends on the sliders and shares, and write what is asked for."""
     controls, findings, details = layout.controls, layout.findings, layout.details
-    settings = [layout.key, controls.threshold, controls.strength]
-    for slider in (controls.threshold, controls.strength):
-        slider.input(
-            tab.redraw,
-            inputs=settings,
-            outputs=[findings.verdict, findings.heatmap, findings.legend, controls.regions, details.numbers],
-            js=CLAMP,
-            api_visibility="private",
-            trigger_mode="always_last",
-            show_progress="hidden",
-            **DRAWING,
-        )
+    settings = [layout.key, controls.threshold, controls.strength, controls.review]
+    drawn = [findings.verdict, findings.heatmap, findings.legend, controls.regions, details.numbers]
+    at_once: dict[str, Any] = {
+        "api_visibility": "private",
+        "trigger_mode": "always_last",
+        "show_progress": "hidden",
+        **DRAWING,
+    }
+    for control in (controls.threshold, controls.strength, controls.review):
+        control.input(tab.redraw, inputs=settings, outputs=[*drawn, controls.false_alarms], js=CLAMP, **at_once)
+    shares = [layout.key, controls.false_alarms, controls.strength, controls.review]
+    controls.false_alarms.input(tab.redraw_for_share, inputs=shares, outputs=[*drawn, controls.threshold], **at_once)
+    controls.false_alarms.blur(tab.share, settings[:2], controls.false_alarms, **QUIET)
     for kind, button in details.downloads.items():
         button.click(
             partial(tab.save, kind),
@@ -125,60 +132,132 @@ class _Tab:
         self.shelf, self.cache = shelf, cache
 
     def predict(
-        self, image: str | None, checkpoint: str, threshold: float, strength: float, request: gr.Request
+        self,
+        image: str | None,
+        checkpoint: str,
+        threshold: float,
+        strength: float,
+        review: float | None,
+        request: gr.Request,
     ) -> tuple[Any, ...]:
         if image is None:
             return _cleared()
+        view = _view(threshold, strength, review)
         try:
             with to_gr_error(FAULT):
                 key, analysis = self.shelf.predict(image, checkpoint, session_of(request))
-                drawn, maps = _drawn(analysis, threshold, strength, self.cache), render.maps_html(analysis)
+                drawn, maps = _drawn(analysis, view, self.cache), render.maps_html(analysis)
+                restored = restored_html(analysis.about["decoded"]), self._restored(analysis)
         except gr.Error as error:
             return _cleared(render.error_html(error.message))
         visible = gr.Column(visible=True)
-        return (key, *drawn[:-1], maps, drawn[-1], visible, visible, visible)
+        return (key, *drawn[:-1], maps, drawn[-1], *_shares(analysis, view), visible, visible, visible, *restored)
+
+    def _restored(self, analysis: Analysis) -> gr.ImageSlider:
+        """Photo and restored photo; hidden where the checkpoint makes none."""
+        if not analysis.about["decoded"]:
+            return gr.ImageSlider(None, visible=False)
+        restored = analysis.drawn(analysis.restored)
+        return gr.ImageSlider((_store(analysis.picture, self.cache), _store(restored, self.cache)), visible=True)
 
     @to_gr_error()
-    def redraw(self, key: str | None, threshold: float, strength: float) -> tuple[Any, ...]:
-        return _drawn(self.shelf.get(key), threshold, strength, self.cache) if key else (gr.skip(),) * 5
+    def redraw(self, key: str | None, threshold: float, strength: float, review: float | None) -> tuple[Any, ...]:
+        if not key:
+            return (gr.skip(),) * 6
+        analysis = self.shelf.get(key)
+        return *_drawn(analysis, _view(threshold, strength, review), self.cache), _percent(
+            analysis.share_above(threshold)
+        )
 
     @to_gr_error()
-    def save(self, kind: str, key: str | None, threshold: float, strength: float) -> str:
-        path = downloads.write(kind, self.shelf.get(key), threshold, strength, self.shelf.folder)
+    def redraw_for_share(
+        self, key: str | None, share: float | None, strength: float, review: float | None
+    ) -> tuple[Any, ...]:
+        """The same for the share of good parts that may be called anomalous [%], which moves the threshold."""
+        if not key:
+            return (gr.skip(),) * 6
+        analysis = self.shelf.get(key)
+        threshold = THRESHOLD if share is None else round(analysis.threshold_of(share / 100), 3)
+        threshold = min(max(threshold, ENDS[0]), ENDS[1])
+        return *_drawn(analysis, _view(threshold, strength, review), self.cache), threshold
+
+    @to_gr_error()
+    def share(self, key: str | None, threshold: float) -> Any:
+        """The share that belongs to a threshold, in place of one that was typed beyond what the checkpoint tells of."""
+        return _percent(self.shelf.get(key).share_above(threshold)) if key else gr.skip()
+
+    @to_gr_error()
+    def save(self, kind: str, key: str | None, threshold: float, strength: float, review: float | None) -> str:
+        path = downloads.write(kind, self.shelf.get(key), _view(threshold, strength, review), self.shelf.folder)
         self.shelf.files.add(path)
         return path
 
     @to_gr_error(FAULT)
-    def detect(self, image: str | None, checkpoint: str, threshold: float, request: gr.Request) -> dict[str, Any]:
+    def detect(
+        self,
+        image: str | None,
+        checkpoint: str,
+        threshold: float,
+        request: gr.Request,
+        max_false_alarms: float | None = None,
+        max_review: float | None = None,
+    ) -> dict[str, Any]:
         """Check one image against the good parts that a checkpoint was trained on.
 
         Args:
             image: a photo of a part, of any format and size.
             checkpoint: a name as `checkpoints` lists them, or one on the Hugging Face Hub.
             threshold: of the score, from 0.05 to 0.95; 0.5 was calibrated on good images.
+            max_false_alarms: share of good parts, 0 to 1, that may be called anomalous, in place of the threshold.
+            max_review: share of good parts beside these that may be called review.
 
         Returns:
-            label (normal or anomalous), score, regions with box, area, peak score and uncertainty, and more, as JSON.
+            label (normal, review, anomalous or unknown), score, rank, regions with box, area, peak score and uncertainty, and
+            more, as JSON.
         """
         if image is None:
             raise UserError("There is no image: give the file of one.")
-        return self.shelf.predict(image, checkpoint, session_of(request))[1].summary(threshold)
+        analysis = self.shelf.predict(image, checkpoint, session_of(request))[1]
+        if max_false_alarms is not None:
+            threshold = analysis.limits(max_false_alarms=max_false_alarms)[0]
+        return analysis.summary(threshold, max_review)
 
 
 def _cleared(card: str | None = None) -> tuple[Any, ...]:
     """The tab without a result; `card` stands in the place of the verdict."""
     hidden = gr.Column(visible=False)
-    return (None, card or render.empty_html(), None, gr.skip(), "", "", None, hidden, hidden, hidden)
+    kept = (gr.skip(), gr.skip())  # the shares
+    return (None, card or render.empty_html(), None, gr.skip(), "", "", None, *kept, hidden, hidden, hidden, "", None)
 
 
-def _drawn(analysis: Analysis, threshold: float, strength: float, cache: Path) -> tuple[Any, ...]:
-    """What depends on the sliders: verdict, heatmap, its legend, the regions, the numbers; pictures are files in `cache`."""
-    summary = analysis.summary(threshold)
-    pictures = [_store(picture, cache) for picture in (analysis.picture, render.overlay(analysis, threshold, strength))]
+def _view(threshold: float, strength: float, review: float | None) -> View:
+    """What the controls say; the share to review [%] within what can be."""
+    return View(threshold, strength, None if review is None else min(max(review / 100, 0.0), MOST_REVIEW))
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else float(f"{100 * share:.3g}")
+
+
+def _shares(analysis: Analysis, view: View) -> tuple[gr.Number, gr.Number]:
+    """The shares of a result [%], and what the checkpoint tells of; hidden where it tells nothing."""
+    if (rates := analysis.rates) is None:
+        return gr.Number(visible=False), gr.Number(visible=False)
+    most, least = (_percent(rate) for rate in rates)
+    review = analysis.about["rates"]["max_review"] if view.max_review is None else view.max_review
+    info = f"Moves the threshold. The good photos tell of {least:g} to {most:g} %."
+    share = _percent(analysis.share_above(view.threshold))
+    return gr.Number(share, info=info, visible=True), gr.Number(_percent(review), visible=True)
+
+
+def _drawn(analysis: Analysis, view: View, cache: Path) -> tuple[Any, ...]:
+    """What depends on the controls: verdict, heatmap, its legend, the regions, the numbers; pictures are files in `cache`."""
+    summary = analysis.summary(view.threshold, view.max_review)
+    overlay = render.overlay(analysis, view.threshold, view.strength)
     return (
         render.verdict_html(summary),
-        pictures,
-        render.heatmap_html(threshold),
+        [_store(picture, cache) for picture in (analysis.picture, overlay)],
+        render.heatmap_html(view.threshold),
         render.regions_html(summary),
         summary,
     )
@@ -202,7 +281,7 @@ def _store(picture: Pixels, cache: Path) -> str:
 
 
 def _samples(checkpoint: str) -> gr.Dataset:
-    """The drawn parts of a checkpoint; hidden where there are none."""
+    """The examples of a checkpoint; hidden where there are none."""
     paths = example_images(checkpoint)
     return gr.Dataset(
         samples=[[str(path)] for path in paths],

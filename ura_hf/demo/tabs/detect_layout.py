@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from ...model.image_processing_uranet import THRESHOLD
+from ...model.verdicts import THRESHOLD
 from .. import downloads, render
 from ..shared import accept_any_file
 
@@ -24,10 +24,12 @@ class Photo:
 
 @dataclass(frozen=True)
 class Controls:
-    """The sliders, and the table of regions that depends on them."""
+    """The sliders and the shares of good parts, in per cent, and the table of regions that depends on them."""
 
     box: gr.Column
     threshold: gr.Slider
+    false_alarms: gr.Number
+    review: gr.Number
     strength: gr.Slider
     regions: gr.HTML
 
@@ -44,9 +46,11 @@ class Findings:
 
 @dataclass(frozen=True)
 class Details:
-    """The pictures behind the verdict, the downloads and the numbers."""
+    """The restored photo and its caption, the pictures behind the verdict, the downloads and the numbers."""
 
     box: gr.Column
+    caption: gr.HTML
+    restored: gr.ImageSlider
     maps: gr.HTML
     downloads: dict[str, gr.Button]
     numbers: gr.JSON
@@ -65,20 +69,21 @@ class Layout:
     asked: gr.Button
 
 
-def lay_out() -> Layout:
-    """The tab, not wired."""
+def lay_out(opens_with: str | None = None) -> Layout:
+    """The tab, not wired, with a photo in it."""
     key = gr.State()
     with gr.Row(equal_height=False, elem_id="detect"):
         with gr.Column(min_width=320, scale=5):
-            photo, controls = _photo(), _controls()
+            photo, controls = _photo(opens_with), _controls()
         with gr.Column(min_width=320, scale=6):
             findings = _findings()
     details = _details()
     return Layout(key, photo, controls, findings, details, gr.DownloadButton(elem_id="file"), gr.Button(elem_id="ask"))
 
 
-def _photo() -> Photo:
+def _photo(opens_with: str | None) -> Photo:
     image = gr.Image(
+        opens_with,
         type="filepath",
         image_mode=None,
         sources=["upload", "webcam", "clipboard"],
@@ -93,7 +98,7 @@ def _photo() -> Photo:
         components=[gr.Image(type="filepath", render=False)],
         samples=[],
         visible=False,
-        label="No photo at hand? Try one of these drawn parts.",
+        label="No photo at hand? Try one of these.",
         elem_id="examples",
     )
     return Photo(accept_any_file(image), samples)
@@ -104,35 +109,59 @@ def _controls() -> Controls:
         threshold = gr.Slider(
             *ENDS,
             THRESHOLD,
-            step=0.01,
+            step=0.001,
             label="Threshold",
             info="Of the score and of the map. 0.5 was calibrated on good images.",
             elem_id="threshold",
         )
+        with gr.Row():
+            false_alarms = _share("Good parts called anomalous, %", "Moves the threshold.", "false-alarms")
+            review = _share("Good parts to look at, %", "Beside these, just below it.", "review")
         strength = gr.Slider(
             0, 1, STRENGTH, step=0.05, label="Overlay strength", info="0 shows the plain image.", elem_id="strength"
         )
-        return Controls(box, threshold, strength, gr.HTML(elem_id="regions"))
+        return Controls(box, threshold, false_alarms, review, strength, gr.HTML(elem_id="regions"))
+
+
+def _share(label: str, info: str, elem_id: str) -> gr.Number:
+    return gr.Number(label=label, info=info, min_width=150, elem_id=elem_id)
 
 
 def _findings() -> Findings:
     verdict = gr.HTML(render.empty_html(), elem_id="verdict")
     with gr.Column(visible=False, elem_id="findings") as box:
-        heatmap = gr.ImageSlider(
-            format="png",
-            show_label=False,
-            label="Image and heatmap",
-            interactive=False,
-            buttons=["download", "fullscreen"],
-            slider_position=5,
-            max_height=560,
-            elem_id="heatmap",
-        )
+        heatmap = _slider("Image and heatmap", 5, "heatmap")
         return Findings(verdict, box, heatmap, gr.HTML(render.heatmap_html(THRESHOLD), elem_id="legend"))
+
+
+def _slider(label: str, position: int, name: str) -> gr.ImageSlider:
+    """Two pictures of the photo's geometry, one over the other."""
+    return gr.ImageSlider(
+        format="png",
+        show_label=False,
+        label=label,
+        interactive=False,
+        buttons=["download", "fullscreen"],
+        slider_position=position,
+        max_height=560,
+        elem_id=name,
+    )
+
+
+def restored_html(decoded: bool) -> str:
+    """Heading and sentence of the restored photo, or why the checkpoint makes none."""
+    sentence = (
+        "Left the photo, right what the network makes of it: suspicious places are redrawn from normal ones. Drag the handle."
+        if decoded
+        else "This checkpoint was trained without a decoder of pictures, so there is no restored photo. Train it again for one."
+    )
+    return f'<h2>The part as it should look</h2><p class="quiet">{sentence}</p>'
 
 
 def _details() -> Details:
     with gr.Column(visible=False, elem_id="details") as box:
+        caption = gr.HTML(elem_id="restored-caption")
+        restored = _slider("Photo and restored photo", 50, "restored-photo")
         maps = gr.HTML(elem_id="maps")
         gr.HTML(
             "<h2>Downloads</h2><p class='quiet'>Maps come at the size of your image. What you upload is deleted "
@@ -142,4 +171,4 @@ def _details() -> Details:
             buttons = {kind: gr.Button(kind, size="md", min_width=140) for kind in downloads.FILES}
         with gr.Accordion("Numbers", open=False):
             numbers = gr.JSON(show_label=False, elem_id="summary")
-    return Details(box, maps, buttons, numbers)
+    return Details(box, caption, restored, maps, buttons, numbers)

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import gradio as gr
@@ -24,22 +25,23 @@ from ...training.teaching import MAX_PHOTOS, MIN_PHOTOS, Taught
 from ...training.teaching import teach as teach_part
 from ..cancelling import finish
 from ..examples import good_images
-from ..jobs import Job, State, duration, note_html, one_at_a_time, progress_html, waiting_html
+from ..jobs import Job, State, duration, note_html, one_at_a_time, progress_html, stays, waiting_html
 from ..looked import chosen, looked_html, pictures
 from ..shared import QUIET, session_of, still_there, to_gr_error
 from ..store import Detectors, clean_name
-from .teach_layout import EMPTY, LOSSES, SAMPLE, Layout, lay_out
+from .teach_layout import LOSSES, SAMPLE, Layout, lay_out
+from .teach_photos import DO_WITHOUT, STOPPED, UNLOOKED, Looks, changed_js, ended_js
 
 LIMITS = ZipLimits(files=2 * MAX_PHOTOS, total=1024 * MIB)  # some may be no photos, others ticked
-UNLOOKED = ("These photos were not looked through", "Upload them again, or press Teach to do without.")
-ASK = "files => { if (files?.length) document.querySelector('#teach-ask')?.click() }"
 STAGES = {
     "checking": ("Looking through the photos", 0.0, 0.08),
+    "copies": ("Looking for copies", 0.08, 0.08),
     "training features": ("Reading the photos", 0.08, 0.12),
     "texture features": ("Preparing artificial defects", 0.12, 0.17),
     "memory": ("Remembering what is normal", 0.17, 0.2),
-    "training": ("Learning to restore normal parts", 0.2, 0.97),
-    "calibration": ("Setting the threshold on photos kept from training", 0.97, 1.0),
+    "training": ("Learning to restore normal parts", 0.2, 0.7),
+    "pictures": ("Learning to draw the part", 0.7, 0.97),
+    "calibration": ("Setting the threshold on all photos", 0.97, 1.0),
 }
 """What the page says of each stage, and the part of the bar that it takes, by the time that 30 photos take."""
 
@@ -56,8 +58,9 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
         """Teach a new checkpoint from photos of good parts, or zips of them; files named in `leave_out` are not used.
 
         Returns a report as JSON (`name` of the checkpoint, to be used at once by the other endpoints in the same session;
-        `photos` used; `seconds`; `false_alarms`, their expected rate and its bounds; `findings` on the photos; `losses`), a zip
-        of the checkpoint, the loss curve, the result as HTML, and the choice of checkpoints.
+        `photos` used; `seconds`; `most_unusual` of them; `false_alarms`, their expected rate and its bounds; `report`, what the
+        photos told in sentences; `findings` on the photos; `losses`), a zip of the checkpoint, the loss curve, the result as
+        HTML, the choice of checkpoints, and pictures of the most unusual photos.
         """
         with to_gr_error():
             yield from _teach(store, taught, files, name, leave_out, session_of(request))
@@ -67,67 +70,79 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
 
     looking = _wire_photos(tab)
     running = tab.start.click(
-        begin, outputs=[tab.start, tab.cancel, tab.curve_box, tab.status], cancels=looking, **QUIET
+        begin, outputs=[tab.start, tab.cancel, tab.curve_box, tab.status], js=DO_WITHOUT, cancels=looking, **QUIET
     ).then(
         teach,
         inputs=[tab.files, tab.name, tab.leave_out],
-        outputs=[tab.report, tab.download, tab.curve, tab.status, picker],
+        outputs=[tab.report, tab.download, tab.curve, tab.status, picker, tab.unusual_box, tab.unusual],
         api_name="teach",
         **one_at_a_time("teach"),
     )
     running.success(_download, inputs=picker, outputs=tab.download, **QUIET)
     stopped = "Nothing was kept. Press Teach to start again."
-    finish(tab.start, tab.cancel, running, tab.status, tab.curve_box, tab.looked, stopped)
+    finish(tab.start, tab.cancel, running, tab.status, tab.curve_box, tab.looked, stopped)  # type: ignore[arg-type]
 
 
 def _wire_photos(tab: Layout) -> Dependency:
-    """Look through photos as soon as they come, which is the event that is returned."""
+    """Look through photos as soon as they come, which is the event that is returned; `teach_photos` says how."""
     findings = [tab.status, tab.looked, tab.leave_out, tab.flagged]
+    looks = Looks()
+
+    def look(files: list[str] | None, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+        with looks.begin(session_of(request)) as end:
+            yield from _look(files, end)
+
     looking = tab.asked.click(
-        _look,
+        look,
         inputs=tab.files,
         outputs=[*findings, tab.gallery],
         api_name="look",
         api_visibility="private",
-        trigger_mode="always_last",
+        trigger_mode="multiple",
         **one_at_a_time("look"),
     )
-    looking.failure(lambda note: note, inputs=tab.looked, outputs=tab.status, **QUIET)
+    for ended in (looking.then, looking.failure):
+        ended(None, tab.files, findings, js=ended_js(), **QUIET)
     drawn = tab.sample.click(lambda: [str(path) for path in good_images(*SAMPLE)], outputs=tab.files, **QUIET)
     for trigger in (partial(gr.on, [tab.files.upload, tab.files.delete, tab.files.clear]), drawn.then):
-        changed = trigger(_forget, inputs=tab.files, outputs=findings, cancels=looking, **QUIET)
-        changed.then(None, tab.files, js=ASK, **QUIET)
+        changed = trigger(None, tab.files, findings, js=changed_js(), **QUIET)
+        stop = changed.then(looks.stop, trigger_mode="multiple", **QUIET)
+        for stopped in (stop.then, stop.failure):
+            stopped(None, js=STOPPED, **QUIET)
     return looking
 
 
-def _forget(files: list[str] | None) -> tuple[Any, ...]:
-    """What was found on earlier photos, and their ticks, are not of these."""
-    note = note_html(*(UNLOOKED if files else EMPTY))
-    status = waiting_html() if files else note
-    return status, note, gr.CheckboxGroup(choices=[], value=[]), gr.Column(visible=False)
+def _look(files: list[str] | None, end: Event) -> Iterator[tuple[Any, ...]]:
+    """Look through the photos as soon as they are there, until `end`; where it fails, the status is that nobody looked."""
+    try:
+        with to_gr_error():
+            yield from _findings(files, end)
+    except gr.Error:
+        yield note_html(*UNLOOKED), *[gr.skip()] * 4
+        raise
 
 
-def _look(files: list[str] | None) -> Iterator[tuple[Any, ...]]:
-    """Look through the photos as soon as they are there."""
-    with to_gr_error():
-        if not files:  # they have left meanwhile
-            return
-        uploads = still_there(files)
+def _findings(files: list[str] | None, end: Event) -> Iterator[tuple[Any, ...]]:
+    if not files:  # they have left meanwhile
+        return
+    uploads = still_there(files)
 
-        def work(progress: Progress, folder: Path) -> tuple[Gathered, PhotoReport, list[tuple[str, str]]]:
-            gathered = gather(uploads, folder / "files", LIMITS)
-            report = check_photos(gathered.files, progress)
-            return gathered, report, pictures(gathered.files, report, folder)
+    def work(progress: Progress, folder: Path) -> tuple[Gathered, PhotoReport, list[tuple[str, str]]]:
+        gathered = gather(uploads, folder / "files", LIMITS)
+        report = check_photos(gathered.files, progress)
+        return gathered, report, pictures(gathered.files, report, folder)
 
-        with Job(work) as job:
-            for state in job.follow():
-                yield progress_html("Looking through the photos", state), *[gr.skip()] * 4
-            gathered, report, shown = job.result()
-            photos = gathered.files
-            choices = [photos[row].name for row in report.flagged("duplicate", "size", "defect")]
-            group = gr.CheckboxGroup(choices=choices, value=choices, visible=bool(choices))
-            note = looked_html(gathered, report)
-            yield note, note, group, gr.Column(visible=bool(shown or choices)), shown
+    with Job(work) as job:
+        for state in job.follow():
+            if end.is_set():
+                return
+            yield progress_html("Looking through the photos", state), *[gr.skip()] * 4
+        gathered, report, shown = job.result()
+        photos = gathered.files
+        choices = [photos[row].name for row in report.flagged("duplicate", "size", "defect")]
+        group = gr.CheckboxGroup(choices=choices, value=choices, visible=bool(choices))
+        note = looked_html(gathered, report)
+        yield note, note, group, gr.Column(visible=bool(shown or choices)), shown
 
 
 def _teach(
@@ -143,20 +158,30 @@ def _teach(
     def work(progress: Progress, folder: Path) -> tuple[list[Upload], PhotoReport, Taught]:
         gathered = gather(uploads, folder / "files", LIMITS)
         report = check_photos(gathered.files, progress)
-        return gathered.files, report, teach_part(chosen(gathered, report, leave_out), target, progress)
+        used = chosen(gathered, report, leave_out)
+        return gathered.files, report, teach_part(used, target, progress, folder / "unusual")
 
     with Job(work) as job:
         for state in job.follow():
             losses = _curve(state.losses) if state.losses else gr.skip()
-            yield gr.skip(), gr.skip(), losses, _progress(state), gr.skip()
+            yield gr.skip(), gr.skip(), losses, _progress(state), gr.skip(), gr.Column(visible=False), gr.skip()
         photos, report, result = job.result()
+        unusual = [f"{one['file']} (1 in {one['rank']:.0f})" for one in result.record["most_unusual"]]
         final = store.add(result.folder, wanted, session)
         archive = job.folder / f"{final}.zip"
         write_checkpoint_zip(result.folder, final, archive)
         heard = [(entry["step"], entry) for entry in result.record["losses"]]
         choice = gr.Dropdown(choices=store.names(session), value=final)
         words = _taught_html(final, result, store.keep_seconds if store.private else None)
-        yield _report(final, photos, report, result), str(archive), _curve(heard), words, choice
+        yield (
+            _report(final, photos, report, result) | {"most_unusual": unusual},
+            str(archive),
+            _curve(heard),
+            words,
+            choice,
+            gr.Column(visible=bool(result.pictures)),
+            [*zip(map(str, result.pictures), unusual, strict=False)],
+        )
 
 
 def _download(name: str) -> gr.DownloadButton:
@@ -190,6 +215,7 @@ def _report(name: str, photos: Sequence[Upload], report: PhotoReport, result: Ta
         "photos": result.record["images"],
         "seconds": result.record["seconds"],
         "false_alarms": {**vars(rate), "sentence": rate.sentence()},
+        "report": result.sentences(),
         "findings": [{"file": photos[f.photo].name, "kind": f.kind, "sentence": f.sentence} for f in report.problems],
         "losses": result.record["losses"],
     }
@@ -198,11 +224,6 @@ def _report(name: str, photos: Sequence[Upload], report: PhotoReport, result: Ta
 def _taught_html(name: str, result: Taught, seconds: float | None) -> str:
     """`seconds`: how long the checkpoint stays on the server, None for as long as the page runs."""
     used = result.record["images"]
-    words = f"{name} is ready and chosen above"
     learnt = f"Learnt from {used['fitted']} photos in {duration(result.record['seconds'])}."
-    stays = (
-        ""
-        if seconds is None
-        else f" Only you can use it here, for {seconds / 60:.0f} minutes or until you reload the page."
-    )
-    return note_html(words, f"{learnt} {result.false_alarms.sentence()} Try it in Detect.{stays}", "good")
+    detail = " ".join([learnt, *result.sentences(named=False), f"Try it in Detect.{stays(seconds)}"])
+    return note_html(f"{name} is ready and chosen above", detail, "good")

@@ -36,8 +36,10 @@ class Layout:
     curve: gr.LinePlot
     asked: gr.Button
     report: gr.JSON
-    looked: gr.State
-    """What the status says while nothing is taught."""
+    unusual_box: gr.Column
+    unusual: gr.Gallery
+    looked: gr.HTML
+    """What the status says while nothing is taught; the browser keeps it."""
 
 
 def lay_out() -> Layout:
@@ -60,11 +62,15 @@ def lay_out() -> Layout:
             status = gr.HTML(note_html(*EMPTY), elem_id="teach-status", padding=False)
             download = gr.DownloadButton(visible=False, elem_id="teach-download")
     flagged, gallery, leave_out = _flagged()
+    with gr.Column(visible=False, elem_id="teach-unusual") as unusual_box:
+        words = "They are the most unusual good photos, and glow where they differ most from the others."
+        gr.HTML(f'<div class="caption"><h3>Are these really good?</h3><p>{words}</p></div>', padding=False)
+        unusual = _thumbnails("teach-unusual-pictures", columns=5)
     curve_box, curve = _losses()
     asked, report = gr.Button(elem_id="teach-ask"), gr.JSON(visible=False)
-    looked = gr.State(note_html(*EMPTY))
-    photos = (files, sample, name, start, cancel, status, download)
-    return Layout(*photos, flagged, gallery, leave_out, curve_box, curve, asked, report, looked)
+    looked = gr.HTML(note_html(*EMPTY), visible=False)
+    photos = (files, sample, name, start, cancel, status, download, flagged, gallery, leave_out)
+    return Layout(*photos, curve_box, curve, asked, report, unusual_box, unusual, looked)
 
 
 def _flagged() -> tuple[gr.Column, gr.Gallery, gr.CheckboxGroup]:
@@ -74,17 +80,22 @@ def _flagged() -> tuple[gr.Column, gr.Gallery, gr.CheckboxGroup]:
             '<div class="caption"><h3>Look at these first</h3><p>Ticked photos are left out of training.</p></div>',
             padding=False,
         )
-        gallery = gr.Gallery(
-            show_label=False,
-            columns=4,
-            fit_columns=False,
-            height="auto",
-            object_fit="contain",
-            interactive=False,
-            elem_id="teach-pictures",
-        )
+        gallery = _thumbnails("teach-pictures", columns=4)
         leave_out = _any_names(gr.CheckboxGroup(show_label=False, elem_id="teach-leave-out"))
     return flagged, gallery, leave_out
+
+
+def _thumbnails(elem_id: str, columns: int) -> gr.Gallery:
+    return gr.Gallery(
+        show_label=False,
+        columns=columns,
+        fit_columns=False,
+        height="auto",
+        object_fit="contain",
+        interactive=False,
+        elem_id=elem_id,
+        elem_classes="thumbnails",
+    )
 
 
 def _losses() -> tuple[gr.Column, gr.LinePlot]:

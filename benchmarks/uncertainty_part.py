@@ -1,0 +1,136 @@
+"""A data set prepared for `uncertainty.py`: what is normal is fitted to some of its good images, and perceptions are trained."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from detection import WEIGHTS
+from sets import set_folder
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ura_hf import URANetConfig, URANetForAnomalyDetection, URANetImageProcessor
+from ura_hf.data.reader import read_dataset
+from ura_hf.data.textures import generated_textures
+from ura_hf.model.configuration_uranet import PEAKS
+from ura_hf.model.perception import AnomalyPerception, Perception, summarize
+from ura_hf.training.batches import FeatureBatches
+from ura_hf.training.calibration import peak_standard, standard
+from ura_hf.training.features import cached_features, channel_statistics
+from ura_hf.training.fit import fit_views
+from ura_hf.training.imagenet import load_imagenet
+from ura_hf.training.losses import dice_loss, focal_loss
+from ura_hf.training.posterior import fit_posterior
+from ura_hf.training.synthesis import synthesize
+
+HELD, MOST_HELD = 0.2, 30  # good images that are not trained on: share, and number that is used
+BATCH = 16  # images at once
+MAPS = ("probability", "total", "aleatoric", "epistemic")
+Maps = dict[str, Tensor]
+Values = np.ndarray
+
+
+class Part:
+    """A data set with what is normal fitted to some of its good images, and perceptions trained on them."""
+
+    def __init__(self, name: str, seed: int, options: argparse.Namespace, count: int | None = None) -> None:
+        self.seed, self.options, self.processor = seed, options, URANetImageProcessor()
+        torch.manual_seed(seed)
+        self.model = URANetForAnomalyDetection(URANetConfig()).eval()
+        load_imagenet(self.model.backbone, options.shared / WEIGHTS)
+        self.dataset = read_dataset(set_folder(name, options.shared, seed))
+        self.good = [sample.image for sample in self.dataset.train]
+        order = np.random.default_rng(seed).permutation(len(self.good)).tolist()
+        held = max(2, round(HELD * len(order)))
+        self.held = sorted(order[:held][:MOST_HELD])
+        self.rows = sorted(order[held:][:count])
+        self.raw = self.features(self.good, "training")
+        textures = self.features(generated_textures(options.work, self.model.config.image_size, 0), "texture")
+        mean, deviations = channel_statistics(self.raw, self.rows)
+        self.model.backbone.set_statistics(mean, self.model.backbone.level_deviations(deviations))
+        self.batches = FeatureBatches(self.raw, self.rows, textures, self.model)
+        fit_views(self.model.uranet.views, self.batches.features_of, self.rows, seed)
+        self.components = self.seen(self.raw[self.rows])
+        self.photos = self.seen(textures)
+
+    def features(self, images: Sequence[Path], name: str) -> np.ndarray:
+        """Raw features of image files, (N, C, G, G)."""
+        return cached_features(images, self.model.backbone, self.processor, self.options.work, name)
+
+    def pictures(self, images: Sequence[Any]) -> np.ndarray:
+        """Raw features of pictures, (N, C, G, G)."""
+        steps = [images[at : at + BATCH] for at in range(0, len(images), BATCH)]
+        pixels = [self.processor(step, return_tensors="pt")["pixel_values"] for step in steps]
+        return torch.cat([self.model.backbone.raw(step) for step in pixels]).numpy()
+
+    def seen(self, raw: np.ndarray) -> Tensor:
+        """What perception sees of raw features: standardised components, (N, K, G, G)."""
+        views = self.model.uranet.views
+        steps = [self._standardized(raw[at : at + BATCH]) for at in range(0, len(raw), BATCH)]
+        return torch.cat([views.standardize(views.project(step)) for step in steps])
+
+    def _standardized(self, raw: np.ndarray) -> Tensor:
+        return self.batches.standardize(torch.from_numpy(np.array(raw)))
+
+    def learn(self, seed: int, dropout: float = 0.0) -> AnomalyPerception:
+        """A perception trained as `uranet train` does, and the posterior of its last layer."""
+        config, steps = self.model.config, self.options.steps
+        torch.manual_seed(seed)
+        net = AnomalyPerception(
+            self.components.shape[1], config.perception_size, config.prior_std, config.bayesian_perception
+        )
+        if dropout:
+            net.norm.register_forward_hook(lambda _module, _given, found: functional.dropout(found, dropout))
+        optimizer = torch.optim.AdamW(net.parameters(), 1e-3, weight_decay=0.01)
+        warm = max(1, steps // 10)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: min((step + 1) / warm, (1 + math.cos(math.pi * (step - warm) / (steps - warm))) / 2)
+        )
+        for _ in range(steps):
+            good, photos = (values[torch.randint(len(values), (8,))] for values in (self.components, self.photos))
+            altered, mask = synthesize(good, photos, config.source_weights, config.mask_weights, config.max_blend)
+            logits = net(altered)
+            optimizer.zero_grad()
+            (focal_loss(logits, mask) + dice_loss(logits, mask)).backward()
+            nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+        self.model.uranet.perception = net.requires_grad_(False)
+        fit_posterior(self.model, self.batches, len(self.rows), seed)
+        return net.eval()
+
+    def verdicts(self, raw: np.ndarray) -> tuple[Values, Values]:
+        """Raw scores before they are made positive, (N,), and their maps, (N, S, S); by standards of the images held out."""
+        uranet, config = self.model.uranet, self.model.config
+        if config.standards is None:
+            logs = self._look(self.raw[self.held])
+            config.standards = {name: standard(values) for name, values in logs.items()}
+            _, peaks = uranet.add_up(logs)
+            config.standards |= {name: peak_standard(values) for name, values in peaks.items() if name in PEAKS}
+        maps, parts = uranet.add_up(self._look(raw))
+        return uranet.score(parts).numpy(), maps.numpy()
+
+    def _look(self, raw: np.ndarray) -> Maps:
+        steps = [self.model.uranet.look(self._standardized(raw[at : at + BATCH])) for at in range(0, len(raw), BATCH)]
+        return {name: torch.cat([step[name] for step in steps]) for name in steps[0]}
+
+
+@torch.no_grad()
+def perceived(nets: list[AnomalyPerception], seen: Tensor, passes: int = 1, posterior: bool = True) -> Maps:
+    """Maps (N, G, G) of components (N, K, G, G); of several nets or passes as of so many settings of the weights."""
+    steps = [_one(nets, seen[at : at + BATCH], passes, posterior) for at in range(0, len(seen), BATCH)]
+    return {name: torch.cat([getattr(step, name) for step in steps])[:, 0] for name in (*MAPS, "logits")}
+
+
+def _one(nets: list[AnomalyPerception], seen: Tensor, passes: int, posterior: bool) -> Perception:
+    if posterior:
+        return nets[0].predict(seen)
+    trained = [net(seen) for net in nets * passes]
+    logits = torch.cat([net.head.mean(one) for net, one in zip(nets * passes, trained, strict=True)], 1).movedim(1, -1)
+    return summarize(trained[0].movedim(1, -1), logits, torch.full((logits.shape[-1],), 1 / logits.shape[-1]))

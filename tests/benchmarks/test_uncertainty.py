@@ -1,0 +1,83 @@
+"""The measures of uncertainty by hand, and the whole benchmark on the smallest data."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import numpy as np
+import pytest
+import torch
+import uncertainty
+import uncertainty_measures as measures
+import uncertainty_part
+from conftest import tiny_config
+from tables_uncertainty import uncertainty as as_tables
+
+from ura_hf import URANetImageProcessor
+
+
+def test_reliability_by_hand():
+    p, labels = np.array([0.0, 0.02, 0.95, 0.97]), np.array([0.0, 1.0, 1.0, 1.0])
+    found = measures.reliability(p, labels)
+    assert found["ece"] == pytest.approx(0.5 * abs(0.01 - 0.5) + 0.5 * abs(0.96 - 1))
+    assert found["brier"] == pytest.approx((0 + 0.98**2 + 0.05**2 + 0.03**2) / 4)
+    assert len(found["bins"]) == 2
+
+
+def test_calibration_undoes_a_distortion():
+    rng = np.random.default_rng(0)
+    true = rng.uniform(0.01, 0.6, 40_000)
+    labels = rng.random(40_000) < true
+    shown = measures.calibrated(true, (2.0, 1.5))
+    again = measures.calibrated(shown, measures.calibrator(shown, labels))
+    assert measures.reliability(shown, labels)["ece"] > 0.1 and np.abs(again - true).max() < 0.05
+
+
+def test_deferring_the_wrong_ones_first_costs_least():
+    errors = np.array([1.0, 0, 0, 0])
+    best, worst = (measures.area_under_risk(errors, np.array([u, 1, 2, 3])) for u in (9, 0))
+    assert best == pytest.approx(1 / 16) and worst == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4) / 4)
+
+
+def test_an_even_map_lies_at_edges_by_chance():
+    mask = np.zeros((1, 64, 64), bool)
+    mask[:, 20:40, 20:40] = True
+    edge = np.zeros((1, 64, 64))
+    edge[0, 20, 20:40] = 1
+    assert measures.edge_share(np.ones((1, 64, 64)), mask) == pytest.approx(1)
+    assert measures.edge_share(edge, mask) > 3
+
+
+def test_the_benchmark_on_the_smallest_data(category, tmp_path, monkeypatch):
+    """Every figure is a number, the nets differ, and the tables can be made of it."""
+    monkeypatch.setattr(uncertainty_part, "URANetConfig", tiny_config)
+    monkeypatch.setattr(uncertainty_part, "URANetImageProcessor", lambda: URANetImageProcessor(size=64))
+    monkeypatch.setattr(uncertainty_part, "load_imagenet", lambda *_: None)
+    for module in (uncertainty, uncertainty_part):
+        monkeypatch.setattr(module, "set_folder", lambda *_: category)
+    for name, value in {"DATA": ("disc", "other"), "SIDE": 64}.items():
+        monkeypatch.setattr(uncertainty, name, value)
+    options = argparse.Namespace(work=tmp_path, shared=tmp_path, steps=12)
+    found = uncertainty.run_one("disc", 0, options)
+    detection = found["detection"]
+    assert detection["posterior"] != detection["deterministic"] != detection["ensemble"]
+    assert {"posterior, epistemic", "dropout, epistemic"} <= set(found["risk"]["pixels"])
+    assert not [key for key in found["risk"]["pixels"] if key == "deterministic, epistemic"]
+    assert found["means"]["good"]["epistemic"] > 0 and set(found["other_parts"]) == {"other"}
+    few = uncertainty.with_count("disc", 0, 4, options)
+    key = {"dataset": "disc", "seed": 0, "steps": 12}
+    runs = json.loads(json.dumps([{**key, "count": 0, **found}, {**key, "count": 4, **few}]))
+    report = {"runs": runs, "hardware": "2 CPU cores", "date": "2026-01-01"}
+    assert "nan" not in (text := as_tables(report)) and "| posterior | " in text and "| 4 | " in text
+
+
+def test_passes_and_nets_are_settings_of_the_weights():
+    """Of nets without spread and calibration the mean probability is that of their logits."""
+    torch.manual_seed(0)
+    nets = [uncertainty_part.AnomalyPerception(6, 8, 1.0).requires_grad_(False) for _ in range(2)]
+    seen = torch.randn(3, 6, 4, 4)
+    maps = uncertainty_part.perceived(nets, seen, passes=2, posterior=False)
+    wanted = torch.stack([net(seen).sigmoid() for net in nets]).mean(0)[:, 0]
+    torch.testing.assert_close(maps["probability"], wanted)
+    assert maps["epistemic"].max() > 0

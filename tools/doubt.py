@@ -1,0 +1,49 @@
+"""Draw the picture of docs/uncertainty.md: `python tools/doubt.py`. Parts drawn by this package, seen by one bundled checkpoint.
+
+A row a case; columns: photo, probability, total, aleatoric and epistemic uncertainty. No training saw these parts.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from strip import MAX_ENTROPY, draw
+
+from ura_hf import load_detector
+from ura_hf.data.drawn.parts import demo_image
+from ura_hf.evaluation.visualization import colorize
+
+CASES = (
+    ("ring", 1_000_003, "stain"),
+    ("ring", 1_000_002, None),
+    ("ring", 1_000_001, "crack"),
+    ("cloth", 1_000_001, None),
+)
+"""Kind, number of the drawing and defect: one that is perceived, a good part, a defect that is not perceived, another part."""
+MAPS = {
+    "anomaly_probability": 1.0,
+    "total_uncertainty": MAX_ENTROPY,
+    "aleatoric_uncertainty": MAX_ENTROPY,
+    "epistemic_uncertainty": 0.1,
+}
+"""Maps, and the value at the end of each one's scale."""
+TITLES = ("photo", "probability", "total", "aleatoric", "epistemic")
+OUTPUT = Path(__file__).resolve().parent.parent / "docs/pictures/uncertainty.png"
+
+
+def pictures() -> list[list[NDArray[np.uint8]]]:
+    """The rows, uint8 RGB (H, W, 3) each."""
+    detector, rows = load_detector("uranet-demo-ring"), []
+    for kind, number, defect in CASES:
+        photo, _ = demo_image(kind, number, defect)
+        found = detector(photo, maps=tuple(MAPS))
+        rows.append([photo, *(colorize(found[name], 0, end, "cividis") for name, end in MAPS.items())])
+    return rows
+
+
+if __name__ == "__main__":
+    output = Path(sys.argv[1]) if len(sys.argv) > 1 else OUTPUT
+    draw(TITLES, pictures()).quantize(128).save(output, optimize=True)

@@ -1,0 +1,157 @@
+"""The CSV of a run that grows image by image, so that a second run does only what is missing."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ..data.files import read_json, write_json, write_whole
+from ..model.errors import UserError
+from .batch import COLUMNS, as_cell, as_cells
+
+HEADER = ("image", *COLUMNS[1:])
+"""As the table of a batch, whose images come under names of their senders."""
+
+
+class ResultsFile:
+    """A CSV with one row an image. Every row is on its way to the disk before the next image is answered.
+
+    FILE.run.json beside it holds what the rows were made with, and FILE.boxes.jsonl the boxes of each image if wanted.
+
+    Args:
+        path: The CSV. If it is there, the run goes on: rows of images without a verdict are removed, to be tried again.
+        settings: JSON of everything that the rows depend on.
+        boxes: Whether to keep the boxes.
+
+    Raises:
+        UserError: The file is not of such a run, or of one with other settings, or it can't be written.
+    """
+
+    def __init__(self, path: Path, settings: Mapping[str, Any], boxes: bool = False) -> None:
+        self.path = path
+        self._boxes_path = path.with_name(f"{path.name}.boxes.jsonl") if boxes else None
+        self._done: set[str] = set()
+        _check_settings(path, settings)
+        try:
+            self._clean()
+            write_json(_settings_path(path), settings)
+            self._file = path.open("ab", buffering=0)  # a row is one call of the system: there as a whole, or not
+            self._boxes = self._boxes_path.open("ab", buffering=0) if self._boxes_path else None
+        except OSError as error:
+            raise _not_written(path, error) from error
+
+    def __enter__(self) -> ResultsFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        if self._boxes is not None:
+            self._boxes.close()
+
+    def missing(self, images: Sequence[Any]) -> list[Any]:
+        """Those that have no row yet."""
+        return [image for image in images if as_cell(str(image)) not in self._done]
+
+    def add(self, result: Mapping[str, Any]) -> None:
+        """Add the row of a result of `answer_all`.
+
+        Raises:
+            UserError: It can't be written.
+        """
+        line = io.StringIO(newline="")
+        csv.writer(line).writerow(as_cells(result.get(name) for name in HEADER))
+        try:
+            if self._boxes is not None and "boxes" in result:
+                entry = {name: result[name] for name in ("image", "image_size", "boxes")}
+                self._boxes.write(json.dumps(entry).encode() + b"\n")
+            self._file.write(line.getvalue().encode())
+        except OSError as error:
+            raise _not_written(self.path, error) from error
+
+    def counts(self) -> dict[str, int]:
+        """How many rows there are of each label, and without a verdict (`not checked`)."""
+        counts: dict[str, int] = {}
+        for row in _rows(self.path):
+            label = row[HEADER.index("label")] or "not checked"
+            counts[label] = counts.get(label, 0) + 1
+        return counts
+
+    def boxes(self) -> Iterator[dict[str, Any]]:
+        """`image`, `image_size` [H, W] and `boxes` of every image with a verdict."""
+        if self._boxes_path is not None and self._boxes_path.exists():
+            with self._boxes_path.open("rb") as file:
+                yield from (json.loads(line) for line in file if line.endswith(b"\n"))
+
+    def _clean(self) -> None:
+        """Leave only whole rows with a verdict in the files, and remember their images."""
+        if not self.path.exists():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(self.path, lambda partial: _write_rows(partial, iter(())))
+            if self._boxes_path is not None:
+                self._boxes_path.unlink(missing_ok=True)
+            return
+
+        def remembered() -> Iterator[list[str]]:
+            for row in _rows(self.path):
+                if not row[HEADER.index("problem")] and row[0] not in self._done:
+                    self._done.add(row[0])
+                    yield row
+
+        write_whole(self.path, lambda partial: _write_rows(partial, remembered()))
+        if self._boxes_path is not None:
+            write_whole(self._boxes_path, self._copy_boxes)
+
+    def _copy_boxes(self, partial: Path) -> None:
+        left = set(self._done)
+        with partial.open("wb") as file:
+            for entry in self.boxes():
+                if (cell := as_cell(entry["image"])) in left:
+                    left.remove(cell)
+                    file.write(json.dumps(entry).encode() + b"\n")
+        if left:
+            raise UserError(f"{self._boxes_path} lacks images that {self.path} has: give another --csv.")
+
+
+def _settings_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.run.json")
+
+
+def _check_settings(path: Path, settings: Mapping[str, Any]) -> None:
+    """Raise UserError unless the file is new, or was begun with the same settings."""
+    if not path.exists():
+        return
+    before = read_json(_settings_path(path)) if path.is_file() else None
+    if before is None:
+        raise UserError(f"{path} is there, but it is not the CSV of an earlier run: give another --csv.")
+    names = [name for name in {**before, **settings} if before.get(name) != settings.get(name)]
+    if names:
+        raise UserError(
+            f"{path} was begun with another {' and '.join(names)}: give another --csv, or the same {' and '.join(names)}."
+        )
+
+
+def _rows(path: Path) -> Iterator[list[str]]:
+    """The whole rows of the file, without its header; the last one may be torn."""
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+        reader = csv.reader(file)
+        if tuple(next(reader, ())) != HEADER:
+            raise UserError(f"{path} has not the columns {', '.join(HEADER)}: give another --csv.")
+        yield from (row for row in reader if len(row) == len(HEADER))
+
+
+def _write_rows(path: Path, rows: Iterator[list[str]]) -> None:
+    with path.open("w", newline="", encoding="utf-8-sig") as file:
+        writer = csv.writer(file)
+        writer.writerow(HEADER)
+        writer.writerows(rows)
+
+
+def _not_written(path: Path, error: OSError) -> UserError:
+    return UserError(f"{path} can't be written ({error.strerror}): choose another place, or make room.")
