@@ -529,6 +529,8 @@ def test_an_interruption_of_what_is_still_being_imported(tmp_path, module, comma
         f"""
 import os, signal, sys
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # else ignored where the tests run in the background
+
 class Interrupt:
     def find_spec(name, path=None, target=None):
         if name == {module!r}:

@@ -230,9 +230,9 @@ def test_arguments_of_the_constructor_count_until_a_call_gives_others(checkpoint
     image = str(category / "test/good/000.png")
     detector = pipeline("image-anomaly-detection", model=str(checkpoint), threshold=1e-6, return_features=True)
     found = detector(image)
-    assert found["threshold"] == 1e-6 and found["label"] == "anomalous" and "features" in found
+    assert found["threshold"] == pytest.approx(1e-6) and found["label"] == "anomalous" and "features" in found
     found = detector(image, threshold=0.999999, return_features=False)
-    assert found["threshold"] == 0.999999 and found["label"] == "normal" and "features" not in found
+    assert found["threshold"] == pytest.approx(0.999999) and found["label"] == "normal" and "features" not in found
     assert detector(image)["threshold"] == 1e-6
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
-
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 
 from .errors import UserError
 
@@ -17,12 +15,20 @@ KEY = "uranet_sha256"
 
 
 def add_digest(path: Path) -> None:
-    """Write the digest of a safetensors file into its metadata; the file is replaced in one step."""
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata() or {}
+    """Write the digest of a safetensors file into its metadata; the file is replaced in one step.
+
+    The header is JSON, padded with spaces to 8 bytes, behind its length in 8 bytes (https://github.com/huggingface/safetensors).
+    Its keys are written in order, as the package writes metadata in any.
+    """
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        save_file(load_file(path), partial, metadata={**metadata, KEY: _digest(path)[0]})
+        with path.open("rb") as file, partial.open("wb") as written:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+            metadata = {**header.pop("__metadata__", {}), KEY: _digest(path)[0]}
+            text = json.dumps({"__metadata__": dict(sorted(metadata.items())), **header}, separators=(",", ":")).encode()
+            text += b" " * (-len(text) % 8)
+            written.write(len(text).to_bytes(8, "little") + text)
+            shutil.copyfileobj(file, written)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
