@@ -25,7 +25,9 @@ def add_digest(path: Path) -> None:
         with path.open("rb") as file, partial.open("wb") as written:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
             metadata = {**header.pop("__metadata__", {}), KEY: _digest(path)[0]}
-            text = json.dumps({"__metadata__": dict(sorted(metadata.items())), **header}, separators=(",", ":")).encode()
+            text = json.dumps(
+                {"__metadata__": dict(sorted(metadata.items())), **header}, separators=(",", ":")
+            ).encode()
             text += b" " * (-len(text) % 8)
             written.write(len(text).to_bytes(8, "little") + text)
             shutil.copyfileobj(file, written)
