@@ -25,8 +25,9 @@ from typing import Any, TypeVar
 
 import torch
 from descent import Budget
-from detection import DATASETS, ROOT, WEIGHTS
+from detection import WEIGHTS
 from runs import commit, device_here, versions, write_report
+from sets import DATASETS, ROOT
 
 from ura_hf import URANetForAnomalyDetection, URANetImageProcessor
 from ura_hf.data.reader import read_dataset

@@ -10,7 +10,7 @@ from typing import Any
 
 from bundled import BUNDLED
 from tables_datasets import datasets, names, presets, scaling
-from tables_methods import figures, latency, models, on_gpu, small_types
+from tables_methods import figures, latency, models, on_gpu, six_sets, small_types
 from tables_page import load, neighbour, teach
 from tables_parts import ablation, backbone, bundled, claim
 from tables_predict import big_photos, throughput
@@ -27,6 +27,8 @@ SURE = "docs/uncertainty.md"
 TABLES: dict[str, tuple[str, Callable[[Any], str], str]] = {
     "figures": (f"{ALL}/peers.json", figures, README),
     "peers": (f"{ALL}/peers.json", models, FIGURES),
+    "peers-open": (f"{ALL}/peers-open.json", models, FIGURES),
+    "six-sets": (ALL, six_sets, FIGURES),
     "small-types": (f"{ALL}/peers.json", small_types, FIGURES),
     "any-rotation": (f"{ALL}/any_rotation.json", models, FIGURES),
     "fifty": (f"{ALL}/fifty.json", models, FIGURES),
