@@ -28,7 +28,7 @@ TABLES: dict[str, tuple[str, Callable[[Any], str], str]] = {
     "figures": (f"{ALL}/peers.json", figures, README),
     "peers": (f"{ALL}/peers.json", models, FIGURES),
     "peers-open": (f"{ALL}/peers-open.json", models, FIGURES),
-    "six-sets": (ALL, six_sets, FIGURES),
+    "six-sets": (f"{ALL}/peers-open.json", six_sets, FIGURES),
     "small-types": (f"{ALL}/peers.json", small_types, FIGURES),
     "any-rotation": (f"{ALL}/any_rotation.json", models, FIGURES),
     "fifty": (f"{ALL}/fifty.json", models, FIGURES),

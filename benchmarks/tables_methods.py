@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from sets import DATASETS
+from sets import DATASETS, ROOT
 from tables_captions import caption, seeds_of, table
 
 from ura_hf.data.records import METRICS as COLUMNS
@@ -68,9 +69,9 @@ def models(report: dict[str, Any]) -> str:
     return "\n".join([*lines, *_verdicts(report), caption(report, command, data)])
 
 
-def six_sets(reports: dict[str, Any]) -> str:
-    """Table of the models that ran on all six data sets: seed 0 of `peers.json` and of `peers-open.json`."""
-    parts = [reports[name] for name in ("peers.json", "peers-open.json")]
+def six_sets(report: dict[str, Any]) -> str:
+    """Table of the models that ran on all six data sets: seed 0 of this report, of `OPEN`, and of `peers.json`."""
+    parts = [json.loads((ROOT / "docs/results/peers.json").read_text()), report]
     runs = {(run["model"], run["dataset"]): run for part in parts for run in part["runs"] if run["seed"] == 0}
     places = [*DATASETS, *OPEN]
     lines: list[str] = []
