@@ -127,20 +127,23 @@ def _verdicts(report: dict[str, Any]) -> list[str]:
 
 
 def latency(report: dict[str, Any]) -> str:
-    """Table of `benchmarks/latency.py`: ms an image and that over URA-Net's, a data set and number of threads or GPU."""
-    runs = {(run["dataset"], run["threads"], run["model"]): run for run in report["runs"]}
-    places = list(dict.fromkeys(key[:2] for key in runs))
-    heads = [
-        f"{dataset}, {report.get('gpu') or f'{threads} thread' + 's' * (threads > 1)}" for dataset, threads in places
-    ]
+    """Table of `benchmarks/latency.py`: ms a call and that over URA-Net's, a data set, batch and number of threads or GPU."""
+    runs = {(run["dataset"], run.get("batch", 1), run["threads"], run["model"]): run for run in report["runs"]}
+    places = list(dict.fromkeys(key[:3] for key in runs))
+    heads = []
+    for dataset, batch, threads in places:
+        many = f", {batch} images" * (batch > 1)
+        heads.append(f"{dataset}{many}, {report.get('gpu') or f'{threads} thread' + 's' * (threads > 1)}")
     rows = []
-    for model in dict.fromkeys(key[2] for key in runs):
+    for model in dict.fromkeys(key[3] for key in runs):
         found = [runs.get((*place, model)) for place in places]
         digits = 1 if "gpu" in report else 0
         cells = [f"{run['median_ms']:.{digits}f} ({run['times_of_uranet']:.1f})" if run else "" for run in found]
         rows.append([model, *cells])
     device = " --device cuda" if "gpu" in report else ""
-    data = f"ms an image, model alone, median of {report['rounds']} rounds in turns (times URA-Net's)"
+    rounds = report["rounds"]
+    rounds = rounds if isinstance(rounds, int) else " and ".join(map(str, rounds.values()))
+    data = f"ms, model alone, median of {rounds} rounds in turns (times URA-Net's)"
     line = caption(report, f"python benchmarks/latency.py{device}", data)
     return "\n".join([*table(["model", *heads], rows), "", line])
 
