@@ -3,9 +3,10 @@
 With `--device cuda` on a GPU, to docs/results/gpu/latency.json.
 
 How long a model was trained does not change its speed, so URA-Net trains one step and who learns by gradients one second;
-memories, coresets and statistics are whole. URA-Net's verdict needs its map alone; with restoration and uncertainty it takes a
-row of its own. "backbone alone" is the ResNet-18 that all of them look through. Each model takes turns in both memory formats, and
-the faster counts. Writes docs/results/latency.json; `python benchmarks/render.py` renders its table. Needs `pip install -e .[benchmarks]`.
+memories, coresets and statistics are whole. URA-Net's verdict needs its map alone; with restoration and uncertainty it has a row
+of its own. "backbone alone" is the ResNet-18 that all of them look through. Each model takes turns in both memory formats, and
+the faster counts. Writes docs/results/latency.json; `python benchmarks/render.py` renders its table. Needs
+`pip install -e .[benchmarks]`.
 """
 
 from __future__ import annotations
