@@ -100,4 +100,4 @@ def fetch(address: str) -> Fetched:
 
 
 def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]

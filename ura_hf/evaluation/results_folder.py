@@ -105,7 +105,7 @@ class ResultsFolder:
     def _names(self) -> list[str]:
         files, folder = open_address(self.address)
         files.invalidate_cache()
-        return [path.rpartition("/")[2] for path in files.ls(folder, detail=False)]
+        return [path.rpartition("/")[2] for path in files.find(folder)]
 
     def _read(self, column: str, kind: str) -> Iterator[list[Any]]:
         """A column of all files of a kind, in pieces."""
