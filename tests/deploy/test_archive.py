@@ -6,7 +6,6 @@ import csv
 import logging
 import os
 import signal
-import sys
 import threading
 import time
 from collections import Counter
@@ -22,8 +21,6 @@ from ura_hf.data.drawn.parts import demo_image
 from ura_hf.data.many_images import Images, find_images
 from ura_hf.deploy import archive
 from ura_hf.evaluation.results_file import HEADER
-from ura_hf.evaluation.results_folder import ResultsFolder
-from ura_hf.model.errors import UserError
 
 parquet = pytest.importorskip("pyarrow.parquet")
 pa = pytest.importorskip("pyarrow")
