@@ -106,7 +106,8 @@ def measure(photos: list[Path], output: Path, workers: int) -> dict[str, Any]:
     files = parts(output)
     counts = [pyarrow.parquet.read_metadata(path).num_rows for path in files]
     writing = files[-1].stat().st_mtime - files[0].stat().st_mtime
-    first, last = seen[0], seen[-2]  # at the last look processes may have ended
+    seen = seen[: seen.index(max(seen, key=lambda one: one["worker_seconds"])) + 1]  # then workers end
+    first, last = seen[0], seen[-1]
     between, done = last["time"] - first["time"], sum(counts[int(first["parts"]) : int(last["parts"])])
     own = last["all_seconds"] - first["all_seconds"]
     memory = []
