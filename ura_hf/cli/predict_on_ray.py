@@ -52,7 +52,11 @@ def check_engine(options: argparse.Namespace) -> None:
         )
     if on_ray and options.output is None:
         raise UserError("--engine ray writes Parquet files: name a folder or an address for them with --output.")
-    if on_ray and min(options.workers or 1, options.worker_cores or 1) < 1:
+    if on_ray and options.device not in (None, "cpu", "cuda"):
+        raise UserError(
+            f"--device must be cpu or cuda with --engine ray, which numbers GPUs itself, but got {options.device}."
+        )
+    if on_ray and min(n for n in (1, options.workers, options.worker_cores) if n is not None) < 1:
         raise UserError("--workers and --worker-cores must be at least 1: correct them.")
     far = [one for one in (*options.images, options.output) if isinstance(one, str)]
     if far and not on_ray:
@@ -74,7 +78,7 @@ def predict_on_ray(
     missing = sum(len(group.names) for group in images)
     if missing < total:
         print(f"uranet: {options.output} has {total - missing:,} of {total:,} images, going on", file=sys.stderr)
-    unread = 0
+    unread, before = 0, folder.counts().total()
     task = Task(output, options.batch_size, options.threshold, rates)
     if missing:
         with connected(options.address), tqdm(initial=total - missing, total=total, unit="image", disable=None) as bar:
@@ -82,8 +86,13 @@ def predict_on_ray(
             for done, failed in answer_archive(checkpoint, images, task, workers):
                 unread += failed
                 bar.update(done)
-    counts = ", ".join(f"{count:,} {label}" for label, count in sorted(folder.counts().items()))
-    print(f"{options.output}: {counts}")
+    counts = folder.counts()
+    print(f"{options.output}: {', '.join(f'{count:,} {label}' for label, count in sorted(counts.items()))}")
+    if counts.total() < before + missing:
+        raise UserError(
+            f"{options.output} has {counts.total():,} rows, but {before + missing:,} were written: where machines have disks of "
+            "their own, give an address such as s3://bucket/results with --output."
+        )
     if unread:
         raise UserError(
             f"{unread:,} of {total:,} images have no verdict, see unread-*.parquet there: replace or leave them out."

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 ENDING = ".parquet"
 COLUMNS = ("image", "img", "path", "file", "file_name", "bytes")
 """Names of the column of images; the first one that is there is taken."""
+NAMED = ("string", "large_string", "string_view")
+HELD = ("binary", "large_binary", "fixed_size_binary", "struct")
+"""Types of a column of paths, and of one of images."""
 ROWS_AT_ONCE = 16  # images in memory
 
 
@@ -27,8 +30,12 @@ def read_paths(address: str) -> list[str] | None:
     """
     with _opened(address) as (table, column):
         kind = str(table.schema_arrow.field(column).type)
-        if "string" not in kind or kind.startswith("struct"):
+        if kind.startswith(HELD):
             return None
+        if kind not in NAMED:
+            raise UserError(
+                f"{address} must hold paths or encoded images in {column}, but it holds {kind}: correct it."
+            )
         cells = table.read([column])[column].to_pylist()
     if None in cells:
         raise UserError(
