@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
@@ -25,6 +26,7 @@ from PIL import Image
 from runs import ROOT, commit, versions, write_report
 
 from ura_hf.data.drawn.parts import demo_image
+from ura_hf.data.many_images import find_images
 
 CHECKPOINT = "uranet-demo-ring"
 EVERY = 1.0  # seconds between two looks at the processes
@@ -124,8 +126,22 @@ def measure(photos: list[Path], output: Path, workers: int) -> dict[str, Any]:
         "worker_ms_per_image": round(1000 * (last["worker_seconds"] - first["worker_seconds"]) / done, 1),
         "own_cores": round(own / between, 2),
         "other_cores": round((last["busy"] - first["busy"] - own) / between, 2),
+        "row_bytes": round(sum(path.stat().st_size for path in files) / sum(counts)),
         "memory": memory,
     }
+
+
+def listing(folder: Path, count: int) -> int:
+    """Bytes of memory that the command needs for each name of a Parquet file of addresses."""
+    table = folder / "names.parquet"
+    names = [f"s3://bucket/photos/{index // 1000:04d}/{index:07d}.png" for index in range(count)]
+    pyarrow.parquet.write_table(pyarrow.table({"path": names}), table)
+    del names
+    tracemalloc.start()
+    find_images([str(table)])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return round(peak / count)
 
 
 def main() -> None:
@@ -139,6 +155,7 @@ def main() -> None:
     options = parser.parse_args()
     runs = []
     with tempfile.TemporaryDirectory() as name:
+        name_bytes = listing(Path(name), options.images)
         folder = draw(Path(name), options.images, options.distinct)
         folders = sorted(folder.iterdir())
         for turn in range(options.rounds):
@@ -150,7 +167,11 @@ def main() -> None:
         for count in (1, options.workers)
     }
     facts = {"checkpoint": CHECKPOINT, "images": options.images, "distinct": options.distinct, "rounds": options.rounds}
-    facts |= {"share": round(rates[options.workers] / (options.workers * rates[1]), 3), "commit": commit()}
+    facts |= {
+        "name_bytes": name_bytes,
+        "share": round(rates[options.workers] / (options.workers * rates[1]), 3),
+        "commit": commit(),
+    }
     write_report(options.output, {"versions": versions("torch", "transformers", "ray"), **facts, "runs": runs})
 
 
