@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import sys
 from types import SimpleNamespace
 
@@ -9,7 +11,8 @@ import pytest
 
 from ura_hf.cli.main import main
 from ura_hf.deploy import archive
-from ura_hf.deploy.archive import Workers, plan_workers
+from ura_hf.deploy.archive import Workers, connected, plan_workers
+from ura_hf.hub.load import load_detector
 from ura_hf.model.errors import UserError
 
 RING = "uranet-demo-ring"
@@ -69,13 +72,26 @@ def test_a_worker_has_a_core_or_a_gpu(monkeypatch):
     assert plan_workers(device="cpu") == Workers(24, 1, 0)
 
 
-def test_why_a_run_ended_is_one_sentence():
-    class Wrapped(Exception):
-        cause = UserError("the bucket can't be used: check it.")
+def test_a_worker_says_why_it_cannot_write(tmp_path):
+    """It gives the reason back: Ray would wrap an error in its own words."""
+    (tmp_path / "file").touch()
+    worker = archive.Worker.__new__(archive.Worker)
+    worker._task, worker._detector = archive.Task(str(tmp_path / "file")), load_detector(RING, device="cpu")
+    part = json.dumps({"names": [str(tmp_path / "absent.png")], "table": ""})
+    found = worker({"part": [part]})
+    assert found["images"] == found["unread"] == [1]
+    assert f"{tmp_path}/file can't be used (NotADirectoryError" in found["problem"][0]
 
-    try:
-        raise RuntimeError("a long trace") from Wrapped()
-    except RuntimeError as error:
-        assert str(archive._ended_by(error)) == "the bucket can't be used: check it."
-    said = str(archive._ended_by(RuntimeError("the node\nis gone")))
-    assert said == "Ray ended the run (the node is gone): mend that, and repeat the command to go on."
+
+def test_a_cluster_that_is_not_there_is_told_at_once(monkeypatch):
+    for name, value in archive.LOOPBACK.items():  # which Ray reads when it is imported, and other tests import it, too
+        monkeypatch.setenv(name, value)
+    pytest.importorskip("ray", reason="needs Ray: pip install '.[ray]'")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with (
+            pytest.raises(UserError, match=rf"can't be used at {address} \(.*refused\): check --address"),
+            connected(address),
+        ):
+            pass

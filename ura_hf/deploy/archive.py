@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from ..model.errors import UserError
 
 PART_IMAGES = 1000  # most images of a part
 PARTS_PER_WORKER = 8  # at least, so that all workers end at about the same time
+CONNECT_SECONDS = 10.0  # to wait for a cluster
 MAX_GPU_CORES = 4  # cores that read images for a GPU
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -37,6 +39,8 @@ ENVIRONMENT = {
 """What Ray finds in the environment unless it says otherwise."""
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """Of Ray on this machine alone: it listens on 127.0.0.1, as it does on macOS."""
+WORKER_ENVIRONMENT = {"MALLOC_ARENA_MAX": "2"}
+"""Of a worker, whose threads come and go with each part: more arenas of glibc take 200 MiB that nobody uses."""
 
 
 @dataclass(frozen=True)
@@ -87,12 +91,12 @@ class Worker:
         place = next(filter(is_exported, files), files[0].parent)
         self._detector = load_detector(place, device="cuda" if workers.gpus else "cpu")
 
-    def __call__(self, batch: Mapping[str, Sequence[str]]) -> dict[str, list[int]]:
-        """Do the parts of a batch; returns how many images each had, and how many of these have no verdict."""
+    def __call__(self, batch: Mapping[str, Sequence[str]]) -> dict[str, list[Any]]:
+        """Do the parts of a batch: how many images each had, how many of these have no verdict, and why it can't be done."""
         done = [self._do(Images(**json.loads(part))) for part in batch["part"]]
-        return {"images": [images for images, _ in done], "unread": [unread for _, unread in done]}
+        return {name: [one[name] for one in done] for name in ("images", "unread", "problem")}
 
-    def _do(self, part: Images) -> tuple[int, int]:
+    def _do(self, part: Images) -> dict[str, Any]:
         task, names = self._task, defaultdict[Any, str](str)  # of files beside the table, which are not wanted
         results = [
             *answer_all(
@@ -106,8 +110,12 @@ class Worker:
                 **task.rates,
             )
         ]
-        ResultsFolder(task.output).write(part.names, results)
-        return len(results), sum("problem" in result for result in results)
+        problem = ""
+        try:
+            ResultsFolder(task.output).write(part.names, results)
+        except UserError as error:  # raised here, it would arrive as Ray's, without its words
+            problem = str(error)
+        return {"images": len(results), "unread": sum("problem" in one for one in results), "problem": problem}
 
 
 def missing_images(
@@ -135,18 +143,18 @@ def connected(address: str | None) -> Iterator[None]:
         os.environ.setdefault(name, value)
     with needs_extra("ray", "--engine ray"):
         import ray.data
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     here = {} if address else {"include_dashboard": False}
+    if address:
+        _check_address(address)
     try:
         ray.init(address or "local", logging_level=logging.ERROR, log_to_driver=False, **here)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"Ray can't be used at {address or 'this machine'} ({_reason(error)}): check --address."
-        ) from error
+        raise _unusable(address, error) from error
     try:
         yield
     except ray.exceptions.RayError as error:
-        raise _ended_by(error) from error
+        raise UserError(f"Ray ended the run ({_reason(error)}): mend that, and repeat the command to go on.") from error
     finally:
         ray.shutdown()
 
@@ -204,20 +212,28 @@ def answer_archive(
         batch_size=None,
         num_cpus=workers.cores,
         num_gpus=workers.gpus,
+        runtime_env={"env_vars": WORKER_ENVIRONMENT},
     )
     for row in done.iter_rows():
+        if row["problem"]:
+            raise UserError(row["problem"])
         yield row["images"], row["unread"]
 
 
-def _ended_by(error: BaseException | None) -> UserError:
-    """What a worker said, or why Ray gave up."""
-    first = error
-    while error is not None:
-        if isinstance(found := getattr(error, "cause", None) or error, UserError):
-            return UserError(str(found))
-        error = error.__cause__
-    return UserError(f"Ray ended the run ({_reason(first)}): mend that, and repeat the command to go on.")
+def _check_address(address: str) -> None:
+    """Raise UserError where nothing listens, for which Ray would wait minutes."""
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise _unusable(address, error) from error
 
 
-def _reason(error: BaseException | None) -> str:
+def _unusable(address: str | None, error: Exception) -> UserError:
+    return UserError(f"Ray can't be used at {address or 'this machine'} ({_reason(error)}): check --address.")
+
+
+def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[-300:]
