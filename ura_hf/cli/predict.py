@@ -43,9 +43,7 @@ unknown (not this part at all). An unreadable image is reported and the others g
 a TIFF and every frame of an animation or a video is an image of its own, FILE#2 and so on.
 
 With --csv, verdicts go to a table in place of the screen. Repeat an interrupted command: it does what is missing, and tries
-images again that could not be read.
-
-"""
+images again that could not be read."""
         + ENGINE_HELP,
         "uranet predict runs/ring new/*.png --output results",
     )

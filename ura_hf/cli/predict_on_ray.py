@@ -15,7 +15,9 @@ RAY, HERE = "ray", "here"
 OF_RAY = ("address", "workers", "worker_cores")
 NOT_OF_RAY = ("masks", "maps", "restored", "csv", "boxes", "json", "frames")
 NOT_GIVEN = (None, False, "all")  # as the parser has them
-ENGINE_HELP = """With --engine ray many workers do it, on this machine or on a cluster. IMAGE is then also a pattern, a
+ENGINE_HELP = """
+
+With --engine ray many workers do it, on this machine or on a cluster. IMAGE is then also a pattern, a
 CSV, JSON Lines or Parquet table of paths, or a Parquet file of images, and all may be addresses such as s3://bucket/photos.
 DIR gets Parquet files with the columns of --csv. Folders are read with their subfolders, and of a file with several pages or
 frames the first one."""
