@@ -21,16 +21,27 @@ def cluster(report: dict[str, Any]) -> str:
     rows = []
     for run in report["runs"]:
         memory = [f"{quarter['worker_mib']:,}" for quarter in run["memory"]]
-        figures = [f"{run['images_per_second']:.1f}", f"{run['worker_ms_per_image']:.1f}", f"{run['other_cores']:.1f}"]
+        figures = [f"{run['images_per_second']:.1f}", f"{run['own_cores']:.2f}", f"{run['other_cores']:.2f}"]
+        figures += [f"{_per_core(run):.1f}", f"{run['worker_ms_per_image']:.1f}"]
         rows.append([str(run["workers"]), f"{run['images']:,}", *figures, ", ".join(memory)])
-    head = ["workers", "photos", "photos per second", "processor ms per photo", "cores that other work took"]
+    head = ["workers", "photos", "photos per second", "cores that Ray got", "that other work took"]
+    head += ["photos per second and core got", "processor ms per photo"]
     workers = max(run["workers"] for run in report["runs"])
+    alone, together = (
+        median(_per_core(run) for run in report["runs"] if run["workers"] == count) for count in (1, workers)
+    )
     data = (
         f"{report['distinct']} drawn rings under many names, `{report['checkpoint']}`, a core each; {workers} workers gave "
-        f"{report['share']:.0%} of {workers} times one worker's photos per second"
+        f"{report['share']:.0%} of {workers} times one worker's photos per second, and {together / alone:.0%} for each core that they got"
     )
     lines = table([*head, "MiB of a worker, in each quarter of the run"], rows)
     return "\n".join([*lines, "", caption(report, report["command"], data)])
+
+
+def _per_core(run: dict[str, Any]) -> float:
+    """Photos per second for each core that the run got."""
+    rate: float = run["images_per_second"] / run["own_cores"]
+    return rate
 
 
 def billion(report: dict[str, Any]) -> str:
