@@ -32,7 +32,8 @@ def cluster(report: dict[str, Any]) -> str:
     )
     data = (
         f"{report['distinct']} drawn rings under many names, `{report['checkpoint']}`, a core each; {workers} workers gave "
-        f"{report['share']:.0%} of {workers} times one worker's photos per second, and {together / alone:.0%} for each core that they got"
+        f"{report['share']:.0%} of {workers} times one worker's photos per second, "
+        f"and {together / alone:.0%} for each core that they got"
     )
     lines = table([*head, "MiB of a worker, in each quarter of the run"], rows)
     return "\n".join([*lines, "", caption(report, report["command"], data)])
