@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bundled import BUNDLED
+from tables_cluster import billion, cluster
 from tables_datasets import datasets, names, presets, scaling
 from tables_methods import figures, latency, models, on_gpu, six_sets, small_types
 from tables_page import load, neighbour, teach
@@ -23,7 +24,7 @@ from ura_hf.benchmark.table import as_markdown
 ROOT = Path(__file__).resolve().parent.parent
 ALL = "docs/results"
 README, FIGURES, HOW, WEIGHTS = "README.md", "docs/results.md", "docs/reproduce.md", "weights_card/README.md"
-SURE = "docs/uncertainty.md"
+SURE, MANY = "docs/uncertainty.md", "docs/deploy.md"
 TABLES: dict[str, tuple[str, Callable[[Any], str], str]] = {
     "figures": (f"{ALL}/peers.json", figures, README),
     "peers": (f"{ALL}/peers.json", models, FIGURES),
@@ -50,6 +51,8 @@ TABLES: dict[str, tuple[str, Callable[[Any], str], str]] = {
     "load": (f"{ALL}/load.json", load, FIGURES),
     "neighbour": (f"{ALL}/neighbour.json", neighbour, FIGURES),
     "throughput": (f"{ALL}/throughput.json", throughput, FIGURES),
+    "cluster": (f"{ALL}/cluster.json", cluster, MANY),
+    "billion": (f"{ALL}/cluster.json", billion, MANY),
     "big-photos": (f"{ALL}/big_photos.json", big_photos, FIGURES),
     "teach": (f"{ALL}/teach.json", teach, FIGURES),
     "scaling": (f"{ALL}/scaling.json", scaling, FIGURES),

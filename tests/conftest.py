@@ -32,7 +32,15 @@ import ura_hf  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 pytest_plugins = ["browser"]
-LONGEST = ("test_documents", "test_load", "test_benchmark", "test_export", "test_wheel", "test_remote_code")
+LONGEST = (
+    "test_archive",
+    "test_documents",
+    "test_load",
+    "test_benchmark",
+    "test_export",
+    "test_wheel",
+    "test_remote_code",
+)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
