@@ -144,7 +144,7 @@ def connected(address: str | None) -> Iterator[None]:
     with needs_extra("ray", "--engine ray"):
         import ray.data
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    here = {} if address else {"include_dashboard": False}
+    here: dict[str, Any] = {} if address else {"include_dashboard": False}
     if address:
         _check_address(address)
     try:
