@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import sys
@@ -17,6 +18,7 @@ from .fields import FRAMES_HELP
 from .predict_on_ray import ENGINE_HELP, RAY, add_engine, check_engine, path_or_address, predict_on_ray
 
 if TYPE_CHECKING:
+    from ..data.samples import LeftOut
     from ..evaluation.answers import Answers
     from ..evaluation.results_file import ResultsFile
 
@@ -53,6 +55,8 @@ images again that could not be read."""
     add_engine(parser)
     parser.add_argument("--device", metavar="NAME", help="such as cpu or cuda:1 (default: the GPU if there is one)")
     parser.add_argument("--batch-size", type=int, default=8, help="images at once (default: %(default)s)")
+    parser.add_argument("--recursive", action="store_true", help="read the subfolders of folders, too")
+    parser.add_argument("--strict", action="store_true", help="refuse folders of which anything would be left out")
     parser.add_argument("--frames", default="all", metavar="WHICH", help=FRAMES_HELP)
     parser.add_argument(
         "--threshold", type=float, metavar="T", help="score, 0 to 1, above which an image is anomalous (default 0.5)"
@@ -108,11 +112,13 @@ def _predict_here(
     options: argparse.Namespace, place: Path, detector: Any, answers: Answers, rates: Mapping[str, float | None]
 ) -> None:
     from ..data.files import write
+    from ..data.left_out import as_record, used_table
     from ..evaluation.answers import answer_all
     from ..evaluation.coco import write_coco
     from ..model.frames import all_frames
 
-    images = all_frames(_list_images(options.images), options.frames)
+    files, left_out = _list_images(options)
+    images = all_frames(files, options.frames)
     boxes: list[dict[str, Any]] = []
     with _results_file(options, place) as file:
         missing = images if file is None else file.missing(images)
@@ -129,6 +135,8 @@ def _predict_here(
         if file is not None:
             counts = ", ".join(f"{count:,} {label}" for label, count in sorted(file.counts().items()))
             print(f"{options.csv}: {counts}", file=sys.stderr if options.json else sys.stdout)
+    if any(place.is_dir() for place in options.images):
+        print(used_table({"image files": len(files)}, as_record(left_out)), file=sys.stderr)
     if failures:
         raise UserError(f"{failures} of {len(images)} images have no verdict, see above: replace or leave them out.")
 
@@ -191,32 +199,27 @@ def _line(result: dict[str, Any]) -> str:
     )
 
 
-def _list_images(places: Iterable[Path]) -> list[Path]:
-    """The images that files and folders name, each once; says on stderr what is left out."""
-    from ..data.folder import images_below, list_images, list_pictures, other_files
+def _list_images(options: argparse.Namespace) -> tuple[list[Path], LeftOut]:
+    """The images that files and folders name, each once, and what these folders hold beside them.
 
-    images: list[Path] = []
-    below: list[Path] = []
-    for place in places:
-        if not place.is_dir():
-            images.append(place)
-            continue
-        images += list_images(place)
-        below += images_below(place)
-        if belong := len(list_pictures(place)) - len(list_images(place)):
-            print(f"uranet: {place}: left out {belong} mask(s) or heatmap(s) of images beside them", file=sys.stderr)
-        if others := [file.name for file in other_files(place)]:
-            first = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
-            print(f"uranet: {place}: left out {len(others)} file(s), no images by name: {first}", file=sys.stderr)
+    Raises:
+        UserError: There are none, or something is left out in spite of --strict.
+    """
+    from ..data.folder import list_images
+    from ..data.left_out import left_out_of, require_nothing_left_out
+
+    folders = [place for place in options.images if place.is_dir()]
+    found = [list_images(place, options.recursive) if place in folders else [place] for place in options.images]
+    images = list(dict.fromkeys(itertools.chain.from_iterable(found)))
     if not images:
         raise UserError(
-            f"{next(iter(places))} holds no images itself: pass image files or folders that directly hold them, as DIR/*/."
+            f"{options.images[0]} holds no images itself: pass image files or folders that directly hold them, as DIR/*/, or add "
+            "--recursive."
         )
-    images = list(dict.fromkeys(images))
-    if left_out := set(below).difference(images):
-        folders = " ".join(sorted({str(image.parent) for image in left_out})[:5])
-        print(f"uranet: left out {len(left_out)} image(s) in subfolders; name these, too: {folders}", file=sys.stderr)
-    return images
+    left_out = left_out_of(folders, images, {})
+    if options.strict:
+        require_nothing_left_out(left_out)
+    return images, left_out
 
 
 def output_names(images: Sequence[Any]) -> dict[Any, str]:

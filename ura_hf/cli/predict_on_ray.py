@@ -13,7 +13,7 @@ from ..model.errors import UserError
 
 RAY, HERE = "ray", "here"
 OF_RAY = ("address", "workers", "worker_cores")
-NOT_OF_RAY = ("masks", "maps", "restored", "csv", "boxes", "json", "frames")
+NOT_OF_RAY = ("masks", "maps", "restored", "csv", "boxes", "json", "frames", "recursive", "strict")
 NOT_GIVEN = (None, False, "all")  # as the parser has them
 ENGINE_HELP = """
 
