@@ -81,6 +81,28 @@ def ablation(report: dict[str, Any]) -> str:
     return "\n".join([*lines, caption(report, "python benchmarks/ablation.py", f"{steps} steps, {seeds_of(runs)}")])
 
 
+def restored(report: dict[str, Any]) -> str:
+    """Tables of `benchmarks/restored.py`: pictures of good parts, of artificial defects, and what the decoder costs."""
+    runs = report["runs"]
+
+    def rows_of(kind: str) -> list[list[str]]:
+        names = dict.fromkeys(name for run in runs for name in run[kind])
+        found = {name: [run[kind][name] for run in runs] for name in names}
+        found = {name: [one.get("all", one) for one in values] for name, values in found.items()}
+        return [
+            [name, *(f"{one['psnr']:.1f} dB, {one['ssim']:.3f}" for one in values)] for name, values in found.items()
+        ]
+
+    sets = [run["dataset"] for run in runs]
+    costs = [f"{run['decoder_seconds']:.0f} s, {run['decoder_bytes'] / 1e6:.2f} MB" for run in runs]
+    lines = ["Held-out good photos, PSNR and SSIM:", "", *table(["picture", *sets], rows_of("good")), ""]
+    lines += ["Artificial defects in them, against the undamaged photo, inside the defect:", ""]
+    lines += [*table(["picture", *sets], rows_of("defects")), ""]
+    lines += ["What the decoder adds:", "", *table(["to", *sets], [["training and checkpoint", *costs]]), ""]
+    data = f"{runs[0]['steps']} steps, seed {runs[0]['seed']}"
+    return "\n".join([*lines, caption(report, f"python benchmarks/restored.py --sets {' '.join(sets)}", data)])
+
+
 def steps(report: dict[str, Any]) -> str:
     """Table of `benchmarks/ablation.py --steps N`: what the trained parts find alone, by the length of the training."""
     keys = ("image_auroc", "pixel_auroc", "pixel_ap")
