@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import sys
@@ -40,6 +41,7 @@ def _forked(function: Callable[..., object], *arguments: object) -> BaseProcess:
 
 
 def _call(arguments: list[str], output: str | Path, errors: str | Path, environment: dict[str, str]) -> None:
+    gc.freeze()  # what was imported stays: no collection need look at it
     os.environ.update(environment)
     with open(output, "w") as sys.stdout, open(errors, "w") as sys.stderr:
         code = main(arguments)
