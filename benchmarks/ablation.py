@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from detection import ROOT, WEIGHTS
+from detection import WEIGHTS
 from runs import commit, part, read_runs, run_missing, slug, write_report
-from sets import SETS, set_folder
+from sets import ROOT, SETS, data_folder
 from torch import Tensor
 
 from ura_hf import TrainingOptions, URANetConfig, URANetForAnomalyDetection, URANetImageProcessor, train
@@ -106,7 +106,7 @@ def trained(variant: str, name: str, seed: int, options: argparse.Namespace) -> 
     output: Path = options.work / slug((variant, name, seed, options.steps))
     if not (output / "training.json").exists():
         settings = TrainingOptions(
-            data=set_folder(name, options.shared, seed),
+            data=data_folder(name, options.shared, seed),
             output=output,
             backbone_weights=options.shared / WEIGHTS,
             steps=options.steps,
@@ -127,7 +127,7 @@ def scored(checkpoint: Path, variant: str, name: str, seed: int, options: argpar
     """Figures of every row, from one checkpoint."""
     model = URANetForAnomalyDetection.from_pretrained(checkpoint).eval()
     processor = URANetImageProcessor.from_pretrained(checkpoint)
-    uranet, dataset = model.uranet, read_dataset(set_folder(name, options.shared, seed))
+    uranet, dataset = model.uranet, read_dataset(data_folder(name, options.shared, seed))
     uranet.config.views = list(VIEWS)
     record = read_json(checkpoint / "training.json")
     copies = record["pose"]["turned_copies"]

@@ -7,8 +7,8 @@ Writes docs/results/any_rotation.json.
 
 from __future__ import annotations
 
-from detection import TURNED
 from peers import ROOT, main
+from sets import TURNED
 
 if __name__ == "__main__":
     main(

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from detection import DATASETS, WEIGHTS
+from detection import WEIGHTS
 from latency import take_turns
 from safetensors.torch import save_file
+from sets import DATASETS
 
 from ura_hf.data.files import ASSETS
 from ura_hf.data.records import METRIC_KEYS

@@ -19,9 +19,10 @@ import numpy as np
 import torch
 from ablation import DEFAULT, VARIANTS
 from artificial import KINDS, write_held_out
-from detection import DATASETS, ROOT, WEIGHTS, data_folder, written_once
+from detection import WEIGHTS
 from PIL import Image, ImageDraw, ImageFont
 from runs import commit, read_runs, slug, write_report
+from sets import DATASETS, ROOT, data_folder, written_once
 from torch import Tensor
 from torch.nn import functional
 

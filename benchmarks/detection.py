@@ -5,41 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from turned import write_turned
+from sets import data_folder
 
-ROOT = Path(__file__).resolve().parent.parent
-DATASETS = {"bottle": "data/mvtec/bottle", "pill": "data/mvtec/pill", "magnetic_tile": "data/magnetic_tile"}
-TURNED = {"pill_turned": 1.0, "pill_turned_small": 0.5}
-"""Pills in any rotation (`turned.py`), and how large they are in the picture against the original."""
-GENERATED = ROOT / "runs/generated"
 WEIGHTS = "backbones/resnet18_in1k_stages1-3.safetensors"
-
-
-def data_folder(name: str, shared: Path) -> Path:
-    """Folder of a data set; turned pills are written under GENERATED where they are missing."""
-    if name in DATASETS:
-        return shared / DATASETS[name]
-    return written_once(GENERATED / name, lambda folder: write_turned(shared / DATASETS["pill"], folder, TURNED[name]))
-
-
-def written_once(folder: Path, write: Callable[[Path], Any]) -> Path:
-    """A folder that `write` fills where it is missing; never half of one. Of several processes the first to finish is kept."""
-    if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-            partial = Path(scratch) / folder.name
-            write(partial)
-            try:
-                partial.rename(folder)
-            except OSError:
-                if not folder.exists():
-                    raise
-    return folder
 
 
 def run(name: str, seed: int, shared: Path, work: Path, extra: list[str]) -> dict[str, Any]:
@@ -47,7 +18,7 @@ def run(name: str, seed: int, shared: Path, work: Path, extra: list[str]) -> dic
     output = work / f"{name}-{seed}"
     result = work / f"{name}-{seed}.json"
     uranet = [sys.executable, "-m", "ura_hf"]
-    data = ["--data", str(data_folder(name, shared))]
+    data = ["--data", str(data_folder(name, shared, seed))]
     if not (output / "training.json").exists():
         options = ["--backbone", "resnet18", "--backbone-weights", str(shared / WEIGHTS), "--seed", str(seed)]
         textures = ["--textures", str(shared / "data/textures")]

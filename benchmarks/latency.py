@@ -3,8 +3,10 @@
 With `--device cuda` on a GPU, to docs/results/gpu/latency.json.
 
 How long a model was trained does not change its speed, so URA-Net trains one step and who learns by gradients one second;
-memories, coresets and statistics are whole. Each model takes turns in both memory formats, and the faster counts. Writes
-docs/results/latency.json; `python benchmarks/render.py` renders its table. Needs `pip install -e .[benchmarks]`.
+memories, coresets and statistics are whole. URA-Net's verdict needs its map alone; with restoration and uncertainty it has a row
+of its own. "backbone alone" is the ResNet-18 that all of them look through. Each model takes turns in both memory formats, and
+the faster counts. Writes docs/results/latency.json; `python benchmarks/render.py` renders its table. Needs
+`pip install -e .[benchmarks]`.
 """
 
 from __future__ import annotations
@@ -25,13 +27,15 @@ from typing import Any, TypeVar
 
 import torch
 from descent import Budget
-from detection import DATASETS, ROOT, WEIGHTS
+from detection import WEIGHTS
 from runs import commit, device_here, versions, write_report
+from sets import DATASETS, ROOT
+from torch import nn
 
 from ura_hf import URANetForAnomalyDetection, URANetImageProcessor
 from ura_hf.data.reader import read_dataset
 
-OURS = ("uranet", "uranet, uranet-small")
+OURS = ("uranet", "uranet, with restoration", "uranet, uranet-small", "backbone alone")
 RIVALS = (
     "patchcore_0.01",
     "patchcore_0.1",
@@ -45,9 +49,24 @@ RIVALS = (
 )
 LONG = ("patchcore_0.1", "mh_patchcore", "supersimplenet")  # to fit
 WARM_UP = 3  # rounds
+BATCHES = {1: 40, 8: 12}  # images at once, and rounds
 Entry = tuple[str, str]  # model and memory format
 Key = TypeVar("Key", bound=Hashable)
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+class Part(nn.Module):
+    """What of URA-Net a row is about: its verdict and map, these with restoration and uncertainty, or its backbone."""
+
+    def __init__(self, name: str, model: URANetForAnomalyDetection) -> None:
+        super().__init__()
+        self.name, self.model = name, model
+
+    def forward(self, pixels: torch.Tensor) -> Any:
+        """The outputs for images (B, 3, S, S)."""
+        if self.name == "backbone alone":
+            return self.model.uranet.extract(pixels)
+        return self.model(pixels, num_samples=None if self.name == "uranet, with restoration" else 0)
 
 
 def make(name: str, data: Path, pixels: torch.Tensor, options: argparse.Namespace) -> Any:
@@ -58,14 +77,14 @@ def make(name: str, data: Path, pixels: torch.Tensor, options: argparse.Namespac
         with TemporaryDirectory() as folder:  # so that a second call does not go on with the first one's training
             budget = Budget(1, Path(folder) / "kept.pt")
             return train_rival(name, options.shared / WEIGHTS, pixels, budget, seed=0)[0]
-    small = name != OURS[0]
+    small = "small" in name
     folder = options.work / f"{data.name}-{'small' if small else 'resnet18'}-{commit()}"
     if not (folder / "training.json").exists():
         weights = ["--backbone-weights", options.shared / WEIGHTS] * (not small)
         backbone = ["--backbone", "uranet-small" if small else "resnet18", *weights]
         command = [sys.executable, "-m", "ura_hf", "train", "--data", data, "--output", folder, "--steps=1", *backbone]
         subprocess.run([str(word) for word in command], check=True)
-    return URANetForAnomalyDetection.from_pretrained(folder).to(options.device).eval()
+    return Part(name, URANetForAnomalyDetection.from_pretrained(folder)).to(options.device).eval()
 
 
 def in_formats(models: dict[str, Any], image: torch.Tensor) -> dict[Entry, Callable[[torch.Tensor], Any]]:
@@ -110,7 +129,7 @@ def compare(times: dict[Entry, list[float]]) -> list[dict[str, Any]]:
 def take_turns(
     calls: Mapping[Key, Callable[[torch.Tensor], Any]], images: list[torch.Tensor], rounds: int
 ) -> dict[Key, list[float]]:
-    """Milliseconds of every call for one image a round, (1, 3, S, S) each."""
+    """Milliseconds of every call for one batch of images (B, 3, S, S) a round."""
     times: dict[Key, list[float]] = {entry: [] for entry in calls}
     for image in islice(cycle(images), rounds + WARM_UP):
         for entry, call in calls.items():
@@ -128,13 +147,16 @@ def measure(dataset: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     def read(samples: list[Any]) -> list[torch.Tensor]:
         return [processor([sample.image], return_tensors="pt")["pixel_values"].to(options.device) for sample in samples]
 
-    pixels, images = torch.cat(read(parts.train)), read(parts.test[:: max(1, len(parts.test) // options.rounds)])
+    pixels = torch.cat(read(parts.train))
     models = {name: make(name, data, pixels, options) for name in dict.fromkeys([OURS[0], *options.models])}
-    calls, found = in_formats(models, images[0]), []
-    for threads in sorted({1, os.cpu_count() or 1}) if options.device == "cpu" else [torch.get_num_threads()]:
-        torch.set_num_threads(threads)
-        rows = compare(take_turns(calls, images, options.rounds))
-        found += [{"dataset": dataset, "threads": threads, **row} for row in rows]
+    calls, found = in_formats(models, pixels[:1]), []
+    for batch, rounds in BATCHES.items():
+        own = read(parts.test[:: max(1, len(parts.test) // (batch * rounds))])
+        images = [torch.cat(own[at : at + batch]) for at in range(0, len(own) - batch + 1, batch)]
+        for threads in sorted({1, os.cpu_count() or 1}) if options.device == "cpu" else [torch.get_num_threads()]:
+            torch.set_num_threads(threads)
+            rows = compare(take_turns(calls, images, rounds))
+            found += [{"dataset": dataset, "threads": threads, "batch": batch, **row} for row in rows]
     return found
 
 
@@ -146,13 +168,12 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=ROOT / "runs/latency", help="checkpoints go there")
     parser.add_argument("--output", type=Path, help="default: docs/results/latency.json, or gpu/latency.json there")
     parser.add_argument("--device", type=device_here, choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=list(DATASETS))
+    parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=["bottle", "pill"])
     few = [name for name in RIVALS if name not in LONG]
     parser.add_argument("--models", nargs="+", choices=[*OURS, *RIVALS], default=[*OURS, *few])
-    parser.add_argument("--rounds", type=int, default=40)
     options = parser.parse_args()
     runs = [run for dataset in options.datasets for run in measure(dataset, options)]
-    facts = {"rounds": options.rounds, "commit": commit(), "versions": versions("torch", "transformers", "anomalib")}
+    facts = {"rounds": BATCHES, "commit": commit(), "versions": versions("torch", "transformers", "anomalib")}
     if options.device == "cuda":
         facts["gpu"] = torch.cuda.get_device_name()
     name = "latency.json" if options.device == "cpu" else "gpu/latency.json"

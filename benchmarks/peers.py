@@ -20,9 +20,10 @@ from typing import Any
 
 import torch
 from descent import Budget
-from detection import DATASETS, ROOT, TURNED, WEIGHTS, data_folder
+from detection import WEIGHTS
 from detection import run as run_uranet
 from runs import commit, cpu_seconds, device_here, part, read_runs, run_missing, slug, versions, write_report
+from sets import DATASETS, ROOT, SETS, TURNED, data_folder
 
 from ura_hf import URANetForAnomalyDetection, URANetImageProcessor, evaluate
 from ura_hf.data.reader import read_dataset
@@ -36,7 +37,7 @@ FOR_FEW = "patchcore_all"  # its memory grows with the images
 FITTED = ("patchcore_0.01", "patchcore_0.1", FOR_FEW, "mh_patchcore", "padim", "dfm")
 DESCENDED = ("fre", "stfpm", "reverse_distillation", "supersimplenet")
 NAMES = (OURS, *FITTED, *DESCENDED)
-ALL = (*DATASETS, *TURNED)
+ALL = (*SETS, *TURNED)
 PACKAGES = ("torch", "transformers", "anomalib")
 COSTS = ("train_cpu_seconds", "train_gpu_seconds", "ms_per_image", "peak_memory_gib", "peak_gpu_memory_gib")
 FEW = "Trained on {} good images, the same ones for every model, drawn by the seed."
@@ -112,14 +113,14 @@ def run_one(name: str, dataset: str, seed: int, options: argparse.Namespace) -> 
         model = URANetForAnomalyDetection.from_pretrained(checkpoint).eval()
         if training["peak_gpu_memory_gib"] is None:
             facts |= {"train_cpu_seconds": training["cpu_seconds"], "peak_memory_gib": training["peak_memory_gib"]}
-            photo = read_dataset(data_folder(dataset, options.shared)).test[0]
+            photo = read_dataset(data_folder(dataset, options.shared, seed)).test[0]
             processor = URANetImageProcessor.from_pretrained(checkpoint)
             facts["ms_per_image"] = latency(model, processor([photo.image], return_tensors="pt")["pixel_values"])
         else:
             facts |= {"gpu": training["hardware"], "train_gpu_seconds": training["seconds"]}
             facts["peak_gpu_memory_gib"] = training["peak_gpu_memory_gib"]
         return {**found, **facts, "training": training}
-    data = data_folder(dataset, options.shared)
+    data = data_folder(dataset, options.shared, seed)
     processor = URANetImageProcessor(size={"height": 256, "width": 256})
     paths = draw_images([sample.image for sample in read_dataset(data).train], options.limit, seed)
     images = torch.cat([processor([path], return_tensors="pt")["pixel_values"] for path in paths]).to(options.device)
@@ -160,8 +161,9 @@ def summarise(runs: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, dict[
 
 
 def _figures(rows: list[dict[str, Any]]) -> list[str]:
-    """Names of the metrics, and of those costs that all rows know."""
-    return [*METRIC_KEYS, *(key for key in COSTS if all(key in row for row in rows))]
+    """Names of the metrics and costs that all rows know; those of pixels need masks."""
+    known = [key for key in METRIC_KEYS if all(row[key] is not None for row in rows)]
+    return [*known, *(key for key in COSTS if all(key in row for row in rows))]
 
 
 def _mean_and_spread(values: list[float]) -> dict[str, float]:
@@ -227,8 +229,8 @@ def main(**defaults: Any) -> None:
     for key in longer:
         part(options.work, key).unlink(missing_ok=True)
     missing = [key for key in wanted if key not in found or key in longer]
-    for dataset in options.datasets:
-        data_folder(dataset, options.shared)  # written once, and not in a run's time
+    for _, dataset, seed in missing:
+        data_folder(dataset, options.shared, seed)  # written once, and not in a run's time
     passed = [*("--shared", options.shared), *("--work", options.work), *("--budget", options.budget)]
     passed += ["--device", options.device]
     passed += ["--limit", options.limit] if options.limit else []

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from bundled import BUNDLED
+from tables_cluster import billion, cluster
 from tables_datasets import datasets, names, presets, scaling
-from tables_methods import figures, latency, models, on_gpu, small_types
+from tables_methods import figures, latency, models, on_gpu, six_sets, small_types
 from tables_page import load, neighbour, teach
-from tables_parts import ablation, backbone, bundled, claim
+from tables_parts import ablation, backbone, bundled, claim, steps
 from tables_predict import big_photos, throughput
 from tables_provenance import provenance
 from tables_uncertainty import uncertainty
@@ -23,10 +24,12 @@ from ura_hf.benchmark.table import as_markdown
 ROOT = Path(__file__).resolve().parent.parent
 ALL = "docs/results"
 README, FIGURES, HOW, WEIGHTS = "README.md", "docs/results.md", "docs/reproduce.md", "weights_card/README.md"
-SURE = "docs/uncertainty.md"
+SURE, MANY = "docs/uncertainty.md", "docs/deploy.md"
 TABLES: dict[str, tuple[str, Callable[[Any], str], str]] = {
     "figures": (f"{ALL}/peers.json", figures, README),
     "peers": (f"{ALL}/peers.json", models, FIGURES),
+    "peers-open": (f"{ALL}/peers-open.json", models, FIGURES),
+    "six-sets": (f"{ALL}/peers-open.json", six_sets, FIGURES),
     "small-types": (f"{ALL}/peers.json", small_types, FIGURES),
     "any-rotation": (f"{ALL}/any_rotation.json", models, FIGURES),
     "fifty": (f"{ALL}/fifty.json", models, FIGURES),
@@ -38,6 +41,7 @@ TABLES: dict[str, tuple[str, Callable[[Any], str], str]] = {
     "latency-gpu": (f"{ALL}/gpu/latency.json", latency, FIGURES),
     "claim": (f"{ALL}/claim.json", claim, FIGURES),
     "ablation": (f"{ALL}/ablation.json", ablation, FIGURES),
+    "steps": (f"{ALL}/steps.json", steps, FIGURES),
     "backbone": (f"{ALL}/backbone.json", backbone, FIGURES),
     **{f"bundled-{name}": (f"{ALL}/bundled-{name}.json", bundled, FIGURES) for name in BUNDLED},
     **{
@@ -47,6 +51,8 @@ TABLES: dict[str, tuple[str, Callable[[Any], str], str]] = {
     "load": (f"{ALL}/load.json", load, FIGURES),
     "neighbour": (f"{ALL}/neighbour.json", neighbour, FIGURES),
     "throughput": (f"{ALL}/throughput.json", throughput, FIGURES),
+    "cluster": (f"{ALL}/cluster.json", cluster, MANY),
+    "billion": (f"{ALL}/cluster.json", billion, MANY),
     "big-photos": (f"{ALL}/big_photos.json", big_photos, FIGURES),
     "teach": (f"{ALL}/teach.json", teach, FIGURES),
     "scaling": (f"{ALL}/scaling.json", scaling, FIGURES),

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from artificial import KINDS, write_held_out
 from claim import RING
-from detection import ROOT, WEIGHTS, written_once
+from detection import WEIGHTS
 from PIL import Image
 from runs import commit, cpu_seconds, read_runs, write_report
-from sets import SETS, set_folder
+from sets import ROOT, SETS, data_folder, written_once
 from torch import Tensor
 from torch.nn import functional
 
@@ -64,7 +64,7 @@ def prepare(dataset: str, options: argparse.Namespace) -> tuple[Path, Path]:
         drawn = options.work / RING / "drawn"
         source = written_once(drawn, lambda folder: write_demo_data("ring", folder, train=150, good=4, each=2))
     else:
-        source = set_folder(dataset, options.shared, 0)
+        source = data_folder(dataset, options.shared, 0)
     images = [sample.image for sample in read_dataset(source).train]
     split = options.work / dataset / "split"
     return written_once(split, lambda folder: write_held_out(images, folder, 0, most=MOST_HELD_OUT)), source

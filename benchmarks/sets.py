@@ -1,25 +1,54 @@
-"""The six data sets that the method is chosen and judged on, each as a folder in MVTec AD's layout."""
+"""The data sets of the benchmarks: six that the method is chosen and judged on, and turned pills, each in MVTec AD's layout."""
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from detection import DATASETS, ROOT, written_once
+from turned import write_turned
 
 from ura_hf.data.elpv import DEFECTIVE, read_cells
 
+ROOT = Path(__file__).resolve().parent.parent
+DATASETS = {"bottle": "data/mvtec/bottle", "pill": "data/mvtec/pill", "magnetic_tile": "data/magnetic_tile"}
+TURNED = {"pill_turned": 1.0, "pill_turned_small": 0.5}
+"""Pills in any rotation (`turned.py`), and how large they are in the picture against the original."""
+GENERATED = ROOT / "runs/generated"
 SOLAR = "elpv_mono"
 SETS = {**DATASETS, "ball_screw": "open/ball_screw", "cookies": "open/cookies", SOLAR: None}
 """Name -> folder below the shared one; None: the package elpv-dataset."""
 GOOD_CELLS = 200  # solar cells to train on
 
 
-def set_folder(name: str, shared: Path, seed: int) -> Path:
-    """Folder of a data set. Of the mono solar cells, 200 good ones that the seed draws are to train on, the others to test."""
+def data_folder(name: str, shared: Path, seed: int = 0) -> Path:
+    """Folder of a data set; cells and turned pills are written under GENERATED where they are missing.
+
+    Of the mono solar cells, 200 good ones that the seed draws are to train on, the others to test.
+    """
+    if name in TURNED:
+        source = shared / DATASETS["pill"]
+        return written_once(GENERATED / name, lambda folder: write_turned(source, folder, TURNED[name]))
     if (place := SETS[name]) is not None:
         return shared / place
-    return written_once(ROOT / "runs/generated" / f"{name}-{seed}", lambda folder: _link_cells(folder, seed))
+    return written_once(GENERATED / f"{name}-{seed}", lambda folder: _link_cells(folder, seed))
+
+
+def written_once(folder: Path, write: Callable[[Path], Any]) -> Path:
+    """A folder that `write` fills where it is missing; never half of one. Of several processes the first to finish is kept."""
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            partial = Path(scratch) / folder.name
+            write(partial)
+            try:
+                partial.rename(folder)
+            except OSError:
+                if not folder.exists():
+                    raise
+    return folder
 
 
 def _link_cells(folder: Path, seed: int) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from detection import DATASETS
+from sets import DATASETS, ROOT
 from tables_captions import caption, seeds_of, table
 
 from ura_hf.data.records import METRICS as COLUMNS
@@ -19,6 +20,7 @@ README_MODELS = {
     "fre": "FRE",
 }
 """The models of the README's table, and what it calls them."""
+OPEN = "ball_screw", "cookies", "elpv_mono"
 COMMANDS = {10: "python benchmarks/few_shot.py", 50: "python benchmarks/few_shot.py --limit 50"}
 """By the number of good images; other reports of models are of all of them."""
 
@@ -50,7 +52,7 @@ def models(report: dict[str, Any]) -> str:
         title, places = _places(place, list(DATASETS))
         rows = []
         for model, row in found.items():
-            cells = [model, str(row["image_auroc"]["seeds"]), *(_with_spread(row[key]) for key in COLUMNS)]
+            cells = [model, str(row["image_auroc"]["seeds"]), *(_with_spread(row.get(key)) for key in COLUMNS)]
             cells += [
                 _epochs(report, model, places),
                 _cost(row, "train_cpu_seconds", "train_gpu_seconds", 0),
@@ -61,9 +63,30 @@ def models(report: dict[str, Any]) -> str:
         lines += [f"**{title}**", "", *table(head, rows), ""]
     turned = any("turned" in name for name in datasets)
     command = COMMANDS.get(report["limit"]) or f"python benchmarks/{'any_rotation' if turned else 'peers'}.py"
+    command += f" --datasets {' '.join(OPEN)} --output docs/results/peers-open.json" * {*OPEN}.issuperset(datasets)
     few = f", {report['limit']} good images" if report["limit"] else ""
     data = f"{', '.join(datasets)}{few}, {seeds_of(report['runs'])}"
     return "\n".join([*lines, *_verdicts(report), caption(report, command, data)])
+
+
+def six_sets(report: dict[str, Any]) -> str:
+    """Table of the models that ran on all six data sets: seed 0 of this report, of `OPEN`, and of `peers.json`."""
+    parts = [json.loads((ROOT / "docs/results/peers.json").read_text()), report]
+    runs = {(run["model"], run["dataset"]): run for part in parts for run in part["runs"] if run["seed"] == 0}
+    places = [*DATASETS, *OPEN]
+    lines: list[str] = []
+    for key in ("image_auroc", *SHORT[1:]):
+        shown = [place for place in places if runs["uranet", place][key] is not None]
+        rows = []
+        for model in dict.fromkeys(model for model, _ in runs):
+            if all((model, place) in runs for place in places):
+                values = [float(runs[model, place][key]) for place in shown]
+                rows.append([model, *(f"{value:.3f}" for value in [*values, sum(values) / len(values)])])
+        lines += [f"**{COLUMNS[key]}**", "", *table(["model", *shown, "mean"], rows), ""]
+    days = [str(part["date"]) for part in parts]
+    return "\n".join(
+        [*lines, caption({**parts[1], "date": max(days)}, "python benchmarks/peers.py", "six data sets, seed 0")]
+    )
 
 
 def on_gpu(report: dict[str, Any]) -> str:
@@ -104,20 +127,23 @@ def _verdicts(report: dict[str, Any]) -> list[str]:
 
 
 def latency(report: dict[str, Any]) -> str:
-    """Table of `benchmarks/latency.py`: ms an image and that over URA-Net's, a data set and number of threads or GPU."""
-    runs = {(run["dataset"], run["threads"], run["model"]): run for run in report["runs"]}
-    places = list(dict.fromkeys(key[:2] for key in runs))
-    heads = [
-        f"{dataset}, {report.get('gpu') or f'{threads} thread' + 's' * (threads > 1)}" for dataset, threads in places
-    ]
+    """Table of `benchmarks/latency.py`: ms a call and that over URA-Net's, a data set, batch and number of threads or GPU."""
+    runs = {(run["dataset"], run.get("batch", 1), run["threads"], run["model"]): run for run in report["runs"]}
+    places = list(dict.fromkeys(key[:3] for key in runs))
+    heads = []
+    for dataset, batch, threads in places:
+        many = f", {batch} images" * (batch > 1)
+        heads.append(f"{dataset}{many}, {report.get('gpu') or f'{threads} thread' + 's' * (threads > 1)}")
     rows = []
-    for model in dict.fromkeys(key[2] for key in runs):
+    for model in dict.fromkeys(key[3] for key in runs):
         found = [runs.get((*place, model)) for place in places]
         digits = 1 if "gpu" in report else 0
         cells = [f"{run['median_ms']:.{digits}f} ({run['times_of_uranet']:.1f})" if run else "" for run in found]
         rows.append([model, *cells])
     device = " --device cuda" if "gpu" in report else ""
-    data = f"ms an image, model alone, median of {report['rounds']} rounds in turns (times URA-Net's)"
+    rounds = report["rounds"]
+    rounds = rounds if isinstance(rounds, int) else " and ".join(map(str, rounds.values()))
+    data = f"ms, model alone, median of {rounds} rounds in turns (times URA-Net's)"
     line = caption(report, f"python benchmarks/latency.py{device}", data)
     return "\n".join([*table(["model", *heads], rows), "", line])
 
@@ -145,8 +171,10 @@ def _places(place: str, real: list[str]) -> tuple[str, list[str]]:
     return (f"Mean over {', '.join(real)}", real) if place == "mean" else (place, [place])
 
 
-def _with_spread(figure: dict[str, Any]) -> str:
+def _with_spread(figure: dict[str, Any] | None) -> str:
     """Mean, and half of largest minus smallest where there are several seeds."""
+    if figure is None:
+        return "-"
     spread = f" ± {figure['spread'] / 2:.3f}" if figure["seeds"] > 1 else ""
     return f"{figure['mean']:.3f}{spread}"
 

@@ -81,6 +81,22 @@ def ablation(report: dict[str, Any]) -> str:
     return "\n".join([*lines, caption(report, "python benchmarks/ablation.py", f"{steps} steps, {seeds_of(runs)}")])
 
 
+def steps(report: dict[str, Any]) -> str:
+    """Table of `benchmarks/ablation.py --steps N`: what the trained parts find alone, by the length of the training."""
+    keys = ("image_auroc", "pixel_auroc", "pixel_ap")
+    rows = []
+    for run in sorted(report["runs"], key=lambda run: (run["dataset"], run["steps"])):
+        cells = [run["dataset"], str(run["steps"]), f"{run['training']['cpu_seconds']:.0f}"]
+        for row in ("restoration alone", "perception alone", "the score"):
+            cells.append(" / ".join(f"{run['rows'][row][key]:.3f}" for key in keys))
+        rows.append(cells)
+    head = ["data", "steps", "train CPU s", "restoration alone", "perception alone", "the score"]
+    sets = " ".join(dict.fromkeys(run["dataset"] for run in report["runs"]))
+    command = f"python benchmarks/ablation.py --steps N --sets {sets} --seeds 0 --output docs/results/steps.json"
+    data = "image AUROC / pixel AUROC / pixel AP, " + seeds_of(report["runs"])
+    return "\n".join([*table(head, rows), "", caption(report, command, data)])
+
+
 def _with_spread(values: list[float]) -> str:
     """Mean, and standard deviation over seeds where there are several."""
     if not values:

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 from artificial import write_held_out
-from detection import ROOT, WEIGHTS, written_once
+from detection import WEIGHTS
 from PIL import Image
 from runs import commit, read_runs, write_report
-from sets import set_folder
+from sets import ROOT, data_folder, written_once
 from torch import Tensor
 
 from ura_hf import TrainingOptions, URANetConfig, URANetForAnomalyDetection, URANetImageProcessor
@@ -93,7 +93,7 @@ def measured(
 
 def run(dataset: str, seed: int, options: argparse.Namespace) -> list[dict[str, Any]]:
     """One fit, and a training with each source of textures."""
-    good = [sample.image for sample in read_dataset(set_folder(dataset, options.shared, 0)).train]
+    good = [sample.image for sample in read_dataset(data_folder(dataset, options.shared, 0)).train]
     folder = options.work / f"{dataset}-{seed}"
     split = written_once(folder, lambda place: write_held_out(good, place, seed, most=HELD_OUT))
     config = URANetConfig(views=VIEWS, **SMALL)

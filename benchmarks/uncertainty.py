@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 from artificial import KINDS, add_defect
-from detection import ROOT
 from PIL import Image, ImageEnhance, ImageFilter
 from runs import commit, part, read_runs, run_missing, write_report
-from sets import set_folder
+from sets import ROOT, data_folder
 from torch import Tensor
 from torch.nn import functional
 from uncertainty_measures import Values, area_under_risk, auroc, calibrated, calibrator, edge_share, reliability
@@ -154,7 +153,7 @@ def foreign(name: str, found: Part, net: AnomalyPerception, test: Maps, options:
     result = {}
     for other in DATA:
         if other != name:
-            images = [s.image for s in read_dataset(set_folder(other, options.shared, 0)).test]
+            images = [s.image for s in read_dataset(data_folder(other, options.shared, 0)).test]
             shown = images[:: max(1, len(images) // FOREIGN)][:FOREIGN]
             maps = perceived([net], found.seen(found.features(shown, "other")))
             result[other] = {

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from detection import WEIGHTS
-from sets import set_folder
+from sets import data_folder
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -44,7 +44,7 @@ class Part:
         torch.manual_seed(seed)
         self.model = URANetForAnomalyDetection(URANetConfig()).eval()
         load_imagenet(self.model.backbone, options.shared / WEIGHTS)
-        self.dataset = read_dataset(set_folder(name, options.shared, seed))
+        self.dataset = read_dataset(data_folder(name, options.shared, seed))
         self.good = [sample.image for sample in self.dataset.train]
         order = np.random.default_rng(seed).permutation(len(self.good)).tolist()
         held = max(2, round(HELD * len(order)))

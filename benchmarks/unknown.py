@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from detection import ROOT, WEIGHTS
+from detection import WEIGHTS
 from PIL import Image, ImageEnhance, ImageFilter
 from runs import commit, write_report
-from sets import SETS, set_folder
+from sets import ROOT, SETS, data_folder
 from sklearn.metrics import roc_auc_score
 
 from ura_hf import URANetConfig, URANetForAnomalyDetection, URANetImageProcessor
@@ -69,7 +69,7 @@ class Measured:
         self.options, self.processor = options, URANetImageProcessor()
         self.model = URANetForAnomalyDetection(URANetConfig()).eval()
         load_imagenet(self.model.backbone, options.shared / WEIGHTS)
-        dataset = read_dataset(set_folder(name, options.shared, 0))
+        dataset = read_dataset(data_folder(name, options.shared, 0))
         good = [sample.image for sample in dataset.train]
         chosen = sorted(np.random.default_rng(0).permutation(len(good))[:COUNT].tolist())
         self.good = [image for index, image in enumerate(good) if index not in set(chosen)]
@@ -140,7 +140,7 @@ def main() -> None:
     draw = np.random.default_rng(0)
     others: dict[str, Sequence[Path]] = {}
     for name in SETS:
-        images = [sample.image for sample in read_dataset(set_folder(name, options.shared, 0)).train]
+        images = [sample.image for sample in read_dataset(data_folder(name, options.shared, 0)).train]
         others[name] = [images[row] for row in sorted(draw.permutation(len(images))[:OTHERS].tolist())]
     others["photos"] = list_images(options.shared / "data/textures", recursive=True)[:OTHERS]
     write_report(options.output, {"runs": [run_one(name, others, options) for name in SETS]})

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from detection import ROOT, TURNED, WEIGHTS, data_folder
+from detection import WEIGHTS
 from runs import commit, part, read_runs, run_missing, write_report
-from sets import set_folder
+from sets import ROOT, TURNED, data_folder
 from tables_verdicts import plot
 
 from ura_hf import URANetConfig, URANetForAnomalyDetection, URANetImageProcessor
@@ -47,7 +47,7 @@ BATCH = 16
 
 def images_of(name: str, shared: Path) -> tuple[list[Path], int, list[Path], list[Path]]:
     """Good images, how many of them are to train on (these come first), defective ones, and good ones after a shift."""
-    folder = data_folder(name, shared) if name in TURNED else set_folder(name, shared, 0)
+    folder = data_folder(name, shared)
     dataset = read_dataset(folder)
     fresh = [sample.image for sample in dataset.test if not sample.label]
     fresh, moved = ([], fresh) if name == SHIFTED else (fresh, [])

@@ -33,7 +33,7 @@ import ura_hf  # noqa: E402
 ROOT = Path(__file__).resolve().parent.parent
 pytest_plugins = ["browser"]
 LONGEST = (
-    *("test_page", "test_documents", "test_tabs", "test_benchmark", "test_export", "test_train"),
+    *("test_archive", "test_page", "test_documents", "test_tabs", "test_benchmark", "test_export", "test_train"),
     *("test_download", "test_benchmarks", "test_load", "test_cli", "test_predict", "test_public"),
 )
 """Files with the most work, the longest first."""

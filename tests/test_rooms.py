@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 from importlinter.cli import lint_imports
 
-ROOMS = ("model", "data", "inference", "evaluation", "training", "hub", "export", "benchmark", "cli", "demo")
+ROOMS = ("model", "data", "inference", "evaluation", "training", "hub", "export", "benchmark", "deploy", "cli", "demo")
 LAZY = ("torch", "transformers", "timm", "numpy", "PIL", "scipy", "huggingface_hub")
 
 

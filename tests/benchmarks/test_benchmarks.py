@@ -12,12 +12,12 @@ import ablation
 import artificial
 import big_photos
 import claim
-import detection
 import neighbour
 import numpy as np
 import pytest
 import render
 import runs
+import sets
 import tables_captions
 import tables_methods
 import tables_page
@@ -100,7 +100,7 @@ def test_every_row_and_variant_is_a_config():
 def test_rows_have_the_scores_of_a_model_that_adds_up_their_views(checkpoint, category, tmp_path, monkeypatch):
     """The first row is the checkpoint's own score, measured as `evaluate` does; one view's figures are others."""
     monkeypatch.setattr(ablation, "trained", lambda *_: checkpoint)
-    monkeypatch.setattr(ablation, "set_folder", lambda *_: category)
+    monkeypatch.setattr(ablation, "data_folder", lambda *_: category)
     options = argparse.Namespace(work=tmp_path, shared=tmp_path, steps=3)
     found = ablation.run_one(ablation.DEFAULT, "pill", 0, options)["rows"]
     report = evaluate(load_detector(checkpoint), category)
@@ -260,12 +260,12 @@ def test_generated_data_is_written_once_and_never_half(tmp_path, monkeypatch):
             place.mkdir()
             (place / "made").write_text(str(len(calls)))
 
-    found = detection.written_once(tmp_path / "data", lambda folder: write(folder, faster=True))
-    assert found == detection.written_once(found, write) == tmp_path / "data" and len(calls) == 1
+    found = sets.written_once(tmp_path / "data", lambda folder: write(folder, faster=True))
+    assert found == sets.written_once(found, write) == tmp_path / "data" and len(calls) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
     monkeypatch.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(OSError("disk")))
     with pytest.raises(OSError, match="disk"):
-        detection.written_once(tmp_path / "other", write)
+        sets.written_once(tmp_path / "other", write)
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 

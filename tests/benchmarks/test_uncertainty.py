@@ -55,7 +55,7 @@ def test_the_benchmark_on_the_smallest_data(category, tmp_path, monkeypatch):
     monkeypatch.setattr(uncertainty_part, "URANetImageProcessor", lambda: URANetImageProcessor(size=64))
     monkeypatch.setattr(uncertainty_part, "load_imagenet", lambda *_: None)
     for module in (uncertainty, uncertainty_part):
-        monkeypatch.setattr(module, "set_folder", lambda *_: category)
+        monkeypatch.setattr(module, "data_folder", lambda *_: category)
     for name, value in {"DATA": ("disc", "other"), "SIDE": 64}.items():
         monkeypatch.setattr(uncertainty, name, value)
     options = argparse.Namespace(work=tmp_path, shared=tmp_path, steps=12)

@@ -265,19 +265,27 @@ def test_predict_names_the_files_of_a_folder_that_it_leaves_out(checkpoint, cate
     assert main(["predict", str(checkpoint), str(tmp_path / "photos")]) == 0
     captured = capsys.readouterr()
     assert captured.out.count("threshold 0.5") == 4 and "psd" not in captured.out
-    assert "left out 6 file(s)" in captured.err and "photo0.psd" in captured.err and "photo4.psd, ..." in captured.err
+    assert captured.err.endswith(
+        "used      4  image files\nleft out  6  pictures in a format that is not read: save them as PNG, JPEG or TIFF "
+        "(photo0.psd, photo1.psd, photo2.psd, ...)\n"
+    )
     assert main(["predict", str(checkpoint), str(category / "test/good")]) == 0
-    assert "left out" not in capsys.readouterr().err
+    assert "left out  0  files" in capsys.readouterr().err
+    assert "--strict, but files are left out: 6 pictures" in fails(
+        capsys, "predict", checkpoint, tmp_path / "photos", "--strict"
+    )
 
 
 def test_predict_says_what_lies_in_subfolders(checkpoint, category, capsys):
     tests = category / "test"
     assert main(["predict", str(checkpoint), str(tests / "good"), str(tests)]) == 0
     captured = capsys.readouterr()
-    below = sorted({str(path.parent) for path in tests.rglob("*.png")} - {str(tests / "good")})
-    assert f"in subfolders; name these, too: {' '.join(below)}" in captured.err
-    assert main(["predict", str(checkpoint), str(tests), *map(str, tests.iterdir())]) == 0
-    assert "left out" not in capsys.readouterr().err
+    below = {*tests.rglob("*.png")} - {*(tests / "good").iterdir()}
+    assert f"left out  {len(below)}  images in subfolders, without --recursive" in captured.err
+    for places in ([tests, *tests.iterdir()], [tests, "--recursive"]):
+        assert main(["predict", str(checkpoint), *map(str, places)]) == 0
+        printed = capsys.readouterr()
+        assert len(printed.out.splitlines()) == len([*tests.rglob("*.png")]) and "left out  0  files" in printed.err
 
 
 def test_copies_teach_nothing(category, tmp_path, capsys):
@@ -500,7 +508,7 @@ def test_predict_looks_at_every_page(checkpoint, tmp_path, monkeypatch, capsys):
     assert main(["predict", str(checkpoint), ".", "--frames", "every-2"]) == 0
     printed = capsys.readouterr()
     assert [line.split(":")[0] for line in printed.out.splitlines()] == ["parts.tif#1", "parts.tif#3"]
-    assert "left out 3 mask(s) or heatmap(s)" in printed.err  # of its own pages
+    assert "left out  3  masks or heatmaps of images beside them" in printed.err  # of its own pages
     assert "frames must be all, first or every-N" in fails(capsys, "predict", checkpoint, ".", "--frames", "2")
 
 

@@ -99,7 +99,10 @@ def test_predict_does_not_read_what_it_wrote(checkpoint, tmp_path, capsys):
         assert main(["predict", str(checkpoint), str(tmp_path), "--output", str(tmp_path)]) == 0
         found = capsys.readouterr()
         assert len(found.out.splitlines()) == 2
-    assert "left out 2 mask(s) or heatmap(s)" in found.err and len(list(tmp_path.glob("*_heatmap.png"))) == 2
+    assert (
+        "left out  2  masks or heatmaps of images beside them" in found.err
+        and len(list(tmp_path.glob("*_heatmap.png"))) == 2
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..model.errors import UserError
 from .fields import FRAMES_HELP
+from .predict_on_ray import ENGINE_HELP, RAY, add_engine, check_engine, path_or_address, predict_on_ray
 
 if TYPE_CHECKING:
+    from ..data.samples import LeftOut
     from ..evaluation.answers import Answers
     from ..evaluation.results_file import ResultsFile
 
 SHOW_AFTER_SECONDS = 1  # a bar
-DEPENDS = ("threshold", "max_false_alarms", "max_review", "output", "heatmaps", "masks", "maps", "restored", "boxes")
+RATES = ("threshold", "max_false_alarms", "max_review")
+DEPENDS = (*RATES, "output", "heatmaps", "masks", "maps", "restored", "boxes")
 """The options that rows of a table and the files beside it depend on."""
-
-
-FIELDS: tuple[str, ...] = ("score_map", "anomaly_map")
 
 
 def add_predict(commands: Any, add_command: Any) -> None:
@@ -44,14 +45,18 @@ unknown (not this part at all). An unreadable image is reported and the others g
 a TIFF and every frame of an animation or a video is an image of its own, FILE#2 and so on.
 
 With --csv, verdicts go to a table in place of the screen. Repeat an interrupted command: it does what is missing, and tries
-images again that could not be read.""",
+images again that could not be read."""
+        + ENGINE_HELP,
         "uranet predict runs/ring new/*.png --output results",
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder that `uranet train` wrote, or a bundled name")
-    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="files, or folders of images")
+    parser.add_argument("images", type=path_or_address, nargs="+", metavar="IMAGE", help="files, or folders of images")
     _add_outputs(parser)
+    add_engine(parser)
     parser.add_argument("--device", metavar="NAME", help="such as cpu or cuda:1 (default: the GPU if there is one)")
     parser.add_argument("--batch-size", type=int, default=8, help="images at once (default: %(default)s)")
+    parser.add_argument("--recursive", action="store_true", help="read the subfolders of folders, too")
+    parser.add_argument("--strict", action="store_true", help="refuse folders of which anything would be left out")
     parser.add_argument("--frames", default="all", metavar="WHICH", help=FRAMES_HELP)
     parser.add_argument(
         "--threshold", type=float, metavar="T", help="score, 0 to 1, above which an image is anomalous (default 0.5)"
@@ -68,7 +73,9 @@ images again that could not be read.""",
 
 
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--output", type=Path, metavar="DIR", help="write heatmaps, and what else is wanted, there")
+    parser.add_argument(
+        "--output", type=path_or_address, metavar="DIR", help="write heatmaps, and what else is wanted, there"
+    )
     parser.add_argument("--no-heatmaps", action="store_false", dest="heatmaps", help="leave the heatmaps out")
     parser.add_argument("--masks", action="store_true", help="write masks of what is above the pixel threshold, too")
     parser.add_argument("--maps", action="store_true", help="write raw anomaly maps, too")
@@ -79,25 +86,39 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from ..data.files import write
-    from ..evaluation.answers import answer_all
-    from ..evaluation.coco import write_coco
     from ..hub.download import checkpoint_folder
     from ..hub.exported import is_exported
     from ..hub.load import load_detector
-    from ..model.frames import all_frames, step_of
+    from ..model.frames import step_of
     from ..model.verdicts import check_threshold, limits
 
+    check_engine(options)
     step_of(options.frames)  # what is wrong with it is said first
     rates = {"max_false_alarms": options.max_false_alarms, "max_review": options.max_review}
     if options.threshold is not None:
         check_threshold(options.threshold)
     answers = _answers(options)
-    options.resumes = options.csv is not None
+    options.resumes = options.csv is not None or options.engine == RAY
     place = Path(options.checkpoint) if is_exported(options.checkpoint) else checkpoint_folder(options.checkpoint)
-    detector = load_detector(place, device=options.device)
+    detector = load_detector(place, device="cpu" if options.engine == RAY else options.device)
     limits(detector.model.config, options.threshold, **rates)  # what is wrong with them is said first
-    images = all_frames(_list_images(options.images), options.frames)
+    if options.engine == RAY:
+        predict_on_ray(options, place, rates, _settings(options, place, RATES))
+    else:
+        _predict_here(options, place, detector, answers, rates)
+
+
+def _predict_here(
+    options: argparse.Namespace, place: Path, detector: Any, answers: Answers, rates: Mapping[str, float | None]
+) -> None:
+    from ..data.files import write
+    from ..data.left_out import as_record, used_table
+    from ..evaluation.answers import answer_all
+    from ..evaluation.coco import write_coco
+    from ..model.frames import all_frames
+
+    files, left_out = _list_images(options)
+    images = all_frames(files, options.frames)
     boxes: list[dict[str, Any]] = []
     with _results_file(options, place) as file:
         missing = images if file is None else file.missing(images)
@@ -114,6 +135,8 @@ def _predict(options: argparse.Namespace) -> None:
         if file is not None:
             counts = ", ".join(f"{count:,} {label}" for label, count in sorted(file.counts().items()))
             print(f"{options.csv}: {counts}", file=sys.stderr if options.json else sys.stdout)
+    if any(place.is_dir() for place in options.images):
+        print(used_table({"image files": len(files)}, as_record(left_out)), file=sys.stderr)
     if failures:
         raise UserError(f"{failures} of {len(images)} images have no verdict, see above: replace or leave them out.")
 
@@ -131,17 +154,21 @@ def _answers(options: argparse.Namespace) -> Answers:
 
 def _results_file(options: argparse.Namespace, checkpoint: Path) -> AbstractContextManager[ResultsFile | None]:
     """The table that --csv names, with all that its rows depend on."""
-    from ..data.files import contents_digest
     from ..evaluation.results_file import ResultsFile
-    from ..model.loading import CONFIG_FILE, PROCESSOR_FILE
 
     if options.csv is None:
         return nullcontext()
-    files = [*checkpoint.glob("*.safetensors"), checkpoint / CONFIG_FILE, checkpoint / PROCESSOR_FILE]
-    files = [checkpoint] if checkpoint.is_file() else files
-    given = {f"--{name.replace('_', '-')}": getattr(options, name) for name in DEPENDS}
+    return ResultsFile(options.csv, _settings(options, checkpoint, DEPENDS), bool(options.boxes))
+
+
+def _settings(options: argparse.Namespace, checkpoint: Path, names: Iterable[str]) -> dict[str, Any]:
+    """JSON of the checkpoint and of options that results depend on."""
+    from ..data.files import contents_digest
+    from ..hub.load import detector_files
+
+    given = {f"--{name.replace('_', '-')}": getattr(options, name) for name in names}
     shown = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
-    return ResultsFile(options.csv, {"checkpoint": contents_digest(files), **shown}, bool(options.boxes))
+    return {"checkpoint": contents_digest(detector_files(checkpoint)), **shown}
 
 
 def _show(
@@ -172,32 +199,27 @@ def _line(result: dict[str, Any]) -> str:
     )
 
 
-def _list_images(places: Iterable[Path]) -> list[Path]:
-    """The images that files and folders name, each once; says on stderr what is left out."""
-    from ..data.folder import images_below, list_images, list_pictures, other_files
+def _list_images(options: argparse.Namespace) -> tuple[list[Path], LeftOut]:
+    """The images that files and folders name, each once, and what these folders hold beside them.
 
-    images: list[Path] = []
-    below: list[Path] = []
-    for place in places:
-        if not place.is_dir():
-            images.append(place)
-            continue
-        images += list_images(place)
-        below += images_below(place)
-        if belong := len(list_pictures(place)) - len(list_images(place)):
-            print(f"uranet: {place}: left out {belong} mask(s) or heatmap(s) of images beside them", file=sys.stderr)
-        if others := [file.name for file in other_files(place)]:
-            first = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
-            print(f"uranet: {place}: left out {len(others)} file(s), no images by name: {first}", file=sys.stderr)
+    Raises:
+        UserError: There are none, or something is left out in spite of --strict.
+    """
+    from ..data.folder import list_images
+    from ..data.left_out import left_out_of, require_nothing_left_out
+
+    folders = [place for place in options.images if place.is_dir()]
+    found = [list_images(place, options.recursive) if place in folders else [place] for place in options.images]
+    images = list(dict.fromkeys(itertools.chain.from_iterable(found)))
     if not images:
         raise UserError(
-            f"{next(iter(places))} holds no images itself: pass image files or folders that directly hold them, as DIR/*/."
+            f"{options.images[0]} holds no images itself: pass image files or folders that directly hold them, as DIR/*/, or add "
+            "--recursive."
         )
-    images = list(dict.fromkeys(images))
-    if left_out := set(below).difference(images):
-        folders = " ".join(sorted({str(image.parent) for image in left_out})[:5])
-        print(f"uranet: left out {len(left_out)} image(s) in subfolders; name these, too: {folders}", file=sys.stderr)
-    return images
+    left_out = left_out_of(folders, images, {})
+    if options.strict:
+        require_nothing_left_out(left_out)
+    return images, left_out
 
 
 def output_names(images: Sequence[Any]) -> dict[Any, str]:

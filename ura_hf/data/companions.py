@@ -24,7 +24,7 @@ MASKS = (
     "annotation",
     "annotations",
 )
-PICTURES = ("heatmap", "heatmaps", "overlay", "overlays")
+PICTURES = ("heatmap", "heatmaps", "overlay", "overlays", "restored")
 """What the name of a companion ends with, and what a folder of companions is called; in any case."""
 FOLDERS = frozenset((*MASKS, *PICTURES))
 MOST_COLOURS = 4  # of a mask; saved as JPEG it has more, and is then known by its name alone

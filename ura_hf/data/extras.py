@@ -8,7 +8,7 @@ from importlib import import_module
 
 from ..model.errors import UserError
 
-EXTRAS = ("train", "demo", "datasets", "examples", "export", "formats", "benchmarks")
+EXTRAS = ("train", "demo", "datasets", "examples", "export", "formats", "ray", "benchmarks")
 
 
 def install_command(extra: str) -> str:

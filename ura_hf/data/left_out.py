@@ -15,7 +15,7 @@ from .samples import LeftOut, Sample
 REASONS = {
     "copies": "copies of another image, byte by byte",
     "companions": "masks or heatmaps of images beside them",
-    "in_subfolders": "images in subfolders: --recursive reads those of good ones",
+    "in_subfolders": "images in subfolders, without --recursive",
     "unreadable_formats": "pictures in a format that is not read: save them as PNG, JPEG or TIFF",
     "other_files": "files that are no images by name",
     "later_pages": "files of whose pages or frames not all are read: --frames chooses",

@@ -102,6 +102,11 @@ header p { font-size: 1rem; color: var(--body-text-color-subdued); margin: 0 0 .
 #card h2 { font-size: 1.02rem; margin: 1rem 0 .2rem; }
 #file, #ask, #teach-ask { display: none !important; }
 #heatmap { border-radius: 10px; }
+body { overflow-anchor: none; }  /* what is clicked stays under the pointer when its result comes */
+#examples, #examples .grid-wrap { height: auto !important; min-height: 0 !important; }
+#examples .grid-wrap { padding-top: 1.7rem; }
+#examples .grid-container { grid-template-columns: repeat(4, minmax(0, 1fr)); height: auto; }
+#examples .caption-label { font-size: .68rem; padding: 0 .25rem; }
 #findings, #controls { gap: .8rem; }
 
 @media (max-width: 720px) {

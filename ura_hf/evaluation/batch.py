@@ -153,8 +153,13 @@ def as_cell(text: str) -> str:
 
     What is no text, in names of files, is written in ASCII. Different texts give different cells.
     """
-    text = text.encode(errors="backslashreplace").decode()
+    text = as_text(text)
     return f"'{text}" if text.startswith(FORMULA_STARTS) else text
+
+
+def as_text(name: str) -> str:
+    """A name of a file as text: what is none is written in ASCII."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 def write_overlays(rows: Sequence[BatchRow], path: Path) -> None:

@@ -130,11 +130,14 @@ def _check_settings(path: Path, settings: Mapping[str, Any]) -> None:
     before = read_json(_settings_path(path)) if path.is_file() else None
     if before is None:
         raise UserError(f"{path} is there, but it is not the CSV of an earlier run: give another --csv.")
-    names = [name for name in {**before, **settings} if before.get(name) != settings.get(name)]
+    refuse_changes(path, before, settings, "--csv")
+
+
+def refuse_changes(place: Any, before: Mapping[str, Any], settings: Mapping[str, Any], option: str) -> None:
+    """Raise UserError, which names `option`, if the results at a place were begun with other settings."""
+    names = " and ".join(name for name in {**before, **settings} if before.get(name) != settings.get(name))
     if names:
-        raise UserError(
-            f"{path} was begun with another {' and '.join(names)}: give another --csv, or the same {' and '.join(names)}."
-        )
+        raise UserError(f"{place} was begun with another {names}: give another {option}, or the same {names}.")
 
 
 def _rows(path: Path) -> Iterator[list[str]]:

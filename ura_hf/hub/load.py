@@ -61,6 +61,13 @@ def load_detector(name: str | Path, *, variant: str | None = None, device: Any =
     return URANetPipeline(model=model, image_processor=processor, device=place or model.device)
 
 
+def detector_files(place: Path) -> list[Path]:
+    """The files that `load_detector` reads of a checkpoint's folder, or an exported file alone."""
+    return (
+        [place] if is_exported(place) else [*place.glob("*.safetensors*"), place / CONFIG_FILE, place / PROCESSOR_FILE]
+    )
+
+
 def read_part(kind: Any, folder: Path, name: str) -> Any:
     """The config or the image processor of a checkpoint folder.
 

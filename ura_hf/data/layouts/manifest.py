@@ -53,7 +53,7 @@ def read(root: Path, recursive: bool = False) -> Dataset:
     path = root if root.is_file() else _inside(root)
     assert path is not None  # as it matches
     parts = _Parts()
-    for line, row in _rows(path):
+    for line, row in rows_of(path.read_bytes(), path):
         _sort(parts, path, line, row, confined=root.is_dir())
     _check_images(path, [*parts.train, *parts.test, *parts.unsorted])
     bad = [sample for sample in parts.unsorted if sample.label]
@@ -79,11 +79,15 @@ def read(root: Path, recursive: bool = False) -> Dataset:
     )
 
 
-def _rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
-    """Line number and cells of every row, the names of columns in lower case."""
+def rows_of(data: bytes, path: str | Path) -> list[tuple[int, dict[str, Any]]]:
+    """Line number and cells of every row of a table's bytes, the names of columns in lower case; `path` names the table.
+
+    Raises:
+        UserError: It is no table, or a row names no image.
+    """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        if path.suffix.lower() == ".csv":
+        text = data.decode("utf-8-sig")
+        if str(path).lower().endswith(".csv"):
             heading = text.partition("\n")[0]
             reader = csv.DictReader(text.splitlines(), delimiter=max(",;\t", key=heading.count))
             rows = [(reader.line_num, dict(row)) for row in reader]

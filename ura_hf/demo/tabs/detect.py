@@ -86,11 +86,11 @@ def _wire_photo(tab: _Tab, layout: Layout, picker: gr.Dropdown, opened: Dependen
         show_progress_on=findings.verdict,
         trigger_mode="always_last",  # else a photo that comes during a prediction would get none
     )
-    leaving = [image.input, image.clear, samples.click, picker.change]
+    leaving = [image.input, image.clear, samples.select, picker.change]
     gr.on(leaving, None, cancels=predicted, **QUIET)  # before what follows: no verdict comes to a photo that has left
     for trigger in (
         image.input,
-        samples.click(lambda row: row[0], samples, image, **QUIET).then,
+        samples.select(_chosen, picker, [image, samples], **QUIET).then,
         opened.success(_samples, picker, samples, **QUIET).then,
     ):
         trigger(lambda: _cleared(), outputs=shown, **QUIET).then(None, image, js=ASK)
@@ -280,11 +280,12 @@ def _store(picture: Pixels, cache: Path) -> str:
     return str(path)
 
 
-def _samples(checkpoint: str) -> gr.Dataset:
-    """The examples of a checkpoint; hidden where there are none."""
+def _samples(checkpoint: str) -> gr.Gallery:
+    """Small pictures of the examples of a checkpoint; hidden where there are none."""
     paths = example_images(checkpoint)
-    return gr.Dataset(
-        samples=[[str(path)] for path in paths],
-        sample_labels=[path.stem.replace("_", " ") for path in paths],
-        visible=bool(paths),
-    )
+    return gr.Gallery([(str(path), path.stem.replace("_", " ")) for path in paths], visible=bool(paths))
+
+
+def _chosen(checkpoint: str, event: gr.SelectData) -> tuple[str, gr.Gallery]:
+    """The example that was clicked; none stays chosen, so that a second click counts as well."""
+    return str(example_images(checkpoint)[event.index]), gr.Gallery(selected_index=None)

@@ -19,7 +19,7 @@ class Photo:
     """What is checked: a photo, or one of the drawn parts."""
 
     image: gr.Image
-    samples: gr.Dataset
+    samples: gr.Gallery
 
 
 @dataclass(frozen=True)
@@ -94,11 +94,15 @@ def _photo(opens_with: str | None) -> Photo:
         alt_text="The photo that is checked",
         elem_id="image",
     )
-    samples = gr.Dataset(
-        components=[gr.Image(type="filepath", render=False)],
-        samples=[],
+    samples = gr.Gallery(
         visible=False,
-        label="No photo at hand? Try one of these.",
+        label="No photo at hand? Click one of these.",
+        columns=4,
+        height="auto",
+        object_fit="cover",
+        allow_preview=False,
+        interactive=False,
+        buttons=[],
         elem_id="examples",
     )
     return Photo(accept_any_file(image), samples)

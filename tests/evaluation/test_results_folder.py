@@ -1,0 +1,86 @@
+"""The folder of Parquet files that many machines write: every image once, whoever is ended and whatever is repeated."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ura_hf.evaluation.results_file import HEADER
+from ura_hf.evaluation.results_folder import ResultsFolder
+from ura_hf.model.errors import UserError
+
+parquet = pytest.importorskip("pyarrow.parquet")
+SETTINGS = {"checkpoint": "abc", "--threshold": None}
+GOOD = {"label": "normal", "score": 0.25, "rank": 2.0, "image_score": 0.1, "anomalous_fraction": 0.0, "boxes": []}
+
+
+def results(*names: str, problem: str = "") -> list[dict[str, Any]]:
+    return [{"image": name, **({"problem": problem} if problem else GOOD)} for name in names]
+
+
+@pytest.fixture
+def folder(tmp_path) -> ResultsFolder:
+    made = ResultsFolder(str(tmp_path / "out"))
+    assert made.begin(SETTINGS) == set()
+    return made
+
+
+def files(folder: ResultsFolder) -> list[Path]:
+    return sorted(Path(folder.address).iterdir())
+
+
+def test_a_part_has_the_columns_of_the_csv(folder):
+    folder.write(["a", "b"], results("a") + results("b", problem="b is empty"))
+    settings, part, unread = files(folder)
+    assert settings.name == "_run.json" and part.name.startswith("part-") and unread.name.startswith("unread-")
+    (row,), (other,) = (parquet.read_table(path).to_pylist() for path in (part, unread))
+    assert list(row) == list(HEADER) and row == {name: GOOD.get(name) for name in HEADER} | {"image": "a"}
+    assert other == dict.fromkeys(HEADER) | {"image": "b", "problem": "b is empty"}
+    assert parquet.read_table(folder.address).num_rows == 2  # who reads the folder overlooks what is not a result
+    assert dict(folder.counts()) == {"normal": 1, "not checked": 1}
+
+
+def test_a_part_that_is_done_again_replaces_its_files(folder):
+    folder.write(["a", "b"], results("a") + results("b", problem="no answer"))
+    folder.write(["a", "b"], results("a", "b"))
+    assert dict(folder.counts()) == {"normal": 2} and len(files(folder)) == 2
+    folder.write(["a"], results("a", problem="gone"))
+    assert len(files(folder)) == 3
+
+
+def test_a_second_run_knows_what_is_done(folder):
+    folder.write(["a", "b"], results("a") + results("b", problem="no answer"))
+    torn = Path(folder.address, "_partial-0123")
+    torn.write_bytes(b"PAR1")
+    assert folder.begin(SETTINGS) == {"a"} and not torn.exists()
+    assert dict(folder.counts()) == {"normal": 1}
+
+
+def test_names_that_are_no_text(folder):
+    folder.write(["\udcff.png"], results("\udcff.png"))
+    assert folder.begin(SETTINGS) == {"\\udcff.png"}
+
+
+def test_other_settings_and_other_files_are_refused(folder, tmp_path):
+    with pytest.raises(UserError, match="begun with another --threshold: give another --output, or the same"):
+        folder.begin(SETTINGS | {"--threshold": 0.6})
+    assert json.loads((tmp_path / "out/_run.json").read_text()) == SETTINGS
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/part-0.parquet").write_bytes(b"PAR1")
+    with pytest.raises(UserError, match="not of an earlier run: give another --output"):
+        ResultsFolder(str(tmp_path / "mine")).begin(SETTINGS)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="can't be used"):
+        ResultsFolder(str(tmp_path / "file/out")).begin(SETTINGS)
+
+
+def test_a_failed_write_leaves_nothing_of_the_name(folder, monkeypatch):
+    monkeypatch.setattr(
+        "fsspec.implementations.local.LocalFileSystem.mv", lambda *_: (_ for _ in ()).throw(OSError("full"))
+    )
+    with pytest.raises(UserError, match="OSError: full"):
+        folder.write(["a"], results("a"))
+    assert not [path for path in files(folder) if path.suffix == ".parquet"]

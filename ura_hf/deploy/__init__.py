@@ -1,0 +1,1 @@
+"""Running a detector where the work is: on a cluster."""
