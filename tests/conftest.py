@@ -33,14 +33,10 @@ import ura_hf  # noqa: E402
 ROOT = Path(__file__).resolve().parent.parent
 pytest_plugins = ["browser"]
 LONGEST = (
-    "test_archive",
-    "test_documents",
-    "test_load",
-    "test_benchmark",
-    "test_export",
-    "test_wheel",
-    "test_remote_code",
+    *("test_archive", "test_page", "test_documents", "test_tabs", "test_benchmark", "test_export", "test_train"),
+    *("test_download", "test_benchmarks", "test_load", "test_cli", "test_predict", "test_public"),
 )
+"""Files with the most work, the longest first."""
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -48,9 +44,21 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return (os.cpu_count() or 1) + 1
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that have the longest tests, so that none of these is the last one at work."""
-    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin every process's share with some of the longest files, so that none of these is the last one at work.
+
+    The scheduler `worksteal` first cuts the list into as many equal parts as there are processes.
+    """
+    processes = getattr(config, "workerinput", {}).get("workercount", 1)
+    shares: list[list[pytest.Item]] = [[] for _ in range(processes)]
+    for place, name in enumerate(LONGEST):
+        shares[place % processes] += [item for item in items if item.path.stem == name]
+    others = [item for item in items if item.path.stem not in LONGEST]
+    for share in shares:
+        missing = max(0, len(items) // processes - len(share))
+        share += others[:missing]
+        del others[:missing]
+    items[:] = [item for share in shares for item in share] + others
 
 
 def pytest_collection_finish() -> None:

@@ -19,7 +19,7 @@ from ura_hf import export as exporting
 from ura_hf.cli.main import main
 from ura_hf.data.drawn.parts import demo_image
 from ura_hf.hub import exported
-from ura_hf.hub.load import load_detector
+from ura_hf.hub.load import load_checkpoint, load_detector
 from ura_hf.model.errors import UserError
 
 RING = "uranet-demo-ring"
@@ -56,13 +56,22 @@ def told_by(content: bytes) -> bool:
 
 
 @pytest.fixture(scope="module")
-def files(checkpoint, tmp_path_factory):
-    """A trained checkpoint and what is exported of it, by suffix."""
+def program(checkpoint):
+    """A trained checkpoint as a graph: the making of it takes most of an export."""
+    model, processor = load_checkpoint(checkpoint)
+    return exporting._trace(exporting.Graph(model, processor).eval().requires_grad_(False))
+
+
+@pytest.fixture(scope="module")
+def files(checkpoint, program, tmp_path_factory):
+    """The checkpoint and what is exported of it, by suffix."""
     folder = tmp_path_factory.mktemp("exported")
     found = {"": checkpoint}
-    for kind in (".onnx", ".pt2"):
-        found[kind] = folder / f"disc{kind}"
-        exporting.export(checkpoint, found[kind])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporting, "_trace", lambda detector: program)
+        for kind in (".onnx", ".pt2"):
+            found[kind] = folder / f"disc{kind}"
+            exporting.export(checkpoint, found[kind])
     return found
 
 
@@ -182,9 +191,13 @@ def test_openvino_gives_the_same(files, photos):
         assert np.abs(wanted[name].numpy() - theirs[name]).max() < limit * scale, name
 
 
-def test_a_vit_is_exported(tmp_path):
-    """Its patches do not fill the images, which are enlarged in the graph."""
+def test_a_vit_is_exported(tmp_path, monkeypatch):
+    """Its patches do not fill the images, which are enlarged in the graph. One graph is for both files."""
     folder = save(tmp_path / "checkpoint", backbone="test_vit", image_size=60, num_samples=1)
+    made, trace = [], exporting._trace
+    monkeypatch.setattr(
+        exporting, "_trace", lambda detector: made[0] if made else made.append(trace(detector)) or made[0]
+    )
     for kind in (".onnx", ".pt2"):
         assert max(exporting.export(folder, tmp_path / f"vit{kind}").values()) < exporting.TOLERANCE
 
@@ -243,10 +256,11 @@ def test_differences_of_outputs(change, difference):
     np.testing.assert_allclose(list(found.values()), difference)
 
 
-def test_a_file_that_differs_is_not_left(tmp_path, monkeypatch):
+def test_a_file_that_differs_is_not_left(checkpoint, program, tmp_path, monkeypatch):
     monkeypatch.setattr(exporting, "TOLERANCE", -1.0)
+    monkeypatch.setattr(exporting, "_trace", lambda detector: program)
     with pytest.raises(UserError, match=r"differs from the model by .* nothing was written"):
-        exporting.export(save(tmp_path / "checkpoint"), tmp_path / "out" / "x.pt2")
+        exporting.export(checkpoint, tmp_path / "out" / "x.pt2")
     assert list((tmp_path / "out").iterdir()) == []
 
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import signal
-import subprocess
 import sys
 import time
 import weakref
@@ -15,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, draw_part
+from conftest import draw_part
 from PIL import Image
+from processes import uranet
 from tqdm import tqdm
 
 from ura_hf.cli import predict as predict_module
@@ -80,10 +78,11 @@ def answered(rings, tmp_path_factory):
     """All that is written, in batches of 3; beside it, what was printed."""
     out = tmp_path_factory.mktemp("out")
     words = ["predict", RING, rings, "--output", out, "--masks", "--maps", "--boxes", out / "boxes.json", "--json"]
-    command = [sys.executable, "-m", "ura_hf", *map(str, words), "--csv", str(out / "t.csv"), "--batch-size", "3"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 2 and "image/s" not in done.stderr  # a bar is for terminals
-    return out, [json.loads(line) for line in done.stdout.splitlines()]
+    printed, said = (tmp_path_factory.mktemp("said") / name for name in ("printed", "errors"))
+    process = uranet(*words, "--csv", out / "t.csv", "--batch-size", 3, output=printed, errors=said)
+    process.join()
+    assert process.exitcode == 2 and "image/s" not in said.read_text()  # a bar is for terminals
+    return out, [json.loads(line) for line in printed.read_text().splitlines()]
 
 
 def test_masks_and_boxes_lie_on_the_defect(answered, rings):
@@ -223,12 +222,11 @@ def test_a_killed_run_goes_on_with_every_image_once(tmp_path):
         "--boxes",
         tmp_path / "b.json",
     ]
-    command = [sys.executable, "-m", "ura_hf", *map(str, words), "--batch-size", "2"]
-    run = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    while run.poll() is None and (not table.exists() or table.read_bytes().count(b"\n") < 6):
+    run = uranet(*words, "--batch-size", 2)
+    while run.is_alive() and (not table.exists() or table.read_bytes().count(b"\n") < 6):
         time.sleep(0.01)
-    os.kill(run.pid, signal.SIGKILL)
-    run.wait()
+    run.kill()
+    run.join()
     left = table.read_bytes()
     assert 5 <= left.count(b"\n") - 1 < 60
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "o").glob("*_mask.png")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import sys
@@ -14,12 +15,17 @@ from ura_hf.cli.main import main
 from ura_hf.hub.load import load_detector
 
 
-def uranet(*arguments: object, errors: str = os.devnull, environment: Mapping[str, str] | None = None) -> BaseProcess:
-    """`uranet ARGUMENTS`, started; what it says on standard error goes to a file.
+def uranet(
+    *arguments: object,
+    output: str | Path = os.devnull,
+    errors: str | Path = os.devnull,
+    environment: Mapping[str, str] | None = None,
+) -> BaseProcess:
+    """`uranet ARGUMENTS`, started; what it prints and what it says on standard error go to files.
 
     Variables of `environment` come too late for what is read while the package is imported.
     """
-    return _forked(_call, list(map(str, arguments)), errors, dict(environment or {}))
+    return _forked(_call, list(map(str, arguments)), output, errors, dict(environment or {}))
 
 
 def loading(name: str, cache: Path, image: str, score: Path) -> BaseProcess:
@@ -34,9 +40,10 @@ def _forked(function: Callable[..., object], *arguments: object) -> BaseProcess:
     return process
 
 
-def _call(arguments: list[str], errors: str, environment: dict[str, str]) -> None:
+def _call(arguments: list[str], output: str | Path, errors: str | Path, environment: dict[str, str]) -> None:
+    gc.freeze()  # what was imported stays: no collection need look at it
     os.environ.update(environment)
-    with open(errors, "w") as sys.stderr:
+    with open(output, "w") as sys.stdout, open(errors, "w") as sys.stderr:
         code = main(arguments)
     sys.exit(code)
 

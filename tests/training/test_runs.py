@@ -44,7 +44,7 @@ def test_a_second_run_into_one_output_is_refused(options, resnet18_weights, tmp_
         thread.join()
         said = tmp_path / "said.txt"
         backbone = ("--backbone", "resnet18", "--backbone-weights", resnet18_weights)
-        other = uranet("train", "--data", options.data, "--output", options.output, *backbone, errors=str(said))
+        other = uranet("train", "--data", options.data, "--output", options.output, *backbone, errors=said)
         other.join()
         refused.append(f"{other.exitcode} {said.read_text()}")
 

@@ -70,7 +70,7 @@ def _fit(scores: Tensor) -> tuple[int, float, float]:
     values = scores.flatten().cpu().double()
     values = values.clamp_max(_reach(values)).sort().values
     count = len(values)
-    weights = (2 * values.new_tensor(range(count)) - count + 1) / max(count * (count - 1), 1)
+    weights = (2 * torch.arange(count, dtype=values.dtype) - count + 1) / max(count * (count - 1), 1)
     return count, float(values.mean()), max(math.sqrt(math.pi) * float(weights @ values), LEAST_PEAK_SPREAD)
 
 
@@ -86,7 +86,8 @@ def curve(scores: Tensor, asked: float) -> list[tuple[float, float]]:
     least = min(1 / (TRUST * len(scores)), asked)
     apart = [rate for rate in RATES if rate > least and not any(math.isclose(rate, one) for one in (asked, least))]
     rates = sorted({*apart, asked, least}, reverse=True)
-    return [(rate, bound(scores, rate)) for rate in rates]
+    count, mean, deviation = _fit(scores)
+    return [(rate, mean + _quantile(count, rate) * deviation) for rate in rates]
 
 
 def standard(logs: Tensor) -> list[float]:
