@@ -75,4 +75,6 @@ def billion(report: dict[str, Any]) -> str:
         f"results ({row_bytes:.0f} bytes a row)",
         f"memory of the command, for names ({report['name_bytes']} bytes each)",
     ]
-    return "\n".join(table(["", *SIZES], [list(row) for row in zip(names, *columns, strict=True)]))
+    lines = table(["", *SIZES], [list(row) for row in zip(names, *columns, strict=True)])
+    data = f"computed from the median of {len(report['runs'])} runs"
+    return "\n".join([*lines, "", caption(report, report["command"], data)])
