@@ -53,11 +53,19 @@ images again that could not be read."""
     parser.add_argument("images", type=path_or_address, nargs="+", metavar="IMAGE", help="files, or folders of images")
     _add_outputs(parser)
     add_engine(parser)
+    _add_reading(parser)
+    _add_rates(parser)
+
+
+def _add_reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="NAME", help="such as cpu or cuda:1 (default: the GPU if there is one)")
     parser.add_argument("--batch-size", type=int, default=8, help="images at once (default: %(default)s)")
     parser.add_argument("--recursive", action="store_true", help="read the subfolders of folders, too")
     parser.add_argument("--strict", action="store_true", help="refuse folders of which anything would be left out")
     parser.add_argument("--frames", default="all", metavar="WHICH", help=FRAMES_HELP)
+
+
+def _add_rates(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threshold", type=float, metavar="T", help="score, 0 to 1, above which an image is anomalous (default 0.5)"
     )
