@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 import time
 import weakref
@@ -176,6 +177,20 @@ def test_a_second_run_does_what_is_missing(rings, tmp_path, monkeypatch, capsys)
         "torn.png",
     ]
     assert "2 of 4 images, going on" in capsys.readouterr().err
+
+
+def test_a_photo_that_was_overwritten_is_done_again(checkpoint, tmp_path, capsys):
+    """Cameras begin to count anew every day."""
+    for index in range(2):
+        Image.fromarray(draw_part(100 + index)[0]).save(tmp_path / f"{index}.png")
+    command = ["predict", str(checkpoint), str(tmp_path), "--csv", str(table := tmp_path / "t.csv")]
+    assert main(command) == 0
+    before = table.read_text()
+    Image.fromarray(draw_part(200, True)[0]).save(photo := tmp_path / "1.png")
+    os.utime(photo, (table.stat().st_mtime + 1,) * 2)
+    assert main(command) == 0
+    assert "has 1 of 2 images, going on" in capsys.readouterr().err
+    assert len(table.read_text().splitlines()) == 3 and table.read_text() != before
 
 
 def test_a_torn_last_row_is_done_again(rings, tmp_path, capsys):

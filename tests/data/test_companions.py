@@ -13,6 +13,7 @@ from PIL import Image
 from ura_hf.cli.main import main
 from ura_hf.data.companions import companions, has_few_colours, masks_beside
 from ura_hf.data.folder import list_images, list_pictures
+from ura_hf.data.layouts import plain
 from ura_hf.data.reader import read_dataset
 
 
@@ -117,3 +118,31 @@ def test_masks_are_used_wherever_they_lie(tmp_path, place):
     data = read_dataset(tmp_path)
     assert [sample.mask for sample in data.test] == wanted and {sample.defect_type for sample in data.test} == {"crack"}
     assert len(data.train) == 3
+
+
+def test_predict_reads_subfolders_but_no_masks_and_nothing_that_it_wrote(checkpoint, tmp_path, capsys):
+    """With --recursive, an output folder inside of what is read, and a second call; --strict sees all folders."""
+    photo(tmp_path / "p/a/0.png")
+    photo(tmp_path / "p/b/1.png", 1)
+    mask(tmp_path / "p/ground_truth/crack/0_mask.png")
+    table, line = tmp_path / "r.csv", ["predict", str(checkpoint), str(tmp_path / "p"), "--recursive"]
+    for _ in range(2):
+        assert main([*line, "--output", str(tmp_path / "p/out"), "--csv", str(table)]) == 0
+        assert len(table.read_text().splitlines()) == 3
+    said = capsys.readouterr().err
+    assert "used      2  image files" in said and "left out  3  masks or heatmaps of images beside them" in said
+    assert main([*line, "--output", str(tmp_path / "p")]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    (tmp_path / "p/b/notes.txt").touch()
+    assert main([*line, "--strict"]) != 0
+    said = capsys.readouterr().err
+    assert "notes.txt" in said and "0_heatmap.png" in said
+    assert [sample.image.name for sample in plain.read(tmp_path / "p", True).train] == ["0.png", "1.png"]
+
+
+def test_calibration_refuses_a_folder_with_defective_parts_below_it(checkpoint, tmp_path, capsys):
+    for index in range(6):
+        photo(tmp_path / f"p/good/{index}.png", index)
+        photo(tmp_path / f"p/NG/{index}.png", 10 + index)
+    assert main(["calibrate", str(checkpoint), "--good", str(tmp_path / "p"), "--recursive"]) != 0
+    assert "must hold good images only" in capsys.readouterr().err

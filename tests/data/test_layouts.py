@@ -246,3 +246,14 @@ def test_several_sources_are_read_together(tmp_path):
         open_dataset([tmp_path / "a", f"{tmp_path}/a/"])
     with pytest.raises(UserError, match="names nothing"):
         open_dataset([])
+
+
+@pytest.mark.parametrize("name", ["labels", "class", "Defect_Type"])
+def test_labels_of_a_table_may_have_another_name(tmp_path, name):
+    """Else all its images would be good ones; columns that mean nothing here are said."""
+    photos(tmp_path, 4)
+    rows = "".join(f"00{index}.png,{'good' if index < 3 else 'scratch'},cam{index}\n" for index in range(4))
+    (tmp_path / "t.csv").write_text(f"image,{name},camera\n{rows}")
+    found = read_dataset(tmp_path / "t.csv")
+    assert [sample.image.name for sample in found.test if sample.label] == ["003.png"] and len(found.train) < 4
+    assert f"columns of {tmp_path / 't.csv'} that are not read: camera." in found.notes

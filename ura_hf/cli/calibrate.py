@@ -62,7 +62,7 @@ def _calibrate(options: argparse.Namespace) -> None:
         check_threshold(options.threshold)
         if options.max_false_alarms is not None:
             raise UserError("--threshold and --max-false-alarms say the same in two ways: give one of them.")
-    good, around = _photos(options.good, options.recursive)
+    good, around = _photos(options.good, options.recursive, good=True)
     bad, around_bad = _photos(options.bad, options.recursive) if options.bad else ([], {})
     detector = load_detector(folder)
     left_out = joined(around, around_bad)
@@ -81,8 +81,8 @@ def _calibrate(options: argparse.Namespace) -> None:
         write(options.plot, lambda path: plot(path, *calibration.scaled(), *lines))
 
 
-def _photos(folder: Path, recursive: bool) -> tuple[list[Upload], LeftOut]:
-    """The photos of a folder, a page or frame each, and what else is in it."""
+def _photos(folder: Path, recursive: bool, good: bool = False) -> tuple[list[Upload], LeftOut]:
+    """The photos of a folder, a page or frame each, and what else is in it; subfolders of `good` ones must not say otherwise."""
     from ..data.layouts import plain
     from ..data.left_out import left_out_of
     from ..model.frames import all_frames
@@ -90,6 +90,8 @@ def _photos(folder: Path, recursive: bool) -> tuple[list[Upload], LeftOut]:
     found = plain.read(folder, recursive) if folder.is_dir() else None
     if found is None or not found.train:
         raise UserError(f"{folder} is no folder of images: give one that holds the photos themselves.")
+    if good and found.train_faults:
+        raise UserError(found.train_faults[0])
     images = [sample.image for sample in found.train]
     photos = [Upload(image.name, image) for image in all_frames(images)]
     return photos, left_out_of(found.train_folders, images, found.train_left_out)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import os
 import sys
@@ -44,8 +43,8 @@ subfolders. Scores run from 0 to 1; 0.5 is the calibrated threshold. A verdict i
 unknown (not this part at all). An unreadable image is reported and the others go on; the exit code is then 2. Every page of
 a TIFF and every frame of an animation or a video is an image of its own, FILE#2 and so on.
 
-With --csv, verdicts go to a table in place of the screen. Repeat an interrupted command: it does what is missing, and tries
-images again that could not be read."""
+With --csv, verdicts go to a table in place of the screen. Repeat an interrupted command: it does what is missing, and does
+images again that could not be read, or whose files are newer than the table."""
         + ENGINE_HELP,
         "uranet predict runs/ring new/*.png --output results",
     )
@@ -213,18 +212,25 @@ def _list_images(options: argparse.Namespace) -> tuple[list[Path], LeftOut]:
     Raises:
         UserError: There are none, or something is left out in spite of --strict.
     """
-    from ..data.folder import list_images
-    from ..data.left_out import left_out_of, require_nothing_left_out
+    from ..data.layouts import plain
+    from ..data.left_out import joined, left_out_of, require_nothing_left_out
 
-    folders = [place for place in options.images if place.is_dir()]
-    found = [list_images(place, options.recursive) if place in folders else [place] for place in options.images]
-    images = list(dict.fromkeys(itertools.chain.from_iterable(found)))
+    found = [plain.read(place, options.recursive) for place in options.images if place.is_dir()]
+    given = [place.resolve() for place in options.images]
+    own = options.output.resolve() if options.recursive and options.output is not None else None
+    own = None if own in given else own  # else of an earlier call
+    images = [place for place in options.images if not place.is_dir()]
+    images += [sample.image for folder in found for sample in folder.train]
+    drawn = [image for image in images if own is not None and own in image.resolve().parents]
+    images = [image for image in dict.fromkeys(images) if image not in drawn]
     if not images:
         raise UserError(
-            f"{options.images[0]} holds no images itself: pass image files or folders that directly hold them, as DIR/*/, or add "
-            "--recursive."
+            f"{options.images[0]} holds no images itself: pass image files or folders that directly hold them, as DIR/*/, "
+            "or add --recursive."
         )
-    left_out = left_out_of(folders, images, {})
+    folders = [one for folder in found for one in folder.train_folders if one.resolve() != own]
+    known = joined({"companions": drawn}, *(folder.train_left_out for folder in found))
+    left_out = left_out_of(folders, images, known)
     if options.strict:
         require_nothing_left_out(left_out)
     return images, left_out

@@ -60,6 +60,16 @@ def companions(images: Iterable[Path]) -> dict[Path, Path]:
     return found
 
 
+def drawn_from(images: Iterable[Path]) -> list[Path]:
+    """Heatmaps and the like by name, ``x_heatmap.png``, of any of the images, wherever both lie."""
+    images = list(images)
+    stems = {image.stem.casefold() for image in images}
+    named = [(image, _ENDING.fullmatch(image.stem.casefold())) for image in images]
+    return [
+        image for image, found in named if found and found["kind"] in PICTURES and _FRAME.sub("", found["of"]) in stems
+    ]
+
+
 def masks_beside(images: Iterable[Path]) -> dict[Path, Path]:
     """The mask of every image that has one beside it, among `companions`."""
     found: dict[Path, Path] = {}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,7 +26,8 @@ class ResultsFile:
     FILE.run.json beside it holds what the rows were made with, and FILE.boxes.jsonl the boxes of each image if wanted.
 
     Args:
-        path: The CSV. If it is there, the run goes on: rows of images without a verdict are removed, to be tried again.
+        path: The CSV. If it is there, the run goes on: rows of images without a verdict, and of those whose files were
+            written after it, are removed, to be done again.
         settings: JSON of everything that the rows depend on.
         boxes: Whether to keep the boxes.
 
@@ -98,9 +101,12 @@ class ResultsFile:
                 self._boxes_path.unlink(missing_ok=True)
             return
 
+        written = self.path.stat().st_mtime
+
         def remembered() -> Iterator[list[str]]:
             for row in _rows(self.path):
-                if not row[HEADER.index("problem")] and row[0] not in self._done:
+                whole = not row[HEADER.index("problem")] and not _changed_after(row[0], written)
+                if whole and row[0] not in self._done:
                     self._done.add(row[0])
                     yield row
 
@@ -117,6 +123,14 @@ class ResultsFile:
                     file.write(json.dumps(entry).encode() + b"\n")
         if left:
             raise UserError(f"{self._boxes_path} lacks images that {self.path} has: give another --csv.")
+
+
+def _changed_after(image: str, written: float) -> bool:
+    """Whether the file of an image, or of a page of it as in x.tif#2, is there and was written later."""
+    for path in (image, re.sub(r"#\d+$", "", image)):
+        with suppress(OSError, ValueError):
+            return Path(path).stat().st_mtime > written
+    return False
 
 
 def _settings_path(path: Path) -> Path:

@@ -17,6 +17,8 @@ from .words import ANOMALOUS, VALIDATION_WORDS, means_good
 ENDINGS = (".csv", ".jsonl")
 NAMES = tuple(f"manifest{ending}" for ending in ENDINGS)  # of one that is found in a folder
 COLUMNS = ("image", "label", "mask", "split")
+LABELS = ("label", "labels", "class", "defect_type", "target")
+"""Names of the column of labels; the first that there is counts."""
 TRAIN, TEST = ("train", "training"), ("test", "testing")
 SPLITS = (*TRAIN, *TEST, *VALIDATION_WORDS)
 
@@ -44,8 +46,9 @@ def read(root: Path, recursive: bool = False) -> Dataset:
     """The images that a table names; paths are relative to its folder. `recursive` changes nothing.
 
     Only the column image is needed. `label`: good, ok, normal, pass or 0 for good images, for others the type of the defect or
-    1; without it all are good. `split`: train, test or validation; without it defective images are for testing, and where
-    there are such, a fifth of the good ones. A folder's own manifest may name files of this folder alone.
+    1; without it all are good (`LABELS` are its other names). `split`: train, test or validation; without it defective images
+    are for testing, and where there are such, a fifth of the good ones. A folder's own manifest may name files of this folder
+    alone.
 
     Raises:
         UserError: The table can't be read, or an image of it is missing.
@@ -53,14 +56,19 @@ def read(root: Path, recursive: bool = False) -> Dataset:
     path = root if root.is_file() else _inside(root)
     assert path is not None  # as it matches
     parts = _Parts()
-    for line, row in rows_of(path.read_bytes(), path):
+    rows = rows_of(path.read_bytes(), path)
+    labels = next((name for name in LABELS if name in rows[0][1]), None)
+    unread = sorted({name for _, row in rows for name in row}.difference((*COLUMNS, labels)))
+    for line, row in rows:
+        row["label"] = row.get(labels) if labels else GOOD
         _sort(parts, path, line, row, confined=root.is_dir())
     _check_images(path, [*parts.train, *parts.test, *parts.unsorted])
     bad = [sample for sample in parts.unsorted if sample.label]
-    good, tested, notes = [sample for sample in parts.unsorted if not sample.label], list[Sample](), list[str]()
+    good, tested = [sample for sample in parts.unsorted if not sample.label], list[Sample]()
+    notes = [f"columns of {path} that are not read: {', '.join(unread)}."] * bool(unread)
     if bad and not parts.train and not any(not sample.label for sample in parts.test):
         good, tested, parts.left_out["copies"] = split_good([sample.image for sample in good])
-        notes = split_notes(good, tested)
+        notes += split_notes(good, tested)
     missing, left_out = parts.left_out["missing_masks"], parts.left_out
     return Dataset(
         (root.resolve() if root.is_dir() else path).stem,
@@ -111,7 +119,7 @@ def rows_of(data: bytes, path: str | Path) -> list[tuple[int, dict[str, Any]]]:
 
 def _sort(parts: _Parts, path: Path, line: int, row: dict[str, Any], confined: bool) -> None:
     """Put the sample of a row where it belongs."""
-    kind = _kind(row.get("label", GOOD), path, line)
+    kind = _kind(row["label"], path, line)
     mask = _file(path, row.get("mask"), confined) if kind != GOOD else None
     if mask is not None and not mask.is_file():
         parts.left_out["missing_masks"].append(mask)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..companions import drawn_from
 from ..folder import holds_companions, list_images, list_pictures, subfolders
 from ..samples import GOOD, Dataset, LeftOut, Sample
 from .words import means_bad
@@ -26,6 +27,8 @@ def read(root: Path, recursive: bool = False) -> Dataset:
             else:
                 folders.append(inner)  # the loop comes to it
     images = [image for folder in folders for image in list_images(folder)]
+    companions += (drawn := drawn_from(images))
+    images = [image for image in images if image not in drawn]
     dataset = _dataset(root, images, folders, {"companions": companions})
     if bad := next((folder for folder in folders[1:] if means_bad(folder.name)), None):
         dataset.train_faults.append(

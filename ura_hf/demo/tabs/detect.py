@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,10 +52,9 @@ def build(store: Detectors, picker: gr.Dropdown, opened: Dependency, on_load: Ca
 
     layout = lay_out(opens_with(str(picker.value)))
     tab = _Tab(Shelf(folder, store, infer), Path(layout.findings.heatmap.GRADIO_CACHE))
-    _wire_photo(tab, layout, picker, opened)
+    _wire_photo(tab, layout, picker, opened, _wire_result(tab, layout))
     on_load(_samples, picker, layout.photo.samples, **QUIET)
     on_load(None, layout.photo.image, js=ASK)
-    _wire_result(tab, layout)
     rates = [gr.Number(value=None, visible=False) for _ in range(2)]
     gr.Button(visible=False).click(
         tab.detect,
@@ -68,7 +67,9 @@ def build(store: Detectors, picker: gr.Dropdown, opened: Dependency, on_load: Ca
     return tab.shelf
 
 
-def _wire_photo(tab: _Tab, layout: Layout, picker: gr.Dropdown, opened: Dependency) -> None:
+def _wire_photo(
+    tab: _Tab, layout: Layout, picker: gr.Dropdown, opened: Dependency, drawing: Sequence[Dependency]
+) -> None:
     """Predict a photo as soon as it comes, and again with another checkpoint; a photo that leaves takes its result with it."""
     image, samples = layout.photo.image, layout.photo.samples
     controls, findings, details = layout.controls, layout.findings, layout.details
@@ -87,7 +88,7 @@ def _wire_photo(tab: _Tab, layout: Layout, picker: gr.Dropdown, opened: Dependen
         trigger_mode="always_last",  # else a photo that comes during a prediction would get none
     )
     leaving = [image.input, image.clear, samples.select, picker.change]
-    gr.on(leaving, None, cancels=predicted, **QUIET)  # before what follows: no verdict comes to a photo that has left
+    gr.on(leaving, None, cancels=[predicted, *drawing], **QUIET)  # first: no verdict comes to a photo that has left
     for trigger in (
         image.input,
         samples.select(_chosen, picker, [image, samples], **QUIET).then,
@@ -98,8 +99,8 @@ def _wire_photo(tab: _Tab, layout: Layout, picker: gr.Dropdown, opened: Dependen
         trigger(lambda: _cleared(), outputs=shown, **QUIET)
 
 
-def _wire_result(tab: _Tab, layout: Layout) -> None:
-    """Draw again what depends on the sliders and shares, and write what is asked for."""
+def _wire_result(tab: _Tab, layout: Layout) -> list[Dependency]:
+    """Draw again what depends on the sliders and shares, and write what is asked for; returns the events that draw."""
     controls, findings, details = layout.controls, layout.findings, layout.details
     settings = [layout.key, controls.threshold, controls.strength, controls.review]
     drawn = [findings.verdict, findings.heatmap, findings.legend, controls.regions, details.numbers]
@@ -109,10 +110,14 @@ def _wire_result(tab: _Tab, layout: Layout) -> None:
         "show_progress": "hidden",
         **DRAWING,
     }
+    drawing: list[Dependency] = []
     for control in (controls.threshold, controls.strength, controls.review):
-        control.input(tab.redraw, inputs=settings, outputs=[*drawn, controls.false_alarms], js=CLAMP, **at_once)
+        drawing.append(
+            control.input(tab.redraw, inputs=settings, outputs=[*drawn, controls.false_alarms], js=CLAMP, **at_once)
+        )
     shares = [layout.key, controls.false_alarms, controls.strength, controls.review]
-    controls.false_alarms.input(tab.redraw_for_share, inputs=shares, outputs=[*drawn, controls.threshold], **at_once)
+    by_share = [*drawn, controls.threshold]
+    drawing.append(controls.false_alarms.input(tab.redraw_for_share, inputs=shares, outputs=by_share, **at_once))
     controls.false_alarms.blur(tab.share, settings[:2], controls.false_alarms, **QUIET)
     for kind, button in details.downloads.items():
         button.click(
@@ -123,6 +128,7 @@ def _wire_result(tab: _Tab, layout: Layout) -> None:
             show_progress_on=button,
             **DRAWING,
         ).success(None, js=DOWNLOAD)
+    return drawing
 
 
 class _Tab:
