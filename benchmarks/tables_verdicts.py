@@ -76,9 +76,12 @@ def _shifts(runs: Runs) -> list[list[str]]:
     rows = []
     for count in dict.fromkeys(run["count"] for run in runs):
         found = [run["shift"] for run in _of(runs, count)]
-        noticed = [one["noticed"] for one in found if one["noticed"] is not None]
+        early = sum(one["noticed"] is not None and one["noticed"] <= 0 for one in found)  # before the other parts came
+        noticed = [one["noticed"] for one in found if (one["noticed"] or 0) > 0]
         spread = f"{min(noticed)} to {max(noticed)} parts" if noticed else "-"
-        never = f", never in {len(found) - len(noticed)} of {len(found)} draws" * (len(noticed) < len(found))
+        missed = len(found) - len(noticed) - early
+        spread += f", falsely before in {early} of {len(found)} draws" * (early > 0)
+        never = f", never in {missed} of {len(found)} draws" * (missed > 0)
         rates = (
             fmean(one["false_alarms"] for one in found),
             fmean(one["verdicts"]["review"] for one in found),
