@@ -63,10 +63,12 @@ def ablation(report: dict[str, Any]) -> str:
     lines: list[str] = []
     for key in ("image_auroc", "pixel_ap"):
         rows = []
+        known = {run["dataset"] for run in runs for row in run["rows"].values() if row[key] is not None}
+        places = [name for name in sets if name in known]
         for variant, row in names:
             own = {
                 name: [r["rows"][row][key] for r in runs if (r["variant"], r["dataset"]) == (variant, name)]
-                for name in sets
+                for name in places
             }
             found = {name: [value for value in values if value is not None] for name, values in own.items()}
             means = [fmean(values) for values in found.values() if values]
@@ -74,9 +76,9 @@ def ablation(report: dict[str, Any]) -> str:
                 label = row if variant == "default" else f"{row}, {variant}"
                 cells = [_with_spread(values) for values in found.values()]
                 rows.append(
-                    [label, *cells, f"{fmean(means):.3f}" if all(found[name] for name in sets if own[name]) else ""]
+                    [label, *cells, f"{fmean(means):.3f}" if all(found[name] for name in places if own[name]) else ""]
                 )
-        lines += [f"**{COLUMNS[key]}**", "", *table(["what is scored", *sets, "mean"], rows), ""]
+        lines += [f"**{COLUMNS[key]}**", "", *table(["what is scored", *places, "mean"], rows), ""]
     steps = ", ".join(str(n) for n in sorted({run["steps"] for run in runs}))
     return "\n".join([*lines, caption(report, "python benchmarks/ablation.py", f"{steps} steps, {seeds_of(runs)}")])
 
