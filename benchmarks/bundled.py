@@ -21,8 +21,8 @@ from ura_hf.data.files import ASSETS
 
 ROOT = Path(__file__).resolve().parent.parent
 DRAWN, SOLAR, MVTEC = "uranet-demo-", "uranet-elpv-", "uranet-mvtec-"
-BUNDLED = ("uranet-demo-ring", "uranet-elpv-mono", "uranet-mvtec-bottle", "uranet-mvtec-pill")
-NAMES = (*BUNDLED, "uranet-elpv-poly", *(DRAWN + kind for kind in KINDS if DRAWN + kind not in BUNDLED))
+BUNDLED = ("uranet-demo-ring", "uranet-elpv-mono", "uranet-elpv-poly", "uranet-mvtec-bottle", "uranet-mvtec-pill")
+NAMES = (*BUNDLED, *(DRAWN + kind for kind in KINDS if DRAWN + kind not in BUNDLED))
 FIELDS = (
     "hidden_size=64",
     "num_hidden_layers=2",

@@ -112,7 +112,7 @@ def test_holds_the_package_and_nothing_else(source, site):
     assert {path.name.split("-")[0] for path in site.iterdir()} == {"ura_hf", "bin"}
     assert [path.name for path in (site / "bin").iterdir()] == ["uranet"]
     weights = [path.stat().st_size for name, path in inside.items() if name.endswith(".safetensors")]
-    assert len(weights) >= 4 and sum(weights) <= MOST
+    assert len(weights) >= 5 and sum(weights) <= MOST
     assert [name for name in inside if name.endswith((".png", ".jpg"))] == ["ura_hf/assets/colormaps.png"]
 
 
@@ -128,5 +128,5 @@ def test_works_without_extras_and_network_in_an_empty_folder(site, tmp_path):
     assert run.returncode == 0, run.stderr
     where, *checkpoints, verdict = run.stdout.splitlines()
     assert where.startswith(str(site)) and "part.png" in verdict
-    assert len(checkpoints) == 4 and all(line.endswith("True") for line in checkpoints), checkpoints
+    assert len(checkpoints) == 5 and all(line.endswith("True") for line in checkpoints), checkpoints
     assert list((empty / "maps").iterdir())
