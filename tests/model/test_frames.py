@@ -32,12 +32,14 @@ def pictures(count: int = 3) -> list[np.ndarray]:
     return [np.full((HEIGHT, WIDTH, 3), level, np.uint8) for level in levels(count)]
 
 
-def write_video(path: Path, count: int = 30, codec: str = "libx264", group: int = 12) -> Path:
+def write_video(path: Path, count: int = 30, codec: str = "libx264", group: int = 12, **options: str) -> Path:
     import av
 
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=25)
+        stream = container.add_stream(codec, rate=25, options=options)
         stream.width, stream.height, stream.pix_fmt, stream.gop_size = WIDTH, HEIGHT, "yuv420p", group
+        if codec == "mjpeg":
+            stream.pix_fmt = "yuvj420p"
         for picture in pictures(count):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
@@ -141,6 +143,45 @@ def test_a_video_in_any_order(tmp_path, order):
         order
     ]
     assert [level_of(found[number]) for number in numbers] == pytest.approx([levels(count)[n] for n in numbers], abs=4)
+
+
+REORDERED = {
+    "mpeg4.avi": ("mpeg4", {"bf": "2"}),
+    "h264.avi": ("libx264", {"bf": "2"}),
+    "mjpeg.avi": ("mjpeg", {}),
+    "h264.mkv": ("libx264", {"bf": "2"}),
+    "open-group.mp4": ("libx264", {"x264-params": "open-gop=1:keyint=12:bframes=3:b-adapt=0:scenecut=0"}),
+}
+
+
+@pytest.mark.parametrize("name", REORDERED)
+def test_frames_are_numbered_as_they_are_decoded(tmp_path, name):
+    import av
+
+    count, (codec, options) = 2 * MOST_SKIPPED, REORDERED[name]
+    path = write_video(tmp_path / name, count, codec, **options)
+    with av.open(str(path)) as container:
+        expected = [frame.to_ndarray(format="rgb24").mean() for frame in container.decode(video=0)]
+    found = frames(path)
+    assert len(found) == len(expected) == count
+    order = [*range(count), *range(count - 1, -1, -3), 40, 3, 3, count - 1]
+    assert [level_of(found[number]) for number in order] == pytest.approx([expected[n] for n in order], abs=0.01)
+
+
+def test_a_frame_that_is_damaged_costs_no_others(tmp_path):
+    import av
+
+    path = write_video(tmp_path / "a.avi", 12, "mjpeg")
+    with av.open(str(path)) as container:
+        place, size = [(packet.pos, packet.size) for packet in container.demux() if packet.size][5]
+    data = bytearray(path.read_bytes())
+    data[place : place + size] = bytes(size)
+    path.write_bytes(data)
+    found = frames(path)
+    with pytest.raises(UserError, match=r"damaged: .*a\.avi#6"):
+        load_image(found[5])
+    rest = [*range(5), *range(6, 12), 2, 8]
+    assert [level_of(found[number]) for number in rest] == pytest.approx([levels(12)[n] for n in rest], abs=2)
 
 
 def test_a_video_that_is_read_in_order_is_opened_and_decoded_once(tmp_path):
