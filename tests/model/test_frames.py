@@ -128,6 +128,17 @@ def test_thumbnails_among_the_pages_are_left_out(tmp_path):
     assert [level_of(one) for one in frames(tmp_path / "a.tif")] == pytest.approx(levels(3)[::2])
 
 
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_a_thumbnail_may_come_first(tmp_path, depth, caplog):
+    path, scale = tmp_path / "a.tif", np.iinfo(depth).max // 255
+    with tifffile.TiffWriter(path) as file:
+        for index, picture in enumerate(pictures(2)):
+            file.write(picture.astype(depth) * scale, photometric="rgb", subfiletype=int(index == 0))
+    assert frames(path) == [path]
+    assert level_of(path) == level_of(path.read_bytes()) == pytest.approx(levels(2)[1])
+    assert not caplog.text
+
+
 def test_pages_turn_by_their_own_orientation(tmp_path):
     with tifffile.TiffWriter(tmp_path / "a.tif") as file:
         for orientation in (1, 6):
