@@ -53,10 +53,24 @@ def test_a_part_that_is_done_again_replaces_its_files(folder):
 
 def test_a_second_run_knows_what_is_done(folder):
     folder.write(["a", "b"], results("a") + results("b", problem="no answer"))
-    torn = Path(folder.address, "_partial-0123")
+    torn = Path(folder.address, f"_partial-{'01' * 16}")
     torn.write_bytes(b"PAR1")
     assert folder.begin(SETTINGS) == {"a"} and not torn.exists()
     assert dict(folder.counts()) == {"normal": 1}
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_files_of_others_stay(tmp_path, begun):
+    folder, mine = ResultsFolder(str(tmp_path)), ["unread.txt", "unread-mail.txt", "_partial-list.csv"]
+    if begun:
+        folder.begin(SETTINGS)
+        mine += ["unread-1.parquet", "part-1.parquet"]
+    else:
+        mine += [f"_partial-{'01' * 16}"]
+    for name in mine:
+        (tmp_path / name).write_text("mine")
+    assert folder.begin(SETTINGS) == set() and not folder.counts()
+    assert {path.name for path in files(folder)} == {*mine, "_run.json"}
 
 
 def test_names_that_are_no_text(folder):
