@@ -73,6 +73,19 @@ def test_files_of_others_stay(tmp_path, begun):
     assert {path.name for path in files(folder)} == {*mine, "_run.json"}
 
 
+@pytest.mark.parametrize("place", ["disk", "memory"])
+def test_folders_in_one_another_are_runs_of_their_own(tmp_path, place):
+    root = str(tmp_path) if place == "disk" else "memory://runs"
+    inner, outer = ResultsFolder(f"{root}/res/day1"), ResultsFolder(f"{root}/res")
+    assert inner.begin(SETTINGS) == set()
+    inner.write(["a", "b"], results("a") + results("b", problem="no answer"))
+    other = SETTINGS | {"--threshold": 0.6}
+    assert outer.begin(other) == set()
+    outer.write(["c"], results("c"))
+    assert outer.begin(other) == {"c"} and dict(outer.counts()) == {"normal": 1}
+    assert dict(inner.counts()) == {"normal": 1, "not checked": 1} and inner.begin(SETTINGS) == {"a"}
+
+
 def test_names_that_are_no_text(folder):
     folder.write(["\udcff.png"], results("\udcff.png"))
     assert folder.begin(SETTINGS) == {"\\udcff.png"}

@@ -107,9 +107,10 @@ class ResultsFolder:
         files.mv(partial, f"{folder}/{name}")
 
     def _names(self) -> list[str]:
+        """Of the files in the folder itself; a subfolder may be that of another run."""
         files, folder = open_address(self.address)
         files.invalidate_cache()
-        return [path.rpartition("/")[2] for path in files.find(folder)]
+        return [path.rpartition("/")[2] for path in files.find(folder, maxdepth=1)]
 
     def _read(self, column: str, kind: str) -> Iterator[list[Any]]:
         """A column of all files of a kind, in pieces."""
