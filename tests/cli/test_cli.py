@@ -372,6 +372,14 @@ def test_unknown_config_field(category, tmp_path, capsys):
     assert "is_calibrated" in message
 
 
+def test_data_without_test_images_is_named(checkpoint, category, tmp_path, capsys):
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        shutil.copytree(category / "train", folder / "train")
+    data = [word for folder in folders for word in ("--data", folder)]
+    assert f"uranet: no test images in {folders[0]}, {folders[1]}: " in fails(capsys, "evaluate", checkpoint, *data)
+
+
 def test_numbers_out_of_range(checkpoint, category, tmp_path, capsys):
     assert "batch_size" in fails(capsys, "evaluate", checkpoint, "--data", category, "--batch-size", 0)
     assert "good" in fails(capsys, "demo-data", "--kind", "ring", "--output", tmp_path / "d", "--good", -1)

@@ -61,6 +61,18 @@ def test_paths_in_tables_are_relative_to_the_table(photos):
     assert beside("s3://b/c/m.csv", "d/e.png") == "s3://b/c/d/e.png" and beside("s3://b/c/m.csv", "/d.png") == "/d.png"
 
 
+def test_tables_are_known_in_capitals_and_by_a_pattern(photos):
+    (photos / "LIST.CSV").write_text("image\n2.png\n")
+    (photos / "b.csv").write_text("image\n10.png\n")
+    (photos / "c.jsonl").write_text('{"image": "sub/1.jpg"}\n')
+    parquet.write_table(pa.table({"path": ["sub/1.jpg"]}), photos / "P.PARQUET")
+    two, ten, one = (str(photos / name) for name in ("2.png", "10.png", "sub/1.jpg"))
+    assert names("photos/LIST.CSV", "photos/P.PARQUET") == [two, one] and names("photos/*.PARQUET") == [one]
+    assert names("photos/*.CSV") == [two] and names("photos/*.csv") == [ten] and names("photos/*.jsonl") == [one]
+    assert names("photos/*.png") == [two, ten]
+    assert names("photos/*[gv]") == [two, ten]  # what lies beside images is not taken for a list of them
+
+
 def test_a_folder_without_images_gives_its_tables(photos, tmp_path):
     (tmp_path / "tables").mkdir()
     data = (photos / "2.png").read_bytes()

@@ -109,6 +109,16 @@ def test_the_endpoint_calibrate(demo, photos, checkpoint, tmp_path):
     assert found["rows"][0]["image_score"] == pytest.approx(expected, rel=1e-4)
 
 
+def test_every_page_is_a_photo(demo, photos, tmp_path):
+    for kind, paths in zip(("good", "bad"), photos, strict=True):
+        first, *others = map(Image.open, paths)
+        first.save(tmp_path / f"{kind}.tif", save_all=True, append_images=others)
+    files = ([handle_file(str(tmp_path / f"{kind}.tif"))] for kind in ("good", "bad"))
+    report, _ = Client(demo.local_url, verbose=False).predict(*files, "disc", api_name="/calibrate")
+    assert report["good"] == 12 and report["bad"] == 4
+    assert {one["file"].partition("#")[0] for one in report["most_unusual"]} == {"good.tif"}
+
+
 def test_photos_that_can_not_be_used_are_one_sentence(demo, photos, tmp_path):
     client, good = Client(demo.local_url, verbose=False), [handle_file(str(path)) for path in photos[0]]
     copies = [tmp_path / f"{quality}.jpg" for quality in range(88, 95)]

@@ -27,6 +27,11 @@ RING = "uranet-demo-ring"
         (["a.png", "--engine", "ray", "--output", "o", "--frames", "first"], "leave --frames out"),
         (["a.png", "--engine", "ray", "--output", "o", "--device", "cuda:1"], "--device must be cpu or cuda"),
         (["a.png", "--engine", "ray", "--output", "o", "--workers", "0"], "must be at least 1"),
+        (
+            ["a.png", "--engine", "ray", "--output", "o", "--batch-size", "0"],
+            "--batch-size must be at least 1, but got 0",
+        ),
+        (["a.png", "--batch-size", "-1"], "--batch-size must be at least 1, but got -1"),
         (["a.png", "--address", "auto"], "--address is of --engine ray: add that"),
         (["a.png", "--worker-cores", "2"], "--worker-cores is of --engine ray: add that"),
         (["s3://a/b.png"], "s3://a/b.png is not on this machine's disk: add --engine ray"),

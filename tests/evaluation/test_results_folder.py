@@ -53,10 +53,37 @@ def test_a_part_that_is_done_again_replaces_its_files(folder):
 
 def test_a_second_run_knows_what_is_done(folder):
     folder.write(["a", "b"], results("a") + results("b", problem="no answer"))
-    torn = Path(folder.address, "_partial-0123")
+    torn = Path(folder.address, f"_partial-{'01' * 16}")
     torn.write_bytes(b"PAR1")
     assert folder.begin(SETTINGS) == {"a"} and not torn.exists()
     assert dict(folder.counts()) == {"normal": 1}
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_files_of_others_stay(tmp_path, begun):
+    folder, mine = ResultsFolder(str(tmp_path)), ["unread.txt", "unread-mail.txt", "_partial-list.csv"]
+    if begun:
+        folder.begin(SETTINGS)
+        mine += ["unread-1.parquet", "part-1.parquet"]
+    else:
+        mine += [f"_partial-{'01' * 16}"]
+    for name in mine:
+        (tmp_path / name).write_text("mine")
+    assert folder.begin(SETTINGS) == set() and not folder.counts()
+    assert {path.name for path in files(folder)} == {*mine, "_run.json"}
+
+
+@pytest.mark.parametrize("place", ["disk", "memory"])
+def test_folders_in_one_another_are_runs_of_their_own(tmp_path, place):
+    root = str(tmp_path) if place == "disk" else "memory://runs"
+    inner, outer = ResultsFolder(f"{root}/res/day1"), ResultsFolder(f"{root}/res")
+    assert inner.begin(SETTINGS) == set()
+    inner.write(["a", "b"], results("a") + results("b", problem="no answer"))
+    other = SETTINGS | {"--threshold": 0.6}
+    assert outer.begin(other) == set()
+    outer.write(["c"], results("c"))
+    assert outer.begin(other) == {"c"} and dict(outer.counts()) == {"normal": 1}
+    assert dict(inner.counts()) == {"normal": 1, "not checked": 1} and inner.begin(SETTINGS) == {"a"}
 
 
 def test_names_that_are_no_text(folder):

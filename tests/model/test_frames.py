@@ -32,12 +32,14 @@ def pictures(count: int = 3) -> list[np.ndarray]:
     return [np.full((HEIGHT, WIDTH, 3), level, np.uint8) for level in levels(count)]
 
 
-def write_video(path: Path, count: int = 30, codec: str = "libx264", group: int = 12) -> Path:
+def write_video(path: Path, count: int = 30, codec: str = "libx264", group: int = 12, **options: str) -> Path:
     import av
 
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=25)
+        stream = container.add_stream(codec, rate=25, options=options)
         stream.width, stream.height, stream.pix_fmt, stream.gop_size = WIDTH, HEIGHT, "yuv420p", group
+        if codec == "mjpeg":
+            stream.pix_fmt = "yuvj420p"
         for picture in pictures(count):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
@@ -126,6 +128,17 @@ def test_thumbnails_among_the_pages_are_left_out(tmp_path):
     assert [level_of(one) for one in frames(tmp_path / "a.tif")] == pytest.approx(levels(3)[::2])
 
 
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_a_thumbnail_may_come_first(tmp_path, depth, caplog):
+    path, scale = tmp_path / "a.tif", np.iinfo(depth).max // 255
+    with tifffile.TiffWriter(path) as file:
+        for index, picture in enumerate(pictures(2)):
+            file.write(picture.astype(depth) * scale, photometric="rgb", subfiletype=int(index == 0))
+    assert frames(path) == [path]
+    assert level_of(path) == level_of(path.read_bytes()) == pytest.approx(levels(2)[1])
+    assert not caplog.text
+
+
 def test_pages_turn_by_their_own_orientation(tmp_path):
     with tifffile.TiffWriter(tmp_path / "a.tif") as file:
         for orientation in (1, 6):
@@ -141,6 +154,45 @@ def test_a_video_in_any_order(tmp_path, order):
         order
     ]
     assert [level_of(found[number]) for number in numbers] == pytest.approx([levels(count)[n] for n in numbers], abs=4)
+
+
+REORDERED = {
+    "mpeg4.avi": ("mpeg4", {"bf": "2"}),
+    "h264.avi": ("libx264", {"bf": "2"}),
+    "mjpeg.avi": ("mjpeg", {}),
+    "h264.mkv": ("libx264", {"bf": "2"}),
+    "open-group.mp4": ("libx264", {"x264-params": "open-gop=1:keyint=12:bframes=3:b-adapt=0:scenecut=0"}),
+}
+
+
+@pytest.mark.parametrize("name", REORDERED)
+def test_frames_are_numbered_as_they_are_decoded(tmp_path, name):
+    import av
+
+    count, (codec, options) = 2 * MOST_SKIPPED, REORDERED[name]
+    path = write_video(tmp_path / name, count, codec, **options)
+    with av.open(str(path)) as container:
+        expected = [frame.to_ndarray(format="rgb24").mean() for frame in container.decode(video=0)]
+    found = frames(path)
+    assert len(found) == len(expected) == count
+    order = [*range(count), *range(count - 1, -1, -3), 40, 3, 3, count - 1]
+    assert [level_of(found[number]) for number in order] == pytest.approx([expected[n] for n in order], abs=0.01)
+
+
+def test_a_frame_that_is_damaged_costs_no_others(tmp_path):
+    import av
+
+    path = write_video(tmp_path / "a.avi", 12, "mjpeg")
+    with av.open(str(path)) as container:
+        place, size = [(packet.pos, packet.size) for packet in container.demux() if packet.size][5]
+    data = bytearray(path.read_bytes())
+    data[place : place + size] = bytes(size)
+    path.write_bytes(data)
+    found = frames(path)
+    with pytest.raises(UserError, match=r"damaged: .*a\.avi#6"):
+        load_image(found[5])
+    rest = [*range(5), *range(6, 12), 2, 8]
+    assert [level_of(found[number]) for number in rest] == pytest.approx([levels(12)[n] for n in rest], abs=2)
 
 
 def test_a_video_that_is_read_in_order_is_opened_and_decoded_once(tmp_path):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import zipfile
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from ura_hf import UserError
@@ -15,8 +17,12 @@ from ura_hf.data.archives import Gathered, Upload
 from ura_hf.data.drawn.parts import demo_image
 from ura_hf.data.progress import Cancelled
 from ura_hf.demo.looked import chosen
+from ura_hf.demo.tabs.teach import _findings
+from ura_hf.evaluation.batch import with_frames
 from ura_hf.hub.load import load_detector
 from ura_hf.hub.push import write_checkpoint_zip
+from ura_hf.model.frames import Frame
+from ura_hf.model.images import load_image
 from ura_hf.training import teaching
 from ura_hf.training.photo_checks import PhotoReport
 from ura_hf.training.teaching import FalseAlarms, teach
@@ -64,6 +70,31 @@ def test_a_taught_checkpoint_detects_and_travels_as_a_zip(photos, tmp_path):
     good = detector(demo_image("ring", 830, side=96)[0])
     assert found["image_score"] > good["image_score"] and good["label"] in ("normal", "review")
     assert json.loads((taught.folder / "training.json").read_text())["options"]["data"] == "photos"
+
+
+def test_pages_are_photos_of_their_own(tmp_path):
+    rings = [Image.fromarray(demo_image("ring", 800 + index, side=96)[0]) for index in range(12)]
+    rings[0].save(tmp_path / "a.tif", save_all=True, append_images=[*rings[1:], rings[3]])
+    ((note, _, ticks, *_),) = [
+        found for found in _findings([str(tmp_path / "a.tif")], Event()) if isinstance(found[4], list)
+    ]
+    assert "13 photos, all readable" in note and "a.tif#13" in ticks.value
+    gathered = with_frames(Gathered([Upload("a.tif", tmp_path / "a.tif")]))
+    taught = teach(gathered.files[:11], tmp_path / "ring")
+    assert taught.record["images"] == {"fitted": 11}
+    assert {one["file"].partition("#")[0] for one in taught.record["most_unusual"]} == {"a.tif"}
+
+
+@pytest.mark.parametrize("mode", ["uint8", "uint16", "float32", "grey", "alpha"])
+def test_a_page_is_staged_as_it_is(tmp_path, mode):
+    kind = mode if mode in ("uint16", "float32") else "uint8"
+    page = np.random.default_rng(0).random((2, 40, 50, {"grey": 1, "alpha": 4}.get(mode, 3)))
+    page = (page if kind == "float32" else page * np.iinfo(kind).max).astype(kind).squeeze()
+    alpha = {"extrasamples": ["unassalpha"]} if mode == "alpha" else {}
+    tifffile.imwrite(tmp_path / "a.tif", page, photometric="minisblack" if mode == "grey" else "rgb", **alpha)
+    frame = Frame(tmp_path / "a.tif", 2)
+    teaching._stage([Upload("a.tif#2", frame)], tmp_path)
+    assert np.array_equal(load_image(tmp_path / "0000.tif"), load_image(frame))
 
 
 @pytest.mark.parametrize("stage", ["training features", "training"])

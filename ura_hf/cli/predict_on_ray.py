@@ -43,7 +43,9 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
 
 
 def check_engine(options: argparse.Namespace) -> None:
-    """Raise UserError where the engine does not take an option or an address."""
+    """Raise UserError where the engine does not take an option or an address, or nobody takes the number."""
+    if options.batch_size < 1:
+        raise UserError(f"--batch-size must be at least 1, but got {options.batch_size}: correct it.")
     on_ray = options.engine == RAY
     given = [name for name in (NOT_OF_RAY if on_ray else OF_RAY) if getattr(options, name) not in NOT_GIVEN]
     if flag := f"--{given[0].replace('_', '-')}" if given else "":

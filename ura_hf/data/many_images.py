@@ -53,7 +53,8 @@ def find_images(inputs: Iterable[str]) -> list[Images]:
 
     Args:
         inputs: Folders with their subfolders, patterns such as ``s3://bucket/*.png``, CSV or JSON Lines files with a column
-            image, Parquet files or folders of them, or single images. A table's paths are relative to its folder.
+            image, Parquet files or folders of them, or single images. A table's paths are relative to its folder. A pattern names
+            CSV and JSON Lines files where it names nothing else.
 
     Raises:
         UserError: An input does not exist, can't be read, or names no images.
@@ -63,9 +64,9 @@ def find_images(inputs: Iterable[str]) -> list[Images]:
     for given in inputs:
         with asking(given):
             for one in _expand(given):
-                if one.endswith(manifest.ENDINGS):
+                if one.lower().endswith(manifest.ENDINGS):
                     files.update(dict.fromkeys(_read_manifest(one)))
-                elif not one.endswith(ENDING):
+                elif not one.lower().endswith(ENDING):
                     files[one] = None
                 elif (paths := read_paths(one)) is not None:
                     files.update(dict.fromkeys(paths))
@@ -82,7 +83,8 @@ def _expand(given: str) -> list[str]:
     """Full addresses of the images and tables that an input names."""
     files, path = open_address(given)
     if has_magic(path) and not files.exists(path):
-        found = _with_endings(files.glob(path), (*IMAGE_SUFFIXES, ENDING))
+        matched = files.glob(path)
+        found = _with_endings(matched, (*IMAGE_SUFFIXES, ENDING)) or _with_endings(matched, manifest.ENDINGS)
     elif files.isdir(path):
         found = _below(files, path)
     elif files.exists(path):

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ..data.extras import require
 from ..data.left_out import as_record, joined, left_out_of, require_nothing_left_out, without_masks
 from ..data.masks import black_masks, defect_of
-from ..data.opening import Data, open_dataset
+from ..data.opening import Data, open_dataset, sources
 from ..data.progress import Progress, silent
 from ..data.samples import Dataset, LeftOut, Sample
 from ..inference import Detector, Finding, Unreadable, find
@@ -138,7 +138,8 @@ def _left_out(dataset: Dataset) -> LeftOut:
 
 def _require_test_images(samples: Sequence[Sample], data: Data) -> None:
     if not samples:
-        raise UserError(f"{data} has no test images: expected test/good and test/<defect type>.")
+        given = ", ".join(map(str, sources(data)))
+        raise UserError(f"no test images in {given}: expected test/good and test/<defect type>.")
     for sample in samples:
         if (count := len(frames(sample.image))) > 1:
             raise UserError(

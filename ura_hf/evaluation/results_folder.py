@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,9 @@ SETTINGS = "_run.json"
 VERDICTS, UNREAD = "part", "unread"
 """What the names of files begin with: rows with a verdict, and rows of images without one, which a second run tries again."""
 PARTIAL = "_partial-"
+OURS = r"-[0-9a-f]{20}" + re.escape(ENDING)
+UNFINISHED = re.compile(f"{UNREAD}{OURS}|{PARTIAL}[0-9a-f]{{32}}")
+"""Names of the files that a second run removes; others that begin alike are somebody's own."""
 TEXTS = ("image", "label", "problem")
 
 
@@ -52,13 +56,13 @@ class ResultsFolder:
             if SETTINGS in names:
                 before = json.loads(files.cat_file(f"{folder}/{SETTINGS}"))
                 refuse_changes(self.address, before, settings, "--output")
+                for name in names:
+                    if UNFINISHED.fullmatch(name):
+                        files.rm_file(f"{folder}/{name}")
             elif any(name.endswith(ENDING) for name in names):
                 raise UserError(
                     f"{self.address} holds Parquet files that are not of an earlier run: give another --output."
                 )
-            for name in names:
-                if name.startswith((UNREAD, PARTIAL)):
-                    files.rm_file(f"{folder}/{name}")
             self._put(SETTINGS, json.dumps(settings, indent=2).encode())
         return {name for column in self._read("image", VERDICTS) for name in column}
 
@@ -103,9 +107,10 @@ class ResultsFolder:
         files.mv(partial, f"{folder}/{name}")
 
     def _names(self) -> list[str]:
+        """Of the files in the folder itself; a subfolder may be that of another run."""
         files, folder = open_address(self.address)
         files.invalidate_cache()
-        return [path.rpartition("/")[2] for path in files.find(folder)]
+        return [path.rpartition("/")[2] for path in files.find(folder, maxdepth=1)]
 
     def _read(self, column: str, kind: str) -> Iterator[list[Any]]:
         """A column of all files of a kind, in pieces."""
@@ -113,7 +118,7 @@ class ResultsFolder:
             import pyarrow.dataset
         files, folder = open_address(self.address)
         with asking(self.address):
-            paths = [f"{folder}/{name}" for name in sorted(self._names()) if name.startswith(f"{kind}-")]
+            paths = [f"{folder}/{name}" for name in sorted(self._names()) if re.fullmatch(f"{kind}{OURS}", name)]
             if not paths:
                 return
             table = pyarrow.dataset.dataset(paths, _schema(), "parquet", files)

@@ -40,17 +40,18 @@ _SUBFILE_TAG, _REDUCED_OR_MASK = 254, 0b101
 
 
 def decode(file: BinaryIO, name: str, given: ValueRange | None) -> tuple[np.ndarray, int]:
-    """The first image of an open file, as `decode_pil`, and how many frames or pages the file has.
+    """The first image of an open file, which may come after a thumbnail, as `decode_pil`, and how many the file has.
 
     Raises:
         UserError: It is no image, damaged or too large.
     """
     image = open_image(file, name)
     if image is None:
-        return decode_tiff(file, name, given), len(tiff_numbers(file, name))
+        numbers = tiff_numbers(file, name)
+        return decode_tiff(file, name, given, numbers[0] - 1), len(numbers)
     with image:
-        count = len(page_numbers(image, name))
-        return decode_page(image, name, given), count
+        numbers = page_numbers(image, name)
+        return decode_page(image, name, given, numbers[0] - 1), len(numbers)
 
 
 def open_image(file: BinaryIO, name: str) -> Image.Image | None:
@@ -156,7 +157,7 @@ def decode_tiff(file: BinaryIO, name: str, given: ValueRange | None, index: int 
 def tiff_numbers(file: BinaryIO, name: str) -> list[int]:
     """`page_numbers` of such a TIFF."""
     with _opened_tiff(file, name) as tiff:
-        return [number for number, page in enumerate(tiff.pages, 1) if not page.aspage().is_reduced]
+        return [number for number, page in enumerate(tiff.pages, 1) if not page.aspage().is_reduced] or [1]
 
 
 @contextmanager

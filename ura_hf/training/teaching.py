@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import tifffile
+
 from ..data.archives import Upload
 from ..data.files import write_json
 from ..data.folder import IMAGE_SUFFIXES
@@ -17,7 +20,7 @@ from ..data.records import TRAINING
 from ..model.backbone import SMALL
 from ..model.configuration_uranet import URANetConfig
 from ..model.errors import UserError
-from ..model.frames import all_frames
+from ..model.frames import Frame, all_frames, read_frame
 from .options import TrainingOptions
 from .report import FalseAlarms, sentences
 from .train import train
@@ -90,14 +93,30 @@ def teach(photos: Sequence[Upload], folder: Path, progress: Progress = silent, p
 
 
 def _stage(photos: Sequence[Upload], folder: Path) -> dict[str, str]:
-    """Link the photos into one folder under names that differ; returns the sender's name of each."""
+    """Link the photos into one folder under names that differ; returns the sender's name of each.
+
+    Pages and frames become files of their own.
+    """
     names = {}
     for index, photo in enumerate(photos):
+        if isinstance(photo.path, Frame):
+            names[f"{index:04d}.tif"] = photo.name
+            _write_page(folder / f"{index:04d}.tif", read_frame(photo.path, None))
+            continue
         suffix = Path(photo.name).suffix.lower()
         link = folder / f"{index:04d}{suffix if suffix in IMAGE_SUFFIXES else '.png'}"
         link.symlink_to(photo.path.resolve())
         names[link.name] = photo.name
     return names
+
+
+def _write_page(path: Path, samples: np.ndarray) -> None:
+    """Save samples, (H, W) or (H, W, C), as they are."""
+    count = 1 if samples.ndim == 2 else samples.shape[2]
+    alpha = ["unassalpha"] if count in (2, 4) else None
+    tifffile.imwrite(
+        path, samples, photometric="rgb" if count > 2 else "minisblack", planarconfig="contig", extrasamples=alpha
+    )
 
 
 def _renamed(value: Any, names: Mapping[str, str]) -> Any:

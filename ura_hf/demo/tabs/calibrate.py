@@ -14,6 +14,7 @@ import gradio as gr
 
 from ...data.archives import MIB, ZipLimits, gather
 from ...data.progress import Progress
+from ...evaluation.batch import with_frames
 from ...hub.load import load_detector
 from ...hub.push import write_checkpoint_zip
 from ...model.errors import UserError
@@ -191,7 +192,9 @@ def _measure(store: Detectors, photos: Photos, checkpoint: str, session: str) ->
     uploads = {"good": still_there(good), "bad": still_there(bad or [])}
 
     def work(progress: Progress, folder: Path) -> Calibration:
-        gathered = {kind: gather(files, folder / kind, LIMITS) for kind, files in uploads.items()}
+        gathered = {
+            kind: with_frames(gather(files, folder / kind, LIMITS), LIMITS.files) for kind, files in uploads.items()
+        }
         if damaged := [f"{name} is {reason}" for one in gathered.values() for name, reason in one.damaged]:
             raise UserError(f"{len(damaged)} photos can't be read: {'; '.join(damaged[:10])}.")
         detector = store.get(checkpoint, session)

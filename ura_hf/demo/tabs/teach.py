@@ -18,6 +18,7 @@ from gradio.events import Dependency
 
 from ...data.archives import MIB, Gathered, Upload, ZipLimits, gather
 from ...data.progress import Progress
+from ...evaluation.batch import with_frames
 from ...hub.push import write_checkpoint_zip
 from ...model.errors import UserError
 from ...training.photo_checks import PhotoReport, check_photos
@@ -128,7 +129,7 @@ def _findings(files: list[str] | None, end: Event) -> Iterator[tuple[Any, ...]]:
     uploads = still_there(files)
 
     def work(progress: Progress, folder: Path) -> tuple[Gathered, PhotoReport, list[tuple[str, str]]]:
-        gathered = gather(uploads, folder / "files", LIMITS)
+        gathered = with_frames(gather(uploads, folder / "files", LIMITS), LIMITS.files)
         report = check_photos(gathered.files, progress)
         return gathered, report, pictures(gathered.files, report, folder)
 
@@ -156,7 +157,7 @@ def _teach(
     target = taught / f"{wanted}-{secrets.token_hex(4)}"
 
     def work(progress: Progress, folder: Path) -> tuple[list[Upload], PhotoReport, Taught]:
-        gathered = gather(uploads, folder / "files", LIMITS)
+        gathered = with_frames(gather(uploads, folder / "files", LIMITS), LIMITS.files)
         report = check_photos(gathered.files, progress)
         used = chosen(gathered, report, leave_out)
         return gathered.files, report, teach_part(used, target, progress, folder / "unusual")
