@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from conftest import draw_part
 from PIL import Image
 
 from ura_hf.data.addresses import Fetched, beside
@@ -137,3 +138,11 @@ def test_an_input_that_names_no_images_is_refused(tmp_path, monkeypatch, given, 
         parquet.write_table(pa.table(columns), tmp_path / given)
     with pytest.raises(UserError, match=said.replace("*", ".")):
         find_images([given])
+
+
+def test_masks_and_heatmaps_below_a_folder_are_no_images(tmp_path):
+    for name in ("a/0.png", "b/1.png", "ground_truth/0_mask.png", "out/0_heatmap.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw_part(len(name))[0]).save(tmp_path / name)
+    (found,) = find_images([str(tmp_path)])
+    assert [Path(name).name for name in found.names] == ["0.png", "1.png"]

@@ -11,8 +11,8 @@ from typing import Any
 from ..model.errors import UserError
 from ..model.images import IMAGE_SUFFIXES
 from .addresses import Fetched, asking, beside, fetch, full_address, is_disk, is_remote, open_address
-from .folder import list_images, natural_key
-from .layouts import manifest
+from .folder import natural_key
+from .layouts import manifest, plain
 from .parquet_images import ENDING, read_paths, read_rows, row_groups
 from .prefetch import read_ahead
 
@@ -99,7 +99,7 @@ def _expand(given: str) -> list[str]:
 def _below(files: Any, folder: str) -> list[str]:
     """The images below a folder, or where there are none, the Parquet files."""
     if is_disk(files):
-        images = [str(path) for path in list_images(folder, recursive=True)]
+        images = [str(sample.image) for sample in plain.read(Path(folder), True).train]
     else:
         images = _with_endings(_shown(files, folder), IMAGE_SUFFIXES)
     return images or _with_endings(_shown(files, folder), (ENDING,))
