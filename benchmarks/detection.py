@@ -40,4 +40,4 @@ def run(name: str, seed: int, shared: Path, work: Path, extra: list[str]) -> dic
         "versions",
         "date",
     )
-    return {"dataset": name, "seed": seed, **json.loads(result.read_text()), "training": {k: training[k] for k in kept}}
+    return {**json.loads(result.read_text()), "dataset": name, "seed": seed, "training": {k: training[k] for k in kept}}
