@@ -136,6 +136,13 @@ def test_opening_the_page_replaces_no_photo(demo):
     assert "select" in events and "load" not in events
 
 
+def test_what_is_being_drawn_is_cancelled_with_its_photo(demo):
+    """Else the verdict of a photo that has left would come back with the answer to a slider."""
+    drawing = {key for key, function in demo.fns.items() if function.name in ("redraw", "redraw_for_share")}
+    cancelled = [set(function.cancels) for function in demo.fns.values() if function.cancels]
+    assert len(drawing) == 4 and any(drawing <= one for one in cancelled)
+
+
 def _holds_image(outputs: list) -> bool:
     return any(getattr(block, "elem_id", None) == "image" for block in outputs)
 

@@ -221,7 +221,7 @@ def _list_images(options: argparse.Namespace) -> tuple[list[Path], LeftOut]:
     own = None if own in given else own  # else of an earlier call
     images = [place for place in options.images if not place.is_dir()]
     images += [sample.image for folder in found for sample in folder.train]
-    drawn = [image for image in images if own is not None and own in image.resolve().parents]
+    drawn = {image for image in images if own is not None and own in image.resolve().parents}
     images = [image for image in dict.fromkeys(images) if image not in drawn]
     if not images:
         raise UserError(
@@ -229,7 +229,7 @@ def _list_images(options: argparse.Namespace) -> tuple[list[Path], LeftOut]:
             "or add --recursive."
         )
     folders = [one for folder in found for one in folder.train_folders if one.resolve() != own]
-    known = joined({"companions": drawn}, *(folder.train_left_out for folder in found))
+    known = joined({"companions": sorted(drawn)}, *(folder.train_left_out for folder in found))
     left_out = left_out_of(folders, images, known)
     if options.strict:
         require_nothing_left_out(left_out)

@@ -60,14 +60,14 @@ def companions(images: Iterable[Path]) -> dict[Path, Path]:
     return found
 
 
-def drawn_from(images: Iterable[Path]) -> list[Path]:
+def drawn_from(images: Iterable[Path]) -> set[Path]:
     """Heatmaps and the like by name, ``x_heatmap.png``, of any of the images, wherever both lie."""
     images = list(images)
     stems = {image.stem.casefold() for image in images}
     named = [(image, _ENDING.fullmatch(image.stem.casefold())) for image in images]
-    return [
+    return {
         image for image, found in named if found and found["kind"] in PICTURES and _FRAME.sub("", found["of"]) in stems
-    ]
+    }
 
 
 def masks_beside(images: Iterable[Path]) -> dict[Path, Path]:

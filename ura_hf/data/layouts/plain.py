@@ -27,7 +27,7 @@ def read(root: Path, recursive: bool = False) -> Dataset:
             else:
                 folders.append(inner)  # the loop comes to it
     images = [image for folder in folders for image in list_images(folder)]
-    companions += (drawn := drawn_from(images))
+    companions += sorted(drawn := drawn_from(images))
     images = [image for image in images if image not in drawn]
     dataset = _dataset(root, images, folders, {"companions": companions})
     if bad := next((folder for folder in folders[1:] if means_bad(folder.name)), None):
