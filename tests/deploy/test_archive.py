@@ -29,28 +29,50 @@ psutil = pytest.importorskip("psutil")
 RING = "uranet-demo-ring"
 BUCKET = "s3://archive"
 COUNT = 30
+HELD = "7.png"  # a photo that no worker gets before one of them was ended
+
+
+class Gate:
+    """A WSGI application that gives what lies at a path only once `opened` is set."""
+
+    def __init__(self, application: Any, path: str) -> None:
+        self.application, self.path, self.opened = application, path, threading.Event()
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        if environ["REQUEST_METHOD"] == "GET" and environ["PATH_INFO"] == self.path:
+            self.opened.wait(60)
+        return self.application(environ, start_response)
 
 
 @pytest.fixture(scope="module")
-def store() -> Iterator[Any]:
-    """An S3 server with an empty bucket, as fsspec has it; every process that starts later finds it in its environment."""
-    s3fs = pytest.importorskip("s3fs", reason="needs s3fs, of the extra dev")
-    moto = pytest.importorskip("moto.server", reason="needs moto[server], of the extra dev")
-    server = moto.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+def server() -> Iterator[Any]:
+    """An S3 server on loopback, as werkzeug has it; one photo waits there for its gate."""
+    moto = pytest.importorskip("moto.moto_server.werkzeug_app", reason="needs moto[server], of the extra dev")
+    serving = pytest.importorskip("werkzeug.serving")
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line a request
-    server.start()
-    host, port = server.get_host_and_port()
+    application = Gate(moto.DomainDispatcherApplication(moto.create_backend_app), f"/archive/photos/{HELD}")
+    server = serving.make_server("127.0.0.1", 0, application, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def store(server) -> Iterator[Any]:
+    """The server's empty bucket, as fsspec has it; every process that starts later finds it in its environment."""
+    s3fs = pytest.importorskip("s3fs", reason="needs s3fs, of the extra dev")
     with pytest.MonkeyPatch.context() as patch:
         for name, value in archive.LOOPBACK.items():
             patch.setenv(name, value)
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
         patch.setenv("AWS_ACCESS_KEY_ID", "nobody")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         files = s3fs.S3FileSystem()
         files.mkdir("archive")
         yield files
-    server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +117,8 @@ def predict(*words: object) -> int:
     return main(["predict", RING, *map(str, words)])
 
 
-def end_a_worker(cluster: Any, files: Any, folder: str, told: dict[str, Any]) -> None:
-    """SIGKILL a process with a model as soon as a part of the results is there."""
+def end_a_worker(cluster: Any, files: Any, folder: str, gate: Gate, told: dict[str, Any]) -> None:
+    """SIGKILL a process with a model as soon as a part of the results is there, then open the gate."""
     raylets = [node.all_processes["raylet"][0].process.pid for node in cluster.list_all_nodes()]
     until = time.monotonic() + 60
     while time.monotonic() < until:
@@ -107,16 +129,18 @@ def end_a_worker(cluster: Any, files: Any, folder: str, told: dict[str, Any]) ->
         if workers:
             os.kill(workers[0], signal.SIGKILL)
             told.update(parts=len(parts), workers=len(workers))
-            return
+            break
         time.sleep(0.1)
+    gate.opened.set()
 
 
 @pytest.fixture(scope="module")
-def ended(cluster, store, rings) -> tuple[list[Any], int, dict[str, Any]]:
+def ended(cluster, server, store, rings) -> tuple[list[Any], int, dict[str, Any]]:
     """A run in which a worker is ended: its command, the exit code, and what was there when the worker was ended."""
     store.put(f"{rings}/", "archive/photos/", recursive=True)
     told: dict[str, Any] = {}
-    watcher = threading.Thread(target=end_a_worker, args=(cluster, store, "archive/out", told), daemon=True)
+    passed = (cluster, store, "archive/out", server.app, told)
+    watcher = threading.Thread(target=end_a_worker, args=passed, daemon=True)
     watcher.start()
     words = ["--engine", "ray", "--output", f"{BUCKET}/out", "--batch-size", 2, "--address", cluster.address]
     code = predict(f"{BUCKET}/photos", *words)
