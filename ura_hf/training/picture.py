@@ -27,6 +27,7 @@ from .synthesis import sample_masks
 MAX_PICTURES = 500  # photos and turned copies that the decoder is trained on; they are held in memory
 IMAGES_PER_STEP = 8
 GREY = 0.5  # beyond the region of interest
+REGRESSION_CELLS = 150_000  # at most, about: over a hundred for every weight of a pixel
 RIDGE = 1e-3  # added to the variances, in units of their mean
 LEARNING_RATE = 3e-3
 
@@ -114,15 +115,16 @@ def fit_linear(decoder: PictureDecoder, pairs: Pairs, device: torch.device) -> t
     """Ridge regression around the means of each place: W^T = (X^T X + lambda I)^-1 X^T Y and b_t = y_t - W x_t.
 
     X are the components around cells and Y their pixels, each less its mean x_t or y_t of the place. Sums are in float64 on the
-    CPU, since Apple's GPUs lack this type.
+    CPU, since Apple's GPUs lack this type. Of many cells every so many-th counts, other ones in each batch.
     """
     count = len(pairs.components)
+    every = max(1, count * pairs.components[0, 0].numel() // REGRESSION_CELLS)
     steps = [range(at, min(at + IMAGES_PER_STEP, count)) for at in range(0, count, IMAGES_PER_STEP)]
     means = [sum(part) / count for part in zip(*(_added(pairs.batch(rows, device)) for rows in steps), strict=True)]
     squares = crossed = torch.zeros((), dtype=torch.float64)
-    for rows in steps:
+    for step, rows in enumerate(steps):
         components, pictures = (own - mean for own, mean in zip(pairs.batch(rows, device), means, strict=True))
-        x, y = decoder.known(components), decoder.wanted(pictures)
+        x, y = (part[step % every :: every] for part in (decoder.known(components), decoder.wanted(pictures)))
         squares, crossed = squares + (x.T @ x).cpu().double(), crossed + (x.T @ y).cpu().double()
     squares.diagonal().add_(RIDGE * squares.diagonal().mean().clamp_min(1e-12))
     weight = torch.linalg.solve(squares, crossed)

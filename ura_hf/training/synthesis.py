@@ -115,12 +115,11 @@ def sample_masks(batch: int, side: int, weights: Mapping[str, float], device: to
     return mask[:, None], subtle
 
 
-def self_source(features: Tensor) -> Tensor:
-    """Other normal images of the batch, shifted, turned, or one of their cells spread out; (B, C, G, G) -> same."""
-    batch, channels, side, _ = features.shape
-    other = features.roll(1, 0) if batch > 1 else features
+def self_source(others: Tensor) -> Tensor:
+    """Features of other normal images, shifted, turned, or one of their cells spread out; (B, C, G, G) -> same."""
+    _, channels, side, _ = others.shape
     out = []
-    for item in other:
+    for item in others:
         kind = int(torch.randint(3, ()))
         if kind == 0:
             shift = [int(s) for s in torch.randint(side // 4, side - side // 4 + 1, (2,))]
@@ -172,9 +171,10 @@ def synthesize(
         if not (rows := chosen == index).any():
             continue
         if name == "texture" and textures is not None:
-            source[rows] = textures[rows].to(features.dtype)
+            drawn = textures[rows]
         else:
-            source[rows] = (self_source if name == "self" else noise_source)(features)[rows].to(features.dtype)
+            drawn = self_source(features.roll(1, 0)[rows]) if name == "self" else noise_source(features[rows])
+        source[rows] = drawn.to(features.dtype)
     low = torch.where(subtle, max_blend, 0.0)
     high = torch.where(subtle, 0.5 + max_blend / 2, max_blend)
     keep = (low + (high - low) * torch.rand(batch, device=device))[:, None, None, None]
