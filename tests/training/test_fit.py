@@ -159,6 +159,21 @@ def test_every_image_is_left_out_once_with_its_turned_copies(images, copies, fol
         assert fold == sorted(row + copy * images for row in own for copy in range(copies + 1))
 
 
+def test_images_that_came_again_count_once():
+    """Scored by views that have seen their copies, they would look better than any new image does."""
+    features = draw(10)
+    detector, batches = fitted(np.concatenate([features, features[[4, 4, 7]], features, features[[4, 4, 7]]]))
+    copies = {10: 4, 11: 10, 12: 7}  # the turned copies of all 13 are the rows after them
+    logs = fitting.unseen(detector, batches, 13, 0, copies=copies)
+    assert {len(values) for values in logs.values()} == {10}
+    seen = fitting.unseen(detector, batches, 13, 0)
+    for name in ("memory", "place", "image"):
+        assert logs[name][[4, 7]].mean() > seen[name][[4, 7]].mean() + 0.05, name
+    torch.testing.assert_close(logs["memory"][0].mean(), seen["memory"][0].mean(), rtol=0.1, atol=0.1)
+    measured = fitting.calibrate_score(detector, batches, 13, 0, copies=copies)
+    assert measured.rows == list(range(10)) and len(measured.scores) == 10
+
+
 def test_each_image_is_scored_by_the_views_that_have_not_seen_it():
     """Computed anew for three images: by views of all the others, and the rest of the model as it is."""
     detector, batches = fitted(draw(8), views=["memory", "place", "remainder", "image", "restored", "perceived"])

@@ -52,6 +52,34 @@ def test_new_thresholds_fit_the_new_photos(checkpoint, photos, capsys):
     assert "are these really good?" in (said := capsys.readouterr().out) and "of 8 defective parts it misses" in said
 
 
+def test_photos_that_came_again_count_once(checkpoint, photos, capsys):
+    command = ["calibrate", str(checkpoint), "--good", str(photos / "good"), "--json"]
+    assert main(command) == 0
+    once = json.loads(capsys.readouterr().out)
+    for path in sorted((photos / "good").iterdir())[:3]:
+        Image.open(path).save(photos / f"good/z{path.stem}.bmp")
+    assert main(command) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert len(again["near_copies"]) == 3 + len(once["near_copies"])
+    assert again | {"near_copies": once["near_copies"], "left_out": once["left_out"]} == once
+
+
+def test_beyond_what_the_photos_tell_no_share_is_named(checkpoint, photos, capsys):
+    command = ["calibrate", str(checkpoint), "--good", str(photos / "good"), "--bad", str(photos / "bad")]
+    for threshold, words in (("0.001", "Expect 50 % of good parts or more"), ("0.999", "of good parts or less")):
+        assert main([*command, "--threshold", threshold]) == 0
+        assert words in (said := capsys.readouterr().out) and "confidence" not in said
+
+
+def test_the_best_threshold_is_told_as_the_option_takes_it(checkpoint, photos, capsys):
+    command = ["calibrate", str(checkpoint), "--good", str(photos / "good"), "--bad", str(photos / "bad"), "--json"]
+    assert main(command) == 0
+    best = json.loads(capsys.readouterr().out)["best"]
+    assert main([*command, "--threshold", repr(best["threshold"])]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["misses"] == best["misses"] and report["asked"] == pytest.approx(best["false_alarms"], rel=1e-3)
+
+
 def test_what_can_not_be_calibrated_is_said(checkpoint, photos, capsys):
     for path in sorted((photos / "good").iterdir())[4:]:
         path.unlink()

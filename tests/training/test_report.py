@@ -49,6 +49,7 @@ def test_a_training_says_which_photos_to_look_at(trained):
     assert lines[1].startswith("Halves of these photos would set the threshold for") and "make it surer" in lines[1]
     assert "1 photo shows what another one shows and tells nothing new: again.jpg (as 03.png)." in lines
     assert "spoilt.png is unlike all others and hardly counts for the threshold: look for a defect." in lines
+    assert FalseAlarms.of_record(record) == FalseAlarms.of(15, 0.05)  # a photo that came twice counts once
     assert json.loads((root / "o/training.json").read_text()) == record
 
 

@@ -102,11 +102,14 @@ def _words(report: dict[str, Any]) -> str:
     from ..training.report import FalseAlarms, sentences
 
     rate = FalseAlarms(report["good"], report["asked"], report["low"], report["high"])
-    lines = [*sentences(report, rate), f"the new threshold is {report['threshold']:.2f} on the former scale."]
+    first, *others = sentences(report, rate)
+    if report["beyond"]:
+        first = f"Expect {report['beyond']} to be called anomalous."
+    lines = [first, *others, f"the new threshold is {report['threshold']:.2f} on the former scale."]
     if "bad" in report:
         best = report["best"]
         lines.append(f"of {report['bad']} defective parts it misses {report['misses']:.0%}.")
-        option = f"--max-false-alarms {best['false_alarms']:g} (threshold {best['threshold']:.2f})"
+        option = f"--max-false-alarms {best['false_alarms']:g} (--threshold {best['threshold']:.2f})"
         lines.append(f"fewest errors: {option} misses {best['misses']:.0%}.")
     used = {"good photos": report["good"]} | ({"photos of defective parts": report["bad"]} if "bad" in report else {})
     lines.append(used_table(used, report["left_out"]))

@@ -159,11 +159,12 @@ def _report(output: Path, record: dict[str, Any]) -> None:
     from ..data.left_out import used_table
     from ..training.report import FalseAlarms, sentences
 
-    count = record["images"]["fitted"]
-    print(f"{output}: trained and calibrated on {count} good images, {record['seconds']:.0f} s.")
+    rate = FalseAlarms.of_record(record)
+    fitted = record["images"]["fitted"]
+    trained = "trained" if rate.photos == fitted else f"trained on {fitted} good images"
+    print(f"{output}: {trained} and calibrated on {rate.photos} good images, {record['seconds']:.0f} s.")
     if (files := record["files"]) < record["good_images"]:
         print(f"{files} files hold {record['good_images']} images: each page and frame counts as one (--frames).")
-    rate = FalseAlarms.of(count, record["thresholds"]["false_positive_rate"])
     print("\n".join(sentences(record, rate)))
     for note in record["notes"]:
         print(note)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from ..model.views import NormalViews
 from .batches import FeatureBatches
 from .calibration import bound, curve, peak_standard, require_spread, standard
 from .coreset import farthest_points
+from .near_copies import firsts
 from .report import most_unusual
 
 MAX_CANDIDATES = 20_000  # cells that axes and memory are fitted to; of more, random ones of every image
@@ -28,6 +30,7 @@ MAX_WHOLE_IMAGES = 1000  # images that the axes of whole images are fitted to
 FOLDS, IMAGES_IN_FOLDS = 5, 500
 """Folds of the good images, each scored by views fitted to the others; of few images more, so that these miss fewer."""
 IMAGES_PER_STEP = 16
+NO_COPIES: Mapping[int, int] = MappingProxyType({})  # as `near_copies` has them
 LIMIT = 0.3  # of the way from good images to textures: farther away is not the part
 
 
@@ -96,22 +99,29 @@ def fill_tokens(model: URANetForAnomalyDetection, batches: FeatureBatches, seed:
 class Measured(NamedTuple):
     """Scores of good images that what scores them has not seen, (N,), and the maps of the `most_unusual` ones, (S, S) each.
 
-    Both before they are made positive.
+    Both before they are made positive. Images that show what another one shows are left out; `rows` are those of the others.
     """
 
+    rows: list[int]
     scores: Tensor
     maps: list[Tensor]
 
 
 @torch.no_grad()
 def calibrate_score(
-    model: URANetForAnomalyDetection, batches: FeatureBatches, images: int, seed: int, progress: Progress = silent
+    model: URANetForAnomalyDetection,
+    batches: FeatureBatches,
+    images: int,
+    seed: int,
+    progress: Progress = silent,
+    copies: Mapping[int, int] = NO_COPIES,
 ) -> Measured:
     """Measure standards, thresholds and strangeness on all good images, each unseen by the views that score it.
 
-    The networks saw all images. `images` is their number without turned copies, which are the rows after them. The thresholds
-    are those of the image score and of the map's largest value, so the configured false-positive rate is the share of good
-    images that are called anomalous, and of those that glow anywhere. Returns what it measured.
+    The networks saw all images. `images` is their number without turned copies, which are the rows after them. `copies` are those
+    that show what another one shows (`near_copies`): they count for nothing. The thresholds are those of the image score and of
+    the map's largest value, so the configured false-positive rate is the share of good images that are called anomalous, and of
+    those that glow anywhere. Returns what it measured.
 
     Raises:
         UserError: The scores hardly differ.
@@ -120,11 +130,12 @@ def calibrate_score(
     config, uranet = model.config, model.uranet
     config.standards = config.image_threshold = config.pixel_threshold = None
     config.false_alarms = config.strangeness = None
-    logs = unseen(model, batches, images, seed, progress)
+    logs = unseen(model, batches, images, seed, progress, copies)
+    rows = [row for row in range(images) if row not in copies]
     config.standards = {name: standard(_counted(values, uranet.region)) for name, values in logs.items()}
     steps = [
         {name: values[at : at + IMAGES_PER_STEP] for name, values in logs.items()}
-        for at in range(0, images, IMAGES_PER_STEP)
+        for at in range(0, len(rows), IMAGES_PER_STEP)
     ]
     sums = [uranet.add_up(step) for step in steps]
     parts = {name: torch.cat([part[name] for _, part in sums]) for name in sums[0][1]}
@@ -134,7 +145,8 @@ def calibrate_score(
     require_spread(scores)
     set_thresholds(config, scores, highest)
     config.strangeness = _strangeness(model, batches, logs)
-    return Measured(scores, [sums[row // IMAGES_PER_STEP][0][row % IMAGES_PER_STEP] for row in most_unusual(scores)])
+    unusual = most_unusual(scores)
+    return Measured(rows, scores, [sums[row // IMAGES_PER_STEP][0][row % IMAGES_PER_STEP] for row in unusual])
 
 
 def _counted(logs: Tensor, region: Region) -> Tensor:
@@ -174,19 +186,28 @@ def _strangeness(
 
 
 def unseen(
-    model: URANetForAnomalyDetection, batches: FeatureBatches, images: int, seed: int, progress: Progress = silent
+    model: URANetForAnomalyDetection,
+    batches: FeatureBatches,
+    images: int,
+    seed: int,
+    progress: Progress = silent,
+    copies: Mapping[int, int] = NO_COPIES,
 ) -> dict[str, Tensor]:
-    """What `URANetModel.look` gives for the good images, each by views that are fitted to the other folds; on the CPU."""
-    rows, uranet = np.random.default_rng(seed).permutation(images), model.uranet
+    """What `URANetModel.look` gives for the good images, each by views that are fitted to the other folds; on the CPU.
+
+    Rows of `copies` are left out, and lie in the fold of the image that they show again.
+    """
+    shown, uranet = firsts(images, copies), model.uranet
+    rows = np.random.default_rng(seed).permutation([row for row in range(images) if row not in copies])
     order: list[int] = []
     found: list[dict[str, Tensor]] = []
-    for fold in np.array_split(rows, min(max(FOLDS, IMAGES_IN_FOLDS // images), images)):
+    for fold in np.array_split(rows, min(max(FOLDS, IMAGES_IN_FOLDS // len(rows)), len(rows))):
         apart = set(fold.tolist())
         views = copy.deepcopy(uranet.views)
-        fit_views(views, batches.features_of, [row for row in batches.rows if row % images not in apart], seed)
+        fit_views(views, batches.features_of, [row for row in batches.rows if shown[row % images] not in apart], seed)
         for start in range(0, len(fold), IMAGES_PER_STEP):
             part = fold[start : start + IMAGES_PER_STEP].tolist()
-            progress("calibration", len(order), images)
+            progress("calibration", len(order), len(rows))
             features = batches.features_of(part).to(model.device)
             logs = uranet.look(features, views=views)
             found.append({name: value.cpu() for name, value in logs.items()})

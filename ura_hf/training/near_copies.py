@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,19 @@ def near_copies(
         progress("copies", row + 1, len(images))
     rows = list(seen)
     return {rows[place]: rows[twin] for place, twin in same_as(list(seen.values())).items()}
+
+
+def firsts(images: int, copies: Mapping[int, int]) -> list[int]:
+    """Of every image the row of the first one that shows the same, (N,): its own, or by `near_copies` that of an earlier one."""
+    found = list(range(images))
+    for row, twin in sorted(copies.items()):
+        found[row] = found[twin]
+    return found
+
+
+def named(copies: Mapping[int, int], names: Sequence[str]) -> list[list[str]]:
+    """`near_copies` by the names of the images: pairs of an image and the one that it shows again."""
+    return [[names[row], names[twin]] for row, twin in copies.items()]
 
 
 def thumbnail(pixels: NDArray[np.float32]) -> Thumbnail:

@@ -22,11 +22,11 @@ from ..model.configuration_uranet import NUMBERS, URANetConfig
 from ..model.errors import UserError
 from ..model.pipeline_uranet import URANetPipeline
 from ..model.scoring import fixed_scale, positive
-from ..model.verdicts import limits, rate_of
+from ..model.verdicts import SLACK, limits, rate_of
 from .calibration import bound, expected_false_alarms, require_spread
 from .fit import set_thresholds
-from .near_copies import near_copies
-from .report import examine
+from .near_copies import named, near_copies
+from .report import examine, percent
 
 FEWEST = 5  # good photos
 BATCH = 8  # photos that go through the model at once
@@ -42,11 +42,11 @@ class Calibration:
     Args:
         present: The detector's raw threshold.
         config: The detector's, with the thresholds of the asked rate.
-        names: The good photos that look like the part; their `scores` and their maps' `highest` values, (N,), before they are
-            made positive.
+        names: The good photos that look like the part, each shown once; their `scores` and their maps' `highest` values, (N,),
+            before they are made positive.
         bad: Raw scores of the defective photos, (M,).
         unknown: Good photos that do not look like the part, which are left out.
-        copies: `near_copies` of the good photos.
+        copies: Pairs of a good photo and the one that it shows again, whose first does not count.
     """
 
     present: float
@@ -56,7 +56,7 @@ class Calibration:
     highest: Tensor
     bad: Tensor
     unknown: list[str]
-    copies: dict[int, int]
+    copies: list[list[str]]
 
     @property
     def suggested(self) -> float:
@@ -112,9 +112,10 @@ class Calibration:
 
         Returns:
             `examine` of the good photos; `good`: how many; `asked` rate of false alarms, `low` and `high`, which hold 95 % of the
-            real one; `threshold` and `review` on the former scale; `unknown`: photos that do not look like the part, which are
-            left out; and where there are defective photos, `bad`: how many, `misses` at the threshold, and `best`, the share of
-            false alarms at which false alarms and misses are fewest together, with its `misses` and `threshold` on the new scale.
+            real one; `beyond`: in words, where the photos tell no more than that it is higher or lower; `threshold` and `review`
+            on the former scale; `unknown`: photos that do not look like the part, which are left out; and where there are
+            defective photos, `bad`: how many, `misses` at the threshold, and `best`, the share of false alarms at which false
+            alarms and misses are fewest together, with its `misses` and `threshold`, on the former scale, too.
         """
         config = copy.deepcopy(self.config)
         self.apply(config, threshold)
@@ -122,10 +123,23 @@ class Calibration:
         report = examine(self.names, self.scores, self.copies, config) | {
             "good": len(self.names),
             "asked": config.false_positive_rate,
+            "beyond": self.beyond(config.false_positive_rate),
             **{name: found[name] for name in ("low", "high", "threshold", "review")},
             "unknown": self.unknown,
         }
-        return report | (_against(self.bad, config) if len(self.bad) else {})
+        return report | (_against(self.bad, config, self.present) if len(self.bad) else {})
+
+    def beyond(self, rate: float) -> str | None:
+        """What can be said of a rate at an end of those that the photos tell something of; None within them."""
+        assert self.config.false_alarms is not None
+        most, least = self.config.false_alarms[0][0], self.config.false_alarms[-1][0]
+        if rate >= most * (1 - SLACK):
+            return f"{percent(most)} of good parts or more"
+        return (
+            f"{percent(least)} of good parts or less; so few photos tell no closer"
+            if rate <= least * (1 + SLACK)
+            else None
+        )
 
     def _raw(self, threshold: float) -> float:
         return self.present * threshold / (1 - threshold)
@@ -167,21 +181,27 @@ def measure(
     same = near_copies([photo.path for photo in good], detector.image_processor.load, progress)
     _require_enough(len(good) - len(same), len(good), "that show different good parts are")
     scores, highest, strange = _look(detector, [*good, *bad], progress)
-    part = [row for row in range(len(good)) if strange[row] <= 1]
+    part = [row for row in range(len(good)) if strange[row] <= 1 and row not in same]
     unknown = [photo.name for photo, one in zip(good, strange, strict=False) if one > 1]
-    if 2 * len(unknown) > len(good) or len(part) < FEWEST:
+    if 2 * len(unknown) > len(good) or len(good) - len(unknown) < FEWEST:
         raise UserError(
             f"{len(unknown)} of {len(good)} photos do not look like the part of this checkpoint: choose the checkpoint of the "
             "part, or train a new one."
         )
+    _require_enough(len(part), len(good), "that show different good parts are")
     require_spread(scores[part])
     present = config.image_threshold
     set_thresholds(config, scores[part], highest[part])
-    place = {row: index for index, row in enumerate(part)}
-    copies = {place[row]: place[twin] for row, twin in same.items() if row in place and twin in place}
-    names = [good[row].name for row in part]
+    names = [photo.name for photo in good]
     return Calibration(
-        present, config, names, scores[part], highest[part], positive(scores[len(good) :]), unknown, copies
+        present,
+        config,
+        [names[row] for row in part],
+        scores[part],
+        highest[part],
+        positive(scores[len(good) :]),
+        unknown,
+        named(same, names),
     )
 
 
@@ -250,13 +270,13 @@ def _standard(raw: Sequence[float]) -> Tensor:
     return values - 1 / values
 
 
-def _against(bad: Tensor, config: Any) -> dict[str, Any]:
-    """What the new thresholds make of defective photos' raw scores."""
+def _against(bad: Tensor, config: Any, present: float) -> dict[str, Any]:
+    """What the new thresholds make of defective photos' raw scores; `present` is the former raw threshold."""
     choices = [(rate + float((bad <= raw).double().mean()), rate, raw) for rate, raw in config.false_alarms]
     _, rate, raw = min(choices)
     best = {"false_alarms": rate, "misses": float((bad <= raw).double().mean())}
     return {
         "bad": len(bad),
         "misses": float((bad <= config.image_threshold).double().mean()),
-        "best": best | {"threshold": float(fixed_scale(raw, config.image_threshold))},
+        "best": best | {"threshold": float(fixed_scale(raw, present))},
     }

@@ -48,6 +48,12 @@ class FalseAlarms:
         """The rate of a threshold set for `rate` on `photos` photos."""
         return cls(photos, rate, *expected_false_alarms(photos, rate))
 
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> FalseAlarms:
+        """Of a training's record: images that show what another one shows set no threshold."""
+        photos = record["images"]["fitted"] - len(record["near_copies"])
+        return cls.of(photos, record["thresholds"]["false_positive_rate"])
+
     def sentence(self) -> str:
         """The rate in words."""
         bounds = f"{percent(self.low)} to {percent(self.high)}"
@@ -57,8 +63,10 @@ class FalseAlarms:
         )
 
 
-def examine(names: Sequence[str], scores: Tensor, copies: Mapping[int, int], config: URANetConfig) -> dict[str, Any]:
-    """What the scores (N,) of unseen good photos, before they are made positive, tell of these; `copies` is `near_copies`.
+def examine(
+    names: Sequence[str], scores: Tensor, copies: Sequence[Sequence[str]], config: URANetConfig
+) -> dict[str, Any]:
+    """What the scores (N,) of unseen good photos, before they are made positive, tell of these; `copies` are `near_copies.named`.
 
     Returns:
         `most_unusual`: `UNUSUAL` files with their ranks; `outlying`: files that count little for the threshold since they differ
@@ -71,7 +79,7 @@ def examine(names: Sequence[str], scores: Tensor, copies: Mapping[int, int], con
     return {
         "most_unusual": [{"file": names[row], **rank} for row, rank in zip(order, ranks, strict=True)],
         "outlying": [names[row] for row in outlying(scores)],
-        "near_copies": [[names[row], names[twin]] for row, twin in copies.items()],
+        "near_copies": copies,
         "halves": list(rates_of_halves(scores, config.false_positive_rate)) if enough else None,
     }
 

@@ -87,7 +87,7 @@ def teach(photos: Sequence[Upload], folder: Path, progress: Progress = silent, p
     record["sources"] = [{**one, "data": "photos"} for one in record["sources"]]
     record |= _renamed({key: record[key] for key in EXAMINED}, names)
     write_json(folder / TRAINING, record)
-    rate = FalseAlarms.of(record["images"]["fitted"], record["thresholds"]["false_positive_rate"])
+    rate = FalseAlarms.of_record(record)
     shown = sorted(pictures.glob("*.jpg")) if pictures is not None else []
     return Taught(folder, record, rate, shown)
 

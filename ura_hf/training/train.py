@@ -29,7 +29,7 @@ from .finish import Clock, describe_run, require_finite, save
 from .fit import Measured, calibrate_score, fill_tokens, fit_views
 from .imagenet import load_imagenet, own_weights
 from .material import Material, read_material
-from .near_copies import near_copies
+from .near_copies import named, near_copies
 from .options import TrainingOptions
 from .picture import learn_pictures
 from .pose import MAX_TURNED_RATIO, TURNED_COPIES, rotation_ratio
@@ -97,10 +97,11 @@ def train(
             require_finite(model, options.learning_rate)
             fit_posterior(model, batches, seen.images, options.seed)
             learn_pictures(model, batches, material.images, processor, options.steps, options.seed, progress)
-            measured = calibrate_score(_rounded(model, options), batches, seen.images, options.seed, progress)
+            measured = calibrate_score(_rounded(model, options), batches, seen.images, options.seed, progress, copies)
             require_finite(model, options.learning_rate)
             known = {"command": command, **material.counts(), "pose": seen.pose, "resumed": resumed is not None}
-            known |= examine([image.name for image in material.images], measured.scores, copies, model.config)
+            names = [image.name for image in material.images]
+            known |= examine([names[row] for row in measured.rows], measured.scores, named(copies, names), model.config)
             record = known | describe_run(options, trainer, clock)
             if report is not None:
                 _write_report(report, record, material.images, measured, processor)
@@ -129,9 +130,10 @@ def _copies(images: Sequence[Any], processor: URANetImageProcessor, progress: Pr
 def _write_report(
     folder: Path, record: dict[str, Any], images: Sequence[Path], measured: Measured, processor: URANetImageProcessor
 ) -> None:
-    rate = FalseAlarms.of(len(images), record["thresholds"]["false_positive_rate"])
-    shown = [images[row] for row in most_unusual(measured.scores)]
-    write_report(folder, sentences(record, rate), [*zip(shown, measured.maps, strict=True)], processor)
+    shown = [images[measured.rows[row]] for row in most_unusual(measured.scores)]
+    write_report(
+        folder, sentences(record, FalseAlarms.of_record(record)), [*zip(shown, measured.maps, strict=True)], processor
+    )
 
 
 def make_processor(options: TrainingOptions, config: URANetConfig) -> URANetImageProcessor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,12 +102,11 @@ def shown_at(found: Calibration, threshold: float) -> tuple[str, str]:
 
 
 def _words_html(found: Calibration, there: Mapping[str, Any]) -> str:
-    assert found.config.false_alarms is not None
-    rate, rates = there["false_alarms"], [rate for rate, _ in found.config.false_alarms]
-    told = rates[-1] < rate < rates[0]
-    share = f"{percent(rate)} of good parts" if told else _end(rate, rates)
+    rate = there["false_alarms"]
+    beyond = found.beyond(rate)
+    share = beyond or f"{percent(rate)} of good parts"
     lines = [f"It calls {there['alarms']} of these {len(found.names)} good photos anomalous."]
-    if told:
+    if not beyond:
         lines.append(
             f"Of all good parts it is {percent(there['low'])} to {percent(there['high'])} with 95 % confidence."
         )
@@ -122,13 +121,6 @@ def _words_html(found: Calibration, there: Mapping[str, Any]) -> str:
     if there["review"] < there["threshold"]:
         lines.append(f"What lies between {there['review']:.2f} and the threshold is to be looked at.")
     return note_html(f"Above {there['threshold']:.3f}: {share}", " ".join(lines))
-
-
-def _end(rate: float, rates: Sequence[float]) -> str:
-    """What can be said beyond the rates that the photos tell something of."""
-    if rate >= rates[0]:
-        return f"{percent(rates[0])} of good parts or more"
-    return f"{percent(rates[-1])} of good parts or less; so few photos tell no closer"
 
 
 def measured_html(checkpoint: str, found: Calibration) -> str:
