@@ -1,8 +1,9 @@
 """Does restoration attention restore anomalies and keep what is normal? `python benchmarks/claim.py`
 
-URA-Net against plain reconstruction: the same network with key weighting, query take-out and normal tokens switched off. A fifth
-of the good images is held out and gets artificial defects (`artificial.py`). Writes docs/results/claim.json (rendered into
-docs/results.md), a figure of each data set into --work, and that of the drawn ring to docs/pictures/claim.png.
+URA-Net beside itself with the probability alone as suspicion, and beside plain reconstruction: the same network with key
+weighting, query take-out and normal tokens switched off. A fifth of the good images is held out and gets artificial defects
+(`artificial.py`). Writes docs/results/claim.json (rendered into docs/results.md), a figure of each data set into --work, and that
+of the drawn ring to docs/pictures/claim.png.
 
 A figure of any two checkpoints and images: `python benchmarks/claim.py --figure URANET PLAIN FOLDER OUTPUT.png`.
 """
@@ -36,7 +37,9 @@ from ura_hf.model.images import load_image, load_mask
 from ura_hf.training.synthesis import synthesize
 
 KEY = ("dataset", "seed", "steps")
-RING, PLAIN = "drawn_ring", "plain reconstruction"
+RING = "drawn_ring"
+MODELS = {"uranet": DEFAULT, "without_uncertainty": "without uncertainty", "plain": "plain reconstruction"}
+"""Names in the results, and variants of `ablation.py`."""
 ALL = (RING, *DATASETS)
 SIDE = 160  # of a picture in the figure, pixels
 MARGIN = 3  # cells around a drawn defect that it reaches through the CNN's field of view
@@ -177,8 +180,8 @@ def figure(
 
 
 def run(dataset: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
-    """Both errors of both models on one data set, and its figure."""
-    checkpoints = [trained(row, dataset, seed, options) for row in (DEFAULT, PLAIN)]
+    """Both errors of every model on one data set, and its figure."""
+    checkpoints = [trained(variant, dataset, seed, options) for variant in MODELS.values()]
     models = [load(checkpoint)[0] for checkpoint in checkpoints]
     processor = load(checkpoints[0])[1]
     split, source = prepare(dataset, options)
@@ -187,8 +190,7 @@ def run(dataset: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
         batches = [paths[start : start + 8] for start in range(0, len(paths), 8)]
         pixels = [processor(batch, return_tensors="pt")["pixel_values"] for batch in batches]
         features = torch.cat([models[0].uranet.extract(batch) for batch in pixels])
-    names = ("uranet", "plain")
-    picture = figure(models, processor, choose(source, 6))
+    picture = figure([models[0], models[-1]], processor, choose(source, 6))
     picture.save(options.work / f"claim-{dataset}.png")
     if dataset == RING:
         picture.save(options.picture, optimize=True)
@@ -198,8 +200,8 @@ def run(dataset: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
         "steps": options.steps,
         "commit": commit(),
         "held_out_images": len(paths),
-        "synthesis": dict(zip(names, on_synthesis(models, features, seed), strict=True)),
-        "drawn": dict(zip(names, on_drawn(models, processor, split), strict=True)),
+        "synthesis": dict(zip(MODELS, on_synthesis(models, features, seed), strict=True)),
+        "drawn": dict(zip(MODELS, on_drawn(models, processor, split), strict=True)),
     }
 
 

@@ -10,6 +10,8 @@ from tables_captions import caption, seeds_of, table
 from ura_hf.data.drawn.parts import LOGICAL
 from ura_hf.data.records import METRICS as COLUMNS
 
+CLAIMED = {"uranet": "URA-Net", "without_uncertainty": "without uncertainty", "plain": "plain"}
+
 
 def backbone(report: dict[str, Any]) -> str:
     """Table of `benchmarks/backbone.py`: figures of each backbone, its distance from the teacher, latency and size."""
@@ -129,13 +131,17 @@ def _with_spread(values: list[float]) -> str:
 
 
 def claim(report: dict[str, Any]) -> str:
-    """Table of `benchmarks/claim.py`."""
+    """Table of `benchmarks/claim.py`: errors inside and outside of anomalies, a column a network, and means over sets."""
+    runs, kinds = report["runs"], {"synthesis": "`self` and `noise` in the features", "drawn": "drawn into the image"}
     rows = []
-    for run in report["runs"]:
-        for kind, title in (("synthesis", "`self` and `noise` in the features"), ("drawn", "drawn into the image")):
-            values = [run[kind][model][where] for where in ("inside", "outside") for model in ("uranet", "plain")]
-            rows.append([run["dataset"], title, *(f"{value:.3f}" for value in values)])
-    command = f"python benchmarks/claim.py --steps {report['runs'][0]['steps']}"
-    places = ("inside: URA-Net", "inside: plain", "outside: URA-Net", "outside: plain")
-    lines = table(["data", "artificial anomalies", *places], rows)
-    return "\n".join([*lines, "", caption(report, command, seeds_of(report["runs"]))])
+    for kind, title in kinds.items():
+        sets = [(run["dataset"], [run[kind]]) for run in runs]
+        for name, found in [*sets, ("mean", [run[kind] for run in runs])]:
+            cells = [
+                [fmean(one[model][where] for one in found) for model in CLAIMED] for where in ("inside", "outside")
+            ]
+            rows.append([title, name, *(f"{value:.3f}" for values in cells for value in values)])
+    head = [f"{where}: {words}" for where in ("inside", "outside") for words in CLAIMED.values()]
+    command = f"python benchmarks/claim.py --steps {runs[0]['steps']}"
+    lines = table(["artificial anomalies", "data", *head], rows)
+    return "\n".join([*lines, "", caption(report, command, seeds_of(runs))])

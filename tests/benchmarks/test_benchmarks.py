@@ -224,10 +224,15 @@ def test_small_types_and_claim_tables():
     facts = {"hardware": "2 cores", "date": "2026-01-01", "versions": {"torch": "2"}, "command": "python x"}
     text = tables_methods.small_types({**facts, "runs": runs_found})
     assert "| uranet | 0.700 / 0.700 / 0.700 |" in text and "| padim | 0.500" in text and "blowhole" not in text
-    errors = {"uranet": {"inside": 0.2, "outside": 0.1}, "plain": {"inside": 0.9, "outside": 0.05}}
+    errors = {
+        model: {"inside": value, "outside": value / 10}
+        for model, value in zip(claim.MODELS, (0.2, 0.4, 0.9), strict=True)
+    }
+    worse = {model: {"inside": value["inside"] + 0.2, "outside": 0.5} for model, value in errors.items()}
     run = {"dataset": "pill", "seed": 4, "commit": "abc", "steps": 300, "synthesis": errors, "drawn": errors}
-    table = tables_parts.claim({**facts, "runs": [run]})
-    assert "| 0.200 | 0.900 | 0.100 | 0.050 |" in table
+    table = tables_parts.claim({**facts, "runs": [run, {**run, "dataset": "bottle", "drawn": worse}]})
+    assert "| pill | 0.200 | 0.400 | 0.900 | 0.020 | 0.040 | 0.090 |" in table
+    assert "| drawn into the image | mean | 0.300 | 0.500 | 1.000 |" in table
     assert table.endswith("`python benchmarks/claim.py --steps 300` · seed 4 · 2 cores · 2026-01-01")
 
 
