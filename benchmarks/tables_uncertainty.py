@@ -16,7 +16,7 @@ def uncertainty(report: dict[str, Any]) -> str:
     runs: Runs = [run for run in report["runs"] if not run["count"]]
     sets = list(dict.fromkeys(run["dataset"] for run in runs))
     blocks = [_detection(runs, sets), _reliability(runs, sets)]
-    blocks += [_deferral(runs, sets, "images"), _deferral(runs, sets, "pixels"), _own(runs, sets)]
+    blocks += [_deferral(runs, sets, "images"), _deferral(runs, sets, "pixels"), _own(runs, sets), _regions(runs, sets)]
     blocks += [_places(runs, sets), _changes(runs), _counts([run for run in report["runs"] if run["count"]])]
     steps = ", ".join(map(str, sorted({run["steps"] for run in runs})))
     data = f"{', '.join(sets)}, {seeds_of(runs)}, {steps} steps"
@@ -55,6 +55,20 @@ def _own(runs: Runs, sets: list[str]) -> list[str]:
         "The same of each probability's own decisions on pixels, above or below 0.5, deferred by its total uncertainty:"
     )
     return [title, "", *table(["probability", *sets], rows)]
+
+
+def _regions(runs: Runs, sets: list[str]) -> list[str]:
+    counts = {"regions that touch a defect": "true", "others": "false"}
+    rows = [[words, *(f"{_mean(runs, s, 'risk', 'regions', key):.0f}" for s in sets)] for words, key in counts.items()]
+    told = [run for run in runs if run["risk"]["regions"]["auroc"]]
+    for name in ("peak", *KINDS):
+        values = [
+            f"{_mean(told, s, 'risk', 'regions', 'auroc', name):.3f}" if any(r["dataset"] == s for r in told) else ""
+            for s in sets
+        ]
+        rows.append([f"{name}, AUROC", *values])
+    title = "Regions above the pixel threshold, and how well peak and mean uncertainty tell those on defects from the others:"
+    return [title, "", *table(["", *sets], rows)]
 
 
 def _reliability(runs: Runs, sets: list[str]) -> list[str]:
@@ -103,7 +117,10 @@ def _places(runs: Runs, sets: list[str]) -> list[str]:
             for s in sets
         ]
         rows.append([f"{kind}: other parts, least AUROC", *(f"{value:.3f}" for value in worst)])
-    return ["Where uncertainty is:", "", *table(["", *sets], rows)]
+    times = [[_mean(runs, s, "milliseconds", what) for s in sets] for what in ("uncertainty", "verdict")]
+    shares = [f"{100 * maps / verdict:.1f} %" for maps, verdict in zip(*times, strict=True)]
+    rows.append(["processor time of the maps, of that of a verdict with heatmap", *shares])
+    return ["Where uncertainty is, and what it costs:", "", *table(["", *sets], rows)]
 
 
 def _changes(runs: Runs) -> list[str]:

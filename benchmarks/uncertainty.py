@@ -22,7 +22,17 @@ from runs import commit, part, read_runs, run_missing, write_report
 from sets import ROOT, data_folder
 from torch import Tensor
 from torch.nn import functional
-from uncertainty_measures import Values, area_under_risk, auroc, calibrated, calibrator, edge_share, reliability
+from uncertainty_measures import (
+    Values,
+    area_under_risk,
+    auroc,
+    calibrated,
+    calibrator,
+    edge_share,
+    ranks_added,
+    region_figures,
+    reliability,
+)
 from uncertainty_part import MAPS, Maps, Part, perceived
 
 from ura_hf.data.files import write_json
@@ -38,6 +48,8 @@ DATA = ("bottle", "pill", "magnetic_tile", "ball_screw", "cookies")
 CHANGED, FOREIGN = 12, 20  # good test images that are changed; images of each other set
 MEMBERS, DROPOUT, PASSES = 3, 0.1, 8
 COUNTS, COUNTED = (10, 50, 150), "bottle"  # good images to learn from, not all, and the set where this is tried
+NEAR = "distance to the threshold"
+BOTH = f"{NEAR}, and posterior, epistemic (ranks added)"
 SIDE, STRIDE = 256, 4  # pixels a side; every so many-th of a row and a column is judged
 
 
@@ -110,8 +122,14 @@ def risks(found: Part, methods: dict[str, Maps], raw: Values, labels: Values, ma
     wrong = ((scores > image_threshold) != labels).astype(float)
     truth, judged = thinned(masks), thinned(maps[rows])
     wrong_pixels = ((judged > pixel_threshold) != truth).astype(float)
-    images = {"distance to the threshold": area_under_risk(wrong, -np.abs(scores - image_threshold))}
-    pixels = {"distance to the threshold": area_under_risk(wrong_pixels, -np.abs(judged - pixel_threshold))}
+    near, near_pixels = -np.abs(scores - image_threshold), -np.abs(judged - pixel_threshold)
+    sure = methods["posterior"]["epistemic"]
+    doubt, doubt_pixels = by_image(sure)["mean"], thinned(enlarged(sure)[rows])
+    images = {NEAR: area_under_risk(wrong, near), BOTH: area_under_risk(wrong, ranks_added(near, doubt))}
+    pixels = {
+        NEAR: area_under_risk(wrong_pixels, near_pixels),
+        BOTH: area_under_risk(wrong_pixels, ranks_added(near_pixels, doubt_pixels)),
+    }
     own: dict[str, Any] = {}
     for name, method in methods.items():
         for kind in ("total", "epistemic"):
@@ -123,7 +141,17 @@ def risks(found: Part, methods: dict[str, Maps], raw: Values, labels: Values, ma
         p = thinned(enlarged(method["probability"])[rows])
         own[name] = area_under_risk(((p > 0.5) != truth).astype(float), thinned(enlarged(method["total"])[rows]))
     rates = {"image_errors": float(wrong.mean()), "pixel_errors": float(wrong_pixels.mean())}
-    return {**rates, "images": images, "pixels": pixels, "own_pixels": own}
+    found_regions = of_regions(maps[rows], pixel_threshold, masks, methods["posterior"], rows)
+    return {**rates, "images": images, "pixels": pixels, "own_pixels": own, "regions": found_regions}
+
+
+def of_regions(shown: Values, limit: float, masks: Values, maps: Maps, rows: list[int]) -> dict[str, Any]:
+    """How many regions above the threshold touch a defect, and how well figures of a region tell them from the others."""
+    found = region_figures(shown, limit, masks, {kind: enlarged(maps[kind])[rows] for kind in MAPS[1:]})
+    true, false = (np.array(values) for values in found.values())
+    names = ("peak", *MAPS[1:])
+    told = {name: auroc(false[:, i], true[:, i]) for i, name in enumerate(names)} if len(true) and len(false) else {}
+    return {"true": len(true), "false": len(false), "auroc": told}
 
 
 def means(maps: Maps) -> dict[str, float]:
@@ -217,6 +245,7 @@ def run_one(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]
         "risk": risks(found, methods, raw, labels, masks, rows),
         "edge_share": edges,
         **answers(found, nets[0], test, masks, rows),
+        "milliseconds": found.milliseconds(samples[0].image),
         "other_parts": foreign(name, found, nets[0], test, options),
     }
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, special
+from scipy import ndimage, special, stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
@@ -50,6 +50,26 @@ def area_under_risk(errors: Values, uncertainty: Values) -> float:
     """Mean error rate of the most certain k of N decisions over k = 1 ... N; errors and uncertainty (N,)."""
     order = np.argsort(uncertainty, kind="stable")
     return float((np.cumsum(errors[order]) / np.arange(1, len(errors) + 1)).mean())
+
+
+def ranks_added(first: Values, second: Values) -> Values:
+    """Sum of the ranks that N things have by two values, (N,) each."""
+    return np.asarray(stats.rankdata(first) + stats.rankdata(second))
+
+
+def region_figures(shown: Values, limit: float, masks: Values, maps: dict[str, Values]) -> dict[str, list[list[float]]]:
+    """Peak, and mean of each map (N, H, W), of every region where `shown` (N, H, W) exceeds `limit`.
+
+    Those that touch a defect (N, H, W) are under "true", the others under "false".
+    """
+    found: dict[str, list[list[float]]] = {"true": [], "false": []}
+    for row, mask in enumerate(masks):
+        places, count = ndimage.label(shown[row] > limit, structure=np.ones((3, 3)))
+        for number in range(1, count + 1):
+            inside = places == number
+            values = [shown[row][inside].max(), *(one[row][inside].mean() for one in maps.values())]
+            found["true" if mask[inside].any() else "false"].append([float(value) for value in values])
+    return found
 
 
 def edge_share(uncertainty: Values, masks: Values) -> float:

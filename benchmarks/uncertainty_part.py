@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import math
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,7 @@ from ura_hf.training.synthesis import synthesize
 
 HELD, MOST_HELD = 0.2, 30  # good images that are not trained on: share, and number that is used
 BATCH = 16  # images at once
+TURNS = 30  # of what is timed
 MAPS = ("probability", "total", "aleatoric", "epistemic")
 Maps = dict[str, Tensor]
 Values = np.ndarray
@@ -115,6 +118,29 @@ class Part:
             config.standards |= {name: peak_standard(values) for name, values in peaks.items() if name in PEAKS}
         maps, parts = uranet.add_up(self._look(raw))
         return uranet.score(parts).numpy(), maps.numpy()
+
+    @torch.inference_mode()
+    def milliseconds(self, image: Path) -> dict[str, float]:
+        """Processor time on one thread of a verdict with heatmap, and of the uncertainty maps beside it."""
+        uranet, threads = self.model.uranet, torch.get_num_threads()
+        pixels = self.processor([image], return_tensors="pt")["pixel_values"]
+        features = uranet.extract(pixels)
+
+        def maps() -> None:
+            belief = uranet.perception.predict(uranet.views.standardize(uranet.views.project(features)))
+            for name in MAPS:
+                uranet.to_image(getattr(belief, name))
+
+        calls = {"verdict": lambda: self.model(pixels, num_samples=0), "uncertainty": maps}
+        times: dict[str, list[float]] = {name: [] for name in calls}
+        torch.set_num_threads(1)
+        for _ in range(TURNS):
+            for name, call in calls.items():
+                began = time.process_time()
+                call()
+                times[name].append(1000 * (time.process_time() - began))
+        torch.set_num_threads(threads)
+        return {name: median(found) for name, found in times.items()}
 
     def _look(self, raw: np.ndarray) -> Maps:
         steps = [self.model.uranet.look(self._standardized(raw[at : at + BATCH])) for at in range(0, len(raw), BATCH)]

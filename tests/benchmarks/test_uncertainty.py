@@ -40,6 +40,18 @@ def test_deferring_the_wrong_ones_first_costs_least():
     assert best == pytest.approx(1 / 16) and worst == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4) / 4)
 
 
+def test_ranks_added():
+    assert measures.ranks_added(np.array([0.1, 5, 0.2]), np.array([9, 8, 7])).tolist() == [4, 5, 3]
+
+
+def test_regions_that_touch_a_defect_and_others():
+    shown, doubt, mask = (np.zeros((2, 8, 8)) for _ in range(3))
+    shown[0, 1:3, 1:3], shown[0, 6, 6], shown[1, 4, 4] = 2, 3, 0.5
+    doubt[0, 1, 1:3], mask[0, 2, 2] = 0.4, 1
+    found = measures.region_figures(shown, 1, mask.astype(bool), {"total": doubt})
+    assert found == {"true": [[2, pytest.approx(0.2)]], "false": [[3, 0]]}
+
+
 def test_an_even_map_lies_at_edges_by_chance():
     mask = np.zeros((1, 64, 64), bool)
     mask[:, 20:40, 20:40] = True
@@ -65,6 +77,7 @@ def test_the_benchmark_on_the_smallest_data(category, tmp_path, monkeypatch):
     assert {"posterior, epistemic", "dropout, epistemic"} <= set(found["risk"]["pixels"])
     assert not [key for key in found["risk"]["pixels"] if key == "deterministic, epistemic"]
     assert found["means"]["good"]["epistemic"] > 0 and set(found["other_parts"]) == {"other"}
+    assert uncertainty.BOTH in found["risk"]["images"] and min(found["milliseconds"].values()) > 0
     few = uncertainty.with_count("disc", 0, 4, options)
     key = {"dataset": "disc", "seed": 0, "steps": 12}
     runs = json.loads(json.dumps([{**key, "count": 0, **found}, {**key, "count": 4, **few}]))
