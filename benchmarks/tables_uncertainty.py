@@ -15,7 +15,7 @@ def uncertainty(report: dict[str, Any]) -> str:
     """Reliability, deferral, and what the maps answer to; each cell a mean over seeds."""
     runs: Runs = [run for run in report["runs"] if not run["count"]]
     sets = list(dict.fromkeys(run["dataset"] for run in runs))
-    blocks = [_detection(runs, sets), _reliability(runs, sets)]
+    blocks = [_aims(runs, sets), _detection(runs, sets), _reliability(runs, sets)]
     blocks += [_deferral(runs, sets, "images"), _deferral(runs, sets, "pixels"), _own(runs, sets), _regions(runs, sets)]
     blocks += [_places(runs, sets), _changes(runs), _counts([run for run in report["runs"] if run["count"]])]
     steps = ", ".join(map(str, sorted({run["steps"] for run in runs})))
@@ -35,6 +35,42 @@ def _mean(runs: Runs, name: str, *path: str) -> float:
                 value = value[key]
             values.append(float(value))
     return fmean(values)
+
+
+def _aims(runs: Runs, sets: list[str]) -> list[str]:
+    """Each aim, the figure of the worst set (of deferral the mean over sets), and whether it is reached."""
+    ece = max(_mean(runs, s, "reliability", "posterior", "ece") for s in sets)
+    other = min(part["epistemic"] for run in runs for part in run["other_parts"].values())
+    edges = min(_mean(runs, s, "edge_share", "aleatoric") for s in sets)
+    cost = 100 * max(_cost(runs, s) for s in sets)
+    rows = [
+        ["calibration error of the probability", f"{ece:.3f}", "at most 0.03", ece <= 0.03],
+        ["epistemic: other parts, AUROC", f"{other:.3f}", "at least 0.99", other >= 0.99],
+        ["aleatoric: near edges, 1 is chance", f"{edges:.1f}", "at least 3", edges >= 3],
+        ["processor time of the maps, of a verdict's", f"{cost:.1f} %", "at most 10 %", cost <= 10],
+    ]
+    for what, words in RISKS.items():
+        means = {by: fmean(_mean(runs, s, "risk", what, by) for s in sets) for by in runs[0]["risk"][what]}
+        own = min(value for by, value in means.items() if by.startswith("posterior"))
+        best = min(value for by, value in means.items() if by.startswith(BASELINES) and "posterior" not in by)
+        rows.append(
+            [words, f"{own:.4f}", f"at most {best:.4f}, the best of one network without a posterior", own <= best]
+        )
+    lines = [[*map(str, row[:3]), "yes" if row[3] else "no"] for row in rows]
+    title = "Aims, with the figure of the worst set, and of deferral the mean over sets:"
+    return [title, "", *table(["", "measured", "aim", "reached"], lines)]
+
+
+RISKS = {
+    "images": "error rate of verdicts on images, deferred by the posterior's best map",
+    "pixels": "error rate of verdicts on pixels, deferred by the posterior's best map",
+    "own_pixels": "error rate of the probability's own pixels, deferred by its total uncertainty",
+}
+BASELINES = ("distance to the threshold", "deterministic", "dropout")
+
+
+def _cost(runs: Runs, name: str) -> float:
+    return _mean(runs, name, "milliseconds", "uncertainty") / _mean(runs, name, "milliseconds", "verdict")
 
 
 def _detection(runs: Runs, sets: list[str]) -> list[str]:
@@ -79,7 +115,9 @@ def _reliability(runs: Runs, sets: list[str]) -> list[str]:
             for s in sets
         ]
         rows.append([how, *cells])
-    shares = ["share of defective pixels", *(f"{_mean(runs, s, 'defect_share'):.3f}" for s in sets)]
+    known = [_mean(runs, s, "defect_share") for s in sets]
+    rows.append(["the share of defective pixels, everywhere", *(f"0.000, {p * (1 - p):.3f}" for p in known)])
+    shares = ["share of defective pixels", *(f"{p:.3f}" for p in known)]
     return [
         "Expected calibration error and Brier score of the pixel probability:",
         "",
@@ -117,8 +155,7 @@ def _places(runs: Runs, sets: list[str]) -> list[str]:
             for s in sets
         ]
         rows.append([f"{kind}: other parts, least AUROC", *(f"{value:.3f}" for value in worst)])
-    times = [[_mean(runs, s, "milliseconds", what) for s in sets] for what in ("uncertainty", "verdict")]
-    shares = [f"{100 * maps / verdict:.1f} %" for maps, verdict in zip(*times, strict=True)]
+    shares = [f"{100 * _cost(runs, s):.1f} %" for s in sets]
     rows.append(["processor time of the maps, of that of a verdict with heatmap", *shares])
     return ["Where uncertainty is, and what it costs:", "", *table(["", *sets], rows)]
 

@@ -82,7 +82,12 @@ def test_the_benchmark_on_the_smallest_data(category, tmp_path, monkeypatch):
     key = {"dataset": "disc", "seed": 0, "steps": 12}
     runs = json.loads(json.dumps([{**key, "count": 0, **found}, {**key, "count": 4, **few}]))
     report = {"runs": runs, "hardware": "2 CPU cores", "date": "2026-01-01"}
+    runs[0]["reliability"]["posterior"]["ece"], runs[0]["edge_share"]["aleatoric"] = 0.04, 3.5
+    runs[0]["risk"]["own_pixels"] |= {"posterior": 0.2, "deterministic": 0.3, "dropout": 0.25}
     assert "nan" not in (text := as_tables(report)) and "| posterior | " in text and "| 4 | " in text
+    assert "| calibration error of the probability | 0.040 | at most 0.03 | no |" in text
+    assert "| aleatoric: near edges, 1 is chance | 3.5 | at least 3 | yes |" in text
+    assert "| 0.2000 | at most 0.2500, the best of one network without a posterior | yes |" in text
 
 
 def test_passes_and_nets_are_settings_of_the_weights():
