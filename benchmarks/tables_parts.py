@@ -131,17 +131,16 @@ def _with_spread(values: list[float]) -> str:
 
 
 def claim(report: dict[str, Any]) -> str:
-    """Table of `benchmarks/claim.py`: errors inside and outside of anomalies, a column a network, and means over sets."""
+    """Table of `benchmarks/claim.py`: errors in and around anomalies, and means over sets; networks that all runs have."""
     runs, kinds = report["runs"], {"synthesis": "`self` and `noise` in the features", "drawn": "drawn into the image"}
+    models = {name: words for name, words in CLAIMED.items() if all(name in run["drawn"] for run in runs)}
     rows = []
     for kind, title in kinds.items():
         sets = [(run["dataset"], [run[kind]]) for run in runs]
         for name, found in [*sets, ("mean", [run[kind] for run in runs])]:
-            cells = [
-                [fmean(one[model][where] for one in found) for model in CLAIMED] for where in ("inside", "outside")
-            ]
-            rows.append([title, name, *(f"{value:.3f}" for values in cells for value in values)])
-    head = [f"{where}: {words}" for where in ("inside", "outside") for words in CLAIMED.values()]
+            values = [fmean(one[model][where] for one in found) for where in ("inside", "outside") for model in models]
+            rows.append([title, name, *(f"{value:.3f}" for value in values)])
+    head = [f"{where}: {words}" for where in ("inside", "outside") for words in models.values()]
     command = f"python benchmarks/claim.py --steps {runs[0]['steps']}"
     lines = table(["artificial anomalies", "data", *head], rows)
     return "\n".join([*lines, "", caption(report, command, seeds_of(runs))])

@@ -233,6 +233,8 @@ def test_small_types_and_claim_tables():
     table = tables_parts.claim({**facts, "runs": [run, {**run, "dataset": "bottle", "drawn": worse}]})
     assert "| pill | 0.200 | 0.400 | 0.900 | 0.020 | 0.040 | 0.090 |" in table
     assert "| drawn into the image | mean | 0.300 | 0.500 | 1.000 |" in table
+    older = {**run, "drawn": {model: errors[model] for model in ("uranet", "plain")}}
+    assert "| pill | 0.200 | 0.900 | 0.020 | 0.090 |" in tables_parts.claim({**facts, "runs": [older]})
     assert table.endswith("`python benchmarks/claim.py --steps 300` · seed 4 · 2 cores · 2026-01-01")
 
 
