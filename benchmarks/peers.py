@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from descent import Budget
-from detection import WEIGHTS
+from detection import BACKBONES, RESNET, require_backbone, weights_of
 from detection import run as run_uranet
 from runs import commit, cpu_seconds, device_here, part, read_runs, run_missing, slug, versions, write_report
 from sets import DATASETS, ROOT, SETS, TURNED, data_folder
@@ -42,13 +42,14 @@ PACKAGES = ("torch", "transformers", "anomalib")
 COSTS = ("train_cpu_seconds", "train_gpu_seconds", "ms_per_image", "peak_memory_gib", "peak_gpu_memory_gib")
 FEW = "Trained on {} good images, the same ones for every model, drawn by the seed."
 NOTES = [
-    "Same ResNet-18 ImageNet weights, 256x256 bilinear input without crop, ImageNet normalisation, one evaluator for all.",
+    "Same backbone and weights (ResNet-18 of ImageNet, if not named), 256x256 bilinear input without crop, ImageNet "
+    "normalisation, one evaluator for all.",
     "URA-Net's views, their sizes and the rule that adds them up were chosen on test images of these data sets and three more "
     "(favours URA-Net); the others run at their documented settings, which their authors chose on MVTec AD, but "
     "for PatchCore at 0.01 and with all cells: 0.1 is documented.",
     "Maps are smoothed as each method has it: URA-Net's views with sigma 4, PatchCore's, MH-PatchCore's, PaDiM's and "
     "ReverseDistillation's with 4; STFPM's not at all, nor DFM's of 4x4 and FRE's of 8x8 cells.",
-    "URA-Net uses texture photos (../shared/data/textures) for artificial anomalies; its score does not depend on them.",
+    "URA-Net uses texture photos (../shared/data/textures) where there are some; its score does not depend on them.",
     "Image scores are each method's own: PatchCore's and MH-PatchCore's re-weighted patch maximum, URA-Net's sum of the largest "
     "content, the largest misplacement and the whole image's residual, DFM's and FRE's error summed over the image, "
     "SuperSimpleNet's classifier, the map's maximum elsewhere.",
@@ -107,7 +108,7 @@ def run_one(name: str, dataset: str, seed: int, options: argparse.Namespace) -> 
     began = cpu_seconds(), time.perf_counter()
     if name == OURS:
         limit = [f"--limit={options.limit}"] if options.limit else []
-        found = run_uranet(dataset, seed, options.shared, options.work, limit)
+        found = run_uranet(dataset, seed, options.shared, options.work, limit, options.backbone)
         training = found.pop("training")
         checkpoint = options.work / f"{dataset}-{seed}"
         model = URANetForAnomalyDetection.from_pretrained(checkpoint).eval()
@@ -125,7 +126,8 @@ def run_one(name: str, dataset: str, seed: int, options: argparse.Namespace) -> 
     paths = draw_images([sample.image for sample in read_dataset(data).train], options.limit, seed)
     images = torch.cat([processor([path], return_tensors="pt")["pixel_values"] for path in paths]).to(options.device)
     budget = Budget(options.budget, kept(options.work, (name, dataset, seed)))
-    model, training = train_rival(name, options.shared / WEIGHTS, images, budget, seed)
+    weights = weights_of(options.backbone, options.shared, options.work)
+    model, training = train_rival(name, weights, images, budget, seed, options.backbone)
     facts |= cost(began, training.get("earlier_seconds", 0), options.device)
     report = evaluate(Pair(model, processor), data)
     if options.device == "cpu":
@@ -203,14 +205,15 @@ def read_options(defaults: dict[str, Any]) -> argparse.Namespace:
     parser.add_argument(
         "--redo", nargs="+", choices=NAMES, default=[], help="run these models anew, e.g. after a change"
     )
+    parser.add_argument("--backbone", choices=BACKBONES, default=RESNET, help="of all models (default: %(default)s)")
     parser.add_argument("--limit", type=int, help="train on this many good images, drawn by the seed (default: all)")
     parser.add_argument("--only", nargs=3, metavar=("MODEL", "DATASET", "SEED"), help=argparse.SUPPRESS)
     parser.set_defaults(**defaults)
     return parser.parse_args()
 
 
-def main(**defaults: Any) -> None:
-    """Run what is missing, each in a process of its own, and write the results after every run."""
+def main(**defaults: Any) -> Path:
+    """Run what is missing, each in a process of its own, and write the results after every run; the file that holds them."""
     options = read_options(defaults)
     if options.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # URA-Net would use a GPU
@@ -218,7 +221,8 @@ def main(**defaults: Any) -> None:
         name, dataset, seed = options.only[0], options.only[1], int(options.only[2])
         result = run_one(name, dataset, seed, options)
         part(options.work, (name, dataset, seed)).write_text(json.dumps(result))
-        return
+        return options.output
+    require_backbone(options)
     wanted = [(m, d, s) for s in options.seeds for d in options.datasets for m in options.models]
     forget(options, [key for key in wanted if key[0] in options.redo])
     found = read_runs(options.output, KEY)
@@ -232,13 +236,14 @@ def main(**defaults: Any) -> None:
     for _, dataset, seed in missing:
         data_folder(dataset, options.shared, seed)  # written once, and not in a run's time
     passed = [*("--shared", options.shared), *("--work", options.work), *("--budget", options.budget)]
-    passed += ["--device", options.device]
+    passed += ["--device", options.device, "--backbone", options.backbone]
     passed += ["--limit", options.limit] if options.limit else []
 
     def add(key: tuple[Any, ...], run: dict[str, Any]) -> None:
         write(options, read_runs(options.output, KEY) | {key: run})
 
     run_missing(__file__, missing, options.work, options.jobs, passed, add)
+    return options.output
 
 
 def made_elsewhere(file: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
@@ -280,7 +285,12 @@ def write(options: argparse.Namespace, found: dict[tuple[Any, ...], dict[str, An
     order = sorted(found, key=lambda key: (names.index(key[0]), datasets.index(key[1]), key[2]))
     runs = [found[key] for key in order]
     notes = [FEW.format(options.limit)] * bool(options.limit) + NOTES
-    facts = {"jobs": options.jobs, "limit": options.limit, "versions": versions(*PACKAGES)}
+    facts = {
+        "backbone": options.backbone,
+        "jobs": options.jobs,
+        "limit": options.limit,
+        "versions": versions(*PACKAGES),
+    }
     write_report(options.output, {"notes": notes, **facts, "summary": summarise(runs), "runs": runs})
 
 

@@ -1,4 +1,4 @@
-"""anomalib's models with the given ResNet-18 weights, trained as documented, behind the interface of our evaluation.
+"""anomalib's models with the given backbone and weights, trained as documented, behind the interface of our evaluation.
 
 Needs `pip install -e .[benchmarks]`. Made faster without another result, up to rounding: frozen extractors see each training
 image once, students compute channels-last, and coresets are selected by `ura_hf.training.coreset.farthest_points`.
@@ -37,9 +37,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from wrapped import SIDE, Rival
 
+from ura_hf.model.backbone import OWN
 from ura_hf.training.coreset import farthest_points
 
-BACKBONE = "resnet18"
+BACKBONE = "resnet18"  # or what is put in its place, with layers of the same names, channels and strides
 ALL = ["layer1", "layer2", "layer3"]
 DEEP = ["layer2", "layer3"]
 
@@ -233,16 +234,19 @@ RIVALS: dict[str, Callable[..., tuple[nn.Module, dict[str, Any]]]] = {
 }
 
 
-def train_rival(name: str, weights: Path, images: Tensor, budget: Budget, seed: int) -> tuple[Rival, dict[str, Any]]:
+def train_rival(
+    name: str, weights: Path, images: Tensor, budget: Budget, seed: int, backbone: str = BACKBONE
+) -> tuple[Rival, dict[str, Any]]:
     """Fit a rival on normalised images (N, 3, S, S), where they are; gradient-trained ones stop at epochs or the budget."""
     check_selections()
     torch.manual_seed(seed)
     np.random.seed(seed)  # anomalib's sparse projection draws from it
-    unweighted = functools.partial(_create_without_weights, timm.create_model)
-    with mock.patch.object(timm, "create_model", unweighted):  # some ask for pretrained weights whatever one passes
+    create = functools.partial(_create_without_weights, timm.create_model, OWN.get(backbone, {}))
+    with mock.patch.object(timm, "create_model", create):  # some ask for pretrained weights whatever one passes
         model, facts = RIVALS[name](weights, images, budget)
     return Rival(model, images.device).eval(), facts
 
 
-def _create_without_weights(create: Any, *args: Any, **kwargs: Any) -> Any:
-    return create(*args, **{**kwargs, "pretrained": False})
+def _create_without_weights(create: Any, own: dict[str, Any], name: str, **kwargs: Any) -> Any:
+    """What `timm.create_model` gives, or with `own` arguments our own backbone in its place."""
+    return create(**{"model_name": name, **kwargs, **own, "pretrained": False})

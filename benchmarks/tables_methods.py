@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sets import DATASETS, ROOT
+from detection import RESNET
+from sets import DATASETS, GOOD_CELLS, ROOT, SOLAR
 from tables_captions import caption, seeds_of, table
 
 from ura_hf.data.records import METRICS as COLUMNS
 
 SHOWN = ("image_auroc", "pixel_auroc", "pixel_ap")
+IMAGE = ("image_auroc", "image_ap", "image_f1max")
 SHORT = ("image_auroc", "pixel_auroc", "pixel_ap", "aupro")
 README_MODELS = {
     "uranet": "**URA-Net**",
@@ -67,6 +69,18 @@ def models(report: dict[str, Any]) -> str:
     few = f", {report['limit']} good images" if report["limit"] else ""
     data = f"{', '.join(datasets)}{few}, {seeds_of(report['runs'])}"
     return "\n".join([*lines, *_verdicts(report), caption(report, command, data)])
+
+
+def solar(report: dict[str, Any]) -> str:
+    """Table of `benchmarks/peers_solar.py`: figures of images alone, since the cells have no masks."""
+    head = ["model", *(COLUMNS[key] for key in IMAGE)]
+    rows = []
+    for model, places in report["summary"].items():
+        row = places[SOLAR]
+        rows.append([README_MODELS.get(model, model), *(_with_spread(row[key]) for key in IMAGE)])
+    own = f" --backbone {report['backbone']}" * (report["backbone"] != RESNET)
+    data = f"{GOOD_CELLS} good cells, {seeds_of(report['runs'])} · {report['backbone']}"
+    return "\n".join([*table(head, rows), "", caption(report, f"python benchmarks/peers_solar.py{own}", data)])
 
 
 def six_sets(report: dict[str, Any]) -> str:
