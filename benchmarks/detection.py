@@ -43,14 +43,18 @@ def weights_of(backbone: str, shared: Path, work: Path) -> Path:
 
 
 def require_backbone(options: argparse.Namespace) -> None:
-    """Stop where the results are of another backbone, or the weights can't be had; other backbones work in their own folder."""
-    made = (
-        json.loads(options.output.read_text()).get("backbone", RESNET) if options.output.exists() else options.backbone
-    )
+    """Stop where the results are of another backbone; other ones than the ResNet-18 work in a folder of their own."""
+    made = options.backbone
+    if options.output.exists():
+        made = json.loads(options.output.read_text()).get("backbone", RESNET)
     if made != options.backbone:
         sys.exit(f"{options.output} holds runs with {made}: pass another file as --output, or --backbone {made}.")
     if options.backbone != RESNET:
         options.work /= options.backbone
+
+
+def require_weights(options: argparse.Namespace) -> None:
+    """Stop with one sentence where the weights can't be had."""
     try:
         weights_of(options.backbone, options.shared, options.work)
     except UserError:

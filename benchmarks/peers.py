@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from descent import Budget
-from detection import BACKBONES, RESNET, require_backbone, weights_of
+from detection import BACKBONES, RESNET, require_backbone, require_weights, weights_of
 from detection import run as run_uranet
 from runs import commit, cpu_seconds, device_here, part, read_runs, run_missing, slug, versions, write_report
 from sets import DATASETS, ROOT, SETS, TURNED, data_folder
@@ -233,6 +233,8 @@ def main(**defaults: Any) -> Path:
     for key in longer:
         part(options.work, key).unlink(missing_ok=True)
     missing = [key for key in wanted if key not in found or key in longer]
+    if missing:
+        require_weights(options)
     for _, dataset, seed in missing:
         data_folder(dataset, options.shared, seed)  # written once, and not in a run's time
     passed = [*("--shared", options.shared), *("--work", options.work), *("--budget", options.budget)]

@@ -172,7 +172,7 @@ def a_run(model: str, seed: int, **facts: object) -> dict:
 def test_runs_of_another_machine_stand_in_for_missing_ones(tmp_path, monkeypatch):
     """They take versions and hardware along, the table names them, and costs that not all runs know are left empty."""
     here, there = tmp_path / "here.json", tmp_path / "there.json"
-    options = argparse.Namespace(output=there, jobs=1, limit=None)
+    options = argparse.Namespace(output=there, jobs=1, limit=None, backbone="resnet18")
     on_gpu = {"gpu": "a GPU", "train_gpu_seconds": 30.0, "peak_gpu_memory_gib": 1.0, "versions": {"torch": "2.11"}}
     made = [a_run("stfpm", seed, **on_gpu) for seed in (0, 1)] + [a_run("padim", seed, **on_gpu) for seed in (0, 1)]
     peers.write(options, {(run["model"], "pill", run["seed"]): run for run in made})

@@ -11,17 +11,23 @@ import sys
 from types import ModuleType, SimpleNamespace
 from unittest import mock
 
+import detection
 import latency
 import peers
 import presets
 import pytest
 import scaling
+import timm
 import torch
 from conftest import ROOT, tiny_config
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from wrapped import SIDE, Rival
 
 from ura_hf import URANetForAnomalyDetection
+from ura_hf.data.files import ASSETS
+from ura_hf.model.backbone import OWN, SMALL, Backbone
+from ura_hf.model.errors import UserError
 
 FILES = sorted((ROOT / "benchmarks").glob("*.py"))
 SCRIPTS = [path for path in FILES if "__main__" in path.read_text() and path.stem != "render"]  # which takes no --help
@@ -56,6 +62,39 @@ def test_rivals_are_those_of_the_comparison(monkeypatch):
         if name == "rivals" or name.startswith("anomalib"):
             monkeypatch.delitem(sys.modules, name)
     assert set(rivals.RIVALS) == {*peers.FITTED, *peers.DESCENDED}
+    asked = {"pretrained": True, "features_only": True, "out_indices": (2, 3)}
+    for own in (OWN[SMALL], {}):  # in the place of a ResNet-18, with its channels, and without fetching weights
+        network = rivals._create_without_weights(timm.create_model, own, rivals.BACKBONE, **asked)
+        assert network.feature_info.channels() == [128, 256]
+        assert ("conv1.weight" in network.state_dict()) == (not own)
+
+
+def test_weights_come_from_the_shared_folder_else_once_from_the_hub(tmp_path, monkeypatch):
+    fetch = mock.Mock()
+    monkeypatch.setattr(detection, "load_imagenet", fetch)
+    shared, work = tmp_path / "shared", tmp_path / "work"
+    assert detection.weights_of(SMALL, shared, work) == ASSETS / f"{SMALL}.safetensors"
+    fetched = detection.weights_of(detection.RESNET, shared, work)
+    assert fetched.parent == work and detection.weights_of(detection.RESNET, shared, work) == fetched
+    backbone = Backbone(detection.RESNET, (1, 2, 3), 8)
+    assert set(load_file(fetched)) == set(backbone.cnn.state_dict()) and fetch.call_count == 1
+    (shared / detection.WEIGHTS).parent.mkdir(parents=True)
+    (shared / detection.WEIGHTS).touch()
+    assert detection.weights_of(detection.RESNET, shared, work) == shared / detection.WEIGHTS
+
+
+def test_one_file_holds_one_backbone_and_the_way_out_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(detection, "load_imagenet", mock.Mock(side_effect=UserError("no network")))
+    options = argparse.Namespace(work=tmp_path, shared=tmp_path, output=tmp_path / "peers.json", backbone="resnet18")
+    with pytest.raises(SystemExit, match="take --backbone uranet-small"):
+        detection.require_weights(options)
+    options.backbone = SMALL
+    detection.require_weights(options)
+    detection.require_backbone(options)
+    assert options.work == tmp_path / SMALL
+    options.output.write_text("{}")
+    with pytest.raises(SystemExit, match="holds runs with resnet18"):
+        detection.require_backbone(options)
 
 
 class Bright(nn.Module):
@@ -71,7 +110,7 @@ def test_a_rival_is_measured_as_we_are(category, tmp_path, monkeypatch):
     fit = mock.Mock(return_value=(Rival(Bright(), torch.device("cpu")), {"coreset_ratio": 0.1}))
     monkeypatch.setitem(sys.modules, "rivals", SimpleNamespace(train_rival=fit))
     monkeypatch.setattr(peers, "data_folder", lambda *place: category)
-    options = SimpleNamespace(work=tmp_path, shared=tmp_path, limit=None, device="cpu", budget=1)
+    options = SimpleNamespace(work=tmp_path, shared=tmp_path, limit=None, device="cpu", budget=1, backbone=SMALL)
     found = peers.run_one("padim", "pill", 0, options)
     assert found["image_auroc"] == 1 and found["pixel_auroc"] > 0.85 and found["ms_per_image"] > 0
     assert found["training"]["images"] == 12 and fit.call_args.args[2].shape == (12, 3, SIDE, SIDE)
