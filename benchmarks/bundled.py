@@ -17,7 +17,8 @@ from pathlib import Path
 
 from ura_hf.data.drawn.parts import KINDS
 from ura_hf.data.elpv import elpv_name
-from ura_hf.data.files import ASSETS
+from ura_hf.data.files import ASSETS, write_json
+from ura_hf.hub.load import load_detector
 
 ROOT = Path(__file__).resolve().parent.parent
 DRAWN, SOLAR, MVTEC = "uranet-demo-", "uranet-elpv-", "uranet-mvtec-"
@@ -63,12 +64,27 @@ def make(name: str, options: argparse.Namespace) -> None:
     if not name.startswith(DRAWN):
         card = [line for line in uranet("card", output).splitlines() if not line.startswith("![")]
         (output / "README.md").write_text("\n".join(card) + "\n")
+    if name.startswith(SOLAR):
+        write_opening(output)
     report, training = json.loads(result.read_text()), json.loads((output / "training.json").read_text())
     kept = ("command", "images", "seconds", "hardware", "precision", "versions", "date")
     report["command"] = f"python benchmarks/bundled.py {name}"
     report["training"] = {"seed": training["options"]["seed"], **{key: training[key] for key in kept}}
     report["checkpoint_bytes"] = (output / "model.safetensors").stat().st_size
     result.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def write_opening(checkpoint: Path) -> None:
+    """What a checkpoint of solar cells finds on the photo that the page opens with, for the page to show at once."""
+    from ura_hf.demo.analysis import analyse
+    from ura_hf.demo.examples import OPENING, opens_with
+
+    photo = opens_with(checkpoint.name)
+    assert photo is not None
+    found = analyse(load_detector(checkpoint, device="cpu"), photo, checkpoint.name).summary()
+    write_json(
+        checkpoint / OPENING, {key: value for key, value in found.items() if key not in ("device", "milliseconds")}
+    )
 
 
 def data_of(name: str, mvtec: Path) -> str | Path:

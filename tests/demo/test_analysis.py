@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 
 from ura_hf.data.drawn.parts import demo_image
+from ura_hf.data.files import ASSETS
 from ura_hf.demo import downloads, render
 from ura_hf.demo.analysis import Analysis, Shelf, View, analyse
+from ura_hf.demo.examples import opens_with, opens_with_verdict
 from ura_hf.demo.store import Detectors
 from ura_hf.demo.tabs.detect_layout import restored_html
 from ura_hf.hub.load import load_detector
@@ -164,6 +166,21 @@ def summary(**changes: object) -> dict[str, object]:
 def test_the_words_of_the_verdict(changes, said):
     card = render.verdict_html(summary(**changes))
     assert all(words in card for words in said) and "<b>x</b>" not in card
+
+
+@pytest.mark.parametrize("name", ["uranet-elpv-mono", "uranet-elpv-poly"])
+def test_the_verdict_that_the_page_opens_with_is_the_live_one(name):
+    pytest.importorskip("elpv_dataset")
+    known = opens_with_verdict(ASSETS / name)
+    live = analyse(load_detector(name, device="cpu"), opens_with(name), name).summary()
+    assert known["label"] == live["label"] and known["score"] == pytest.approx(live["score"], abs=1e-3)
+    assert known.keys() == live.keys() - {"device", "milliseconds"}
+    card = render.verdict_html(known)
+    assert "being checked again" in card and "Took" not in card
+
+
+def test_a_checkpoint_made_without_opens_with_no_verdict(tmp_path):
+    assert opens_with_verdict(tmp_path) is None
 
 
 def test_the_table_of_regions_is_short():

@@ -27,6 +27,8 @@ from playwright.sync_api import Page, expect
 from ura_hf import TrainingOptions, UserError, train
 from ura_hf.data.drawn.parts import demo_image
 from ura_hf.demo import page as page_module
+from ura_hf.demo.analysis import analyse
+from ura_hf.demo.examples import example_images
 from ura_hf.demo.store import Detectors
 from ura_hf.demo.tabs import detect
 from ura_hf.hub.load import load_detector
@@ -34,6 +36,7 @@ from ura_hf.model import image_checks
 from ura_hf.model.images import load_mask
 
 DEFECT = "contamination/003"
+SOLAR_CELLS = "uranet-elpv-mono"
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +137,35 @@ def test_opening_the_page_replaces_no_photo(demo):
     """What is there at first is part of the page; a load event would come late, over a photo that came meanwhile."""
     events = {name for function in demo.fns.values() for _, name in function.targets if _holds_image(function.outputs)}
     assert "select" in events and "load" not in events
+
+
+@pytest.mark.parametrize("brought", [False, True])
+def test_the_page_opens_with_a_verdict_until_the_live_one_is_there(browse, monkeypatch, brought):
+    """And a visitor's own photo takes both away, whenever it comes."""
+    pytest.importorskip("elpv_dataset")
+    go_on, checked = threading.Event(), []
+
+    def held(detector, path, checkpoint):
+        checked.append(Path(path).name)
+        assert go_on.wait(WAIT / 1000)
+        return analyse(detector, path, checkpoint)
+
+    monkeypatch.setattr(detect, "analyse", held)
+    with launched(Detectors(), SOLAR_CELLS) as demo, browse(demo.local_url) as page:
+        verdict(page, "anomalous")
+        card = page.locator("#verdict")
+        expect(card).to_contain_text("being checked again")
+        expect(card.locator(".pending")).to_have_css("opacity", "1")
+        known = card.locator(".verdict-score").inner_text()
+        assert settles(page, lambda: len(checked) == 1)
+        screenshot(page, "opening")
+        if brought:
+            upload(page, next(path for path in example_images(SOLAR_CELLS) if "good" in path.name))
+            verdict(page, "empty")
+        go_on.set()
+        expect(card).to_contain_text("Took", timeout=WAIT)
+        assert (card.locator(".verdict-score").inner_text() == known) == (not brought)
+        assert len(checked) == 1 + brought
 
 
 def test_what_is_being_drawn_is_cancelled_with_its_photo(demo):

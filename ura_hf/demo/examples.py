@@ -10,11 +10,13 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock, Thread
+from typing import Any
 
 from PIL import Image
 
 from ..data.drawn.parts import KINDS, LOGICAL, demo_image
 from ..data.elpv import elpv_name, read_elpv
+from ..data.files import read_json
 from ..data.folder import list_images
 from ..model.errors import UserError
 
@@ -26,6 +28,8 @@ CELLS = {
     "poly": (1626, 2063, 737, 312, 853, 1657, 277, 341),
 }
 """Numbers of the test cells that are shown, by kind; the page opens with the first."""
+OPENING = "opening.json"
+"""File of a checkpoint with the verdict on that photo, made by `benchmarks/bundled.py`."""
 CALIBRATION = 30  # good parts to set a threshold with
 DRAWING = {kind: Lock() for kind in KINDS}
 _given: dict[str, list[Path]] = {}  # photos by checkpoint
@@ -61,6 +65,15 @@ def _is_solar(checkpoint: str) -> bool:
 def opens_with(checkpoint: str) -> str | None:
     """The photo that the page opens with, a solar cell; None for other checkpoints."""
     return str(example_images(checkpoint)[0]) if _is_solar(checkpoint) and checkpoint not in _given else None
+
+
+def opens_with_verdict(folder: Path) -> dict[str, Any] | None:
+    """What the checkpoint in a folder finds on the photo that the page opens with, as `Analysis.summary` but for time and device.
+
+    None of a checkpoint that was made without.
+    """
+    file = folder / OPENING
+    return dict(read_json(file)) if file.is_file() else None
 
 
 def draw_early(checkpoint: str) -> None:

@@ -27,6 +27,7 @@ MAX_ENTROPY = math.log(2)  # of a yes/no question, nats
 LISTED = 8  # regions in the table
 MOST_OF_THE_IMAGE = 0.5  # share of the pixels
 RESTORED = "The same places as they would look on a good part."
+KNOWN = "Found when the checkpoint was made; the photo is being checked again."
 UNSURE = (0, "0, sure"), (100, "0.69, a coin toss")
 
 FIGURES: tuple[tuple[str, str, str, ColorMap, Sequence[tuple[float, str]]], ...] = (
@@ -107,8 +108,11 @@ def verdict_html(summary: Mapping[str, Any]) -> str:
     score, threshold = summary["score"], summary["threshold"]
     shown, limit = format_score(score, threshold), f"{threshold:g}"
     look, sign, word, sentence = _verdict(summary)
+    known = "milliseconds" not in summary  # a verdict of another day
+    took = KNOWN if known else f"Took {_format_time(summary['milliseconds'])} on {escape(summary['device'])}."
+    rank = "" if summary["rank_words"] is None else f"; {escape(summary['rank_words'])}"
     middle = max(14.0, min(86.0, 100 * threshold))  # the label stays clear of both ends
-    return f"""<section class="verdict {look}" aria-live="polite">
+    return f"""<section class="verdict {look}{" is-known" * known}" aria-live="polite">
 <p class="verdict-word"><span aria-hidden="true">{sign}</span>{word}</p>
 <p class="verdict-sentence">{sentence}</p>
 <div class="scale" role="img" aria-label="Score {escape(shown)} on a scale from 0 to 1; the threshold is {limit}">
@@ -116,13 +120,9 @@ def verdict_html(summary: Mapping[str, Any]) -> str:
 <i class="scale-threshold" style="left:{threshold:.1%}"></i><i class="scale-score" style="left:{score:.2%}"></i></div>
 <div class="scale-ticks"><span style="left:0%">0</span><span style="left:{middle:.1f}%">{limit} threshold</span>
 <span style="left:100%">1</span></div></div>
-<p class="verdict-score">Score <b>{escape(shown)}</b>, threshold <b>{limit}</b>{_rank(summary)}</p>
+<p class="verdict-score">Score <b>{escape(shown)}</b>, threshold <b>{limit}</b>{rank}</p>
 <p class="verdict-detail">{_format_share(summary["anomalous_fraction"])} above the threshold.
-Took {_format_time(summary["milliseconds"])} on {escape(summary["device"])}.</p></section>"""
-
-
-def _rank(summary: Mapping[str, Any]) -> str:
-    return "" if summary["rank_words"] is None else f"; {escape(summary['rank_words'])}"
+{took}</p></section>"""
 
 
 def _verdict(summary: Mapping[str, Any]) -> tuple[str, str, str, str]:

@@ -50,6 +50,8 @@ header p { font-size: 1rem; color: var(--body-text-color-subdued); margin: 0 0 .
 .verdict.is-error { --tone: var(--unknown); }
 .verdict.is-error .verdict-sentence { overflow-wrap: anywhere; }
 .verdict.is-unknown, .verdict.is-review { --tone: var(--unknown); }
+#verdict .pending:has(.is-known) { opacity: 1; }  /* while the photo is checked again */
+#verdict:has(.is-known) [data-testid="status-tracker"] { visibility: hidden; }
 .verdict p { margin: 0; color: var(--body-text-color); }
 .verdict .verdict-word { font-size: 1.5rem; line-height: 1.35; font-weight: 700; color: var(--tone); }
 .verdict .verdict-word span { margin-right: .5rem; color: inherit; }

@@ -22,7 +22,7 @@ from ...model.errors import UserError
 from ...model.verdicts import THRESHOLD
 from .. import downloads, render
 from ..analysis import Analysis, Shelf, View, analyse
-from ..examples import example_images, opens_with
+from ..examples import example_images, opens_with, opens_with_verdict
 from ..shared import MODEL_QUEUE, QUIET, on_gpu, session_of, to_gr_error
 from ..store import Detectors
 from .detect_layout import ENDS, STRENGTH, Layout, lay_out, restored_html
@@ -50,7 +50,8 @@ def build(store: Detectors, picker: gr.Dropdown, opened: Dependency, on_load: Ca
     def infer(image: str, checkpoint: str, session: str | None) -> Analysis:
         return analyse(store.get(checkpoint, session), image, checkpoint)
 
-    layout = lay_out(opens_with(str(picker.value)))
+    photo = opens_with(name := str(picker.value))
+    layout = lay_out(photo, opens_with_verdict(store.folder(name)) if photo else None)
     tab = _Tab(Shelf(folder, store, infer), Path(layout.findings.heatmap.GRADIO_CACHE))
     _wire_photo(tab, layout, picker, opened, _wire_result(tab, layout))
     on_load(_samples, picker, layout.photo.samples, **QUIET)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 
@@ -69,14 +70,14 @@ class Layout:
     asked: gr.Button
 
 
-def lay_out(opens_with: str | None = None) -> Layout:
-    """The tab, not wired, with a photo in it."""
+def lay_out(opens_with: str | None = None, known: dict[str, Any] | None = None) -> Layout:
+    """The tab, not wired, with a photo in it and what is known of it until it is checked."""
     key = gr.State()
     with gr.Row(equal_height=False, elem_id="detect"):
         with gr.Column(min_width=320, scale=5):
             photo, controls = _photo(opens_with), _controls()
         with gr.Column(min_width=320, scale=6):
-            findings = _findings()
+            findings = _findings(known)
     details = _details()
     return Layout(key, photo, controls, findings, details, gr.DownloadButton(elem_id="file"), gr.Button(elem_id="ask"))
 
@@ -131,8 +132,8 @@ def _share(label: str, info: str, elem_id: str) -> gr.Number:
     return gr.Number(label=label, info=info, min_width=150, elem_id=elem_id)
 
 
-def _findings() -> Findings:
-    verdict = gr.HTML(render.empty_html(), elem_id="verdict")
+def _findings(known: dict[str, Any] | None) -> Findings:
+    verdict = gr.HTML(render.verdict_html(known) if known else render.empty_html(), elem_id="verdict")
     with gr.Column(visible=False, elem_id="findings") as box:
         heatmap = _slider("Image and heatmap", 5, "heatmap")
         return Findings(verdict, box, heatmap, gr.HTML(render.heatmap_html(THRESHOLD), elem_id="legend"))
