@@ -11,9 +11,9 @@ from typing import Any
 from bundled import BUNDLED
 from tables_cluster import billion, cluster
 from tables_datasets import datasets, names, presets, scaling
-from tables_methods import figures, latency, models, on_gpu, six_sets, small_types
+from tables_methods import figures, latency, models, on_gpu, six_sets, small_types, solar
 from tables_page import load, neighbour, teach
-from tables_parts import ablation, backbone, bundled, claim, restored, steps
+from tables_parts import ablation, backbone, bundled, claim, restored, steps, texture_photos
 from tables_predict import big_photos, throughput
 from tables_provenance import provenance
 from tables_uncertainty import uncertainty
@@ -57,6 +57,8 @@ TABLES: dict[str, tuple[str, Callable[[Any], str], str]] = {
     "big-photos": (f"{ALL}/big_photos.json", big_photos, FIGURES),
     "teach": (f"{ALL}/teach.json", teach, FIGURES),
     "scaling": (f"{ALL}/scaling.json", scaling, FIGURES),
+    "texture-photos": (f"{ALL}/texture_photos.json", texture_photos, HOW),
+    "solar": (f"{ALL}/peers-solar.json", solar, FIGURES),
     "presets": (f"{ALL}/presets.json", presets, HOW),
     "datasets": ("ura_hf/assets/datasets.json", datasets, HOW),
     "names": (ALL, names, WEIGHTS),

@@ -107,6 +107,21 @@ def restored(report: dict[str, Any]) -> str:
     return "\n".join([*lines, caption(report, f"python benchmarks/restored.py --sets {' '.join(sets)}", data)])
 
 
+def texture_photos(report: dict[str, Any]) -> str:
+    """Table of `benchmarks/texture_photos.py`: what each trained view finds alone, by the source of textures."""
+    found: dict[tuple[str, int, str], list[dict[str, Any]]] = {}
+    for run in report["runs"]:
+        found.setdefault((run["dataset"], run["steps"], run["source"]), []).append(run)
+    figures = [(view, key) for view in ("restored", "perceived") for key in ("image_auroc", "pixel_ap")]
+    rows = []
+    for (dataset, length, source), runs in sorted(found.items(), key=lambda item: item[0][:2]):
+        cells = [f"{fmean(run[view][key] for run in runs):.3f}" for view, key in figures]
+        rows.append([dataset, str(length), source, *cells])
+    head = ["data", "steps", "textures", *(f"{view}, {COLUMNS[key]}" for view, key in figures)]
+    data = f"defects drawn into held-out good photos, 128 pixels, {seeds_of(report['runs'])}"
+    return "\n".join([*table(head, rows), "", caption(report, "python benchmarks/texture_photos.py --steps N", data)])
+
+
 def steps(report: dict[str, Any]) -> str:
     """Table of `benchmarks/ablation.py --steps N`: what the trained parts find alone, by the length of the training."""
     keys = ("image_auroc", "pixel_auroc", "pixel_ap")

@@ -18,16 +18,15 @@ import numpy as np
 import torch
 from artificial import write_held_out
 from detection import WEIGHTS
-from PIL import Image
 from runs import commit, read_runs, write_report
 from sets import ROOT, data_folder, written_once
 from torch import Tensor
 
 from ura_hf import TrainingOptions, URANetConfig, URANetForAnomalyDetection, URANetImageProcessor
-from ura_hf.data.folder import list_images
 from ura_hf.data.progress import silent
 from ura_hf.data.reader import read_dataset
 from ura_hf.data.samples import Sample
+from ura_hf.data.textures import PHOTOS, packaged_photos
 from ura_hf.evaluation.metrics import AnomalyMetrics
 from ura_hf.model.images import load_mask
 from ura_hf.training.features import cached_features
@@ -37,31 +36,16 @@ from ura_hf.training.randomness import seeded_generators
 from ura_hf.training.train import extract, fit, make_processor
 from ura_hf.training.trainer import learn
 
-KEY = ("dataset", "seed", "source")
+KEY = ("dataset", "seed", "steps", "source")
 DATASETS = ("bottle", "pill", "elpv_mono")
 SOURCES = ("none", "generated", "photos")
-PHOTOS = ("brick", "grass", "gravel", "coffee", "chelsea", "camera")
-"""Photos in the wheel of scikit-image whose authors gave them under CC0, as its docstrings say."""
 VIEWS = ["restored", "perceived"]
 FIGURES = ("image_auroc", "pixel_ap")
 SMALL: dict[str, Any] = {"image_size": 128, "grid_size": 16, "smoothing_sigma": 3.0, "memory_cells": 256}
 """Of the config: a quarter of the cells, so that a run takes seconds. The views that are measured use no memory cells."""
-SIDE, STRIDE = 256, 128  # of the pieces that a photo is cut into, pixels
 HELD_OUT = 20  # good images with drawn defects
 GOOD = 100  # good images to train on, at most
 BATCH = 8
-
-
-def write_photos(folder: Path) -> None:
-    """Overlapping square pieces of the photos."""
-    from skimage import data
-
-    folder.mkdir()
-    for name in PHOTOS:
-        photo = getattr(data, name)()
-        for top in range(0, photo.shape[0] - SIDE + 1, STRIDE):
-            for left in range(0, photo.shape[1] - SIDE + 1, STRIDE):
-                Image.fromarray(photo[top : top + SIDE, left : left + SIDE]).save(folder / f"{name}-{top}-{left}.png")
 
 
 def trained(model: URANetForAnomalyDetection, options: TrainingOptions, batches: Any, textures: Any) -> Any:
@@ -111,12 +95,7 @@ def run(dataset: str, seed: int, options: argparse.Namespace) -> list[dict[str, 
         model, processor = URANetForAnomalyDetection(config), make_processor(settings, config)
         seen = extract(settings, read_material(settings, config), model, processor, options.work, processes(), silent)
         batches = fit(settings, model, seen, silent)
-    pieces = list_images(written_once(options.work / "photos", write_photos))
-    textures = {
-        "none": None,
-        "generated": seen.textures,
-        "photos": cached_features(pieces, model.backbone, processor, options.work / "features", "texture"),
-    }
+    textures = {"none": None, "generated": seen.strangers, "photos": seen.textures}
     samples = [sample for sample in read_dataset(split).test if sample.defect_type != "texture"]
     images = [sample.image for sample in samples]
     raw = np.array(cached_features(images, model.backbone, processor, options.work / "features", "test"))
@@ -145,6 +124,13 @@ def gains(runs: list[dict[str, Any]]) -> dict[str, Any]:
     return report
 
 
+def write(output: Path, runs: list[dict[str, Any]]) -> None:
+    """All runs, and the gains of each length of training."""
+    lengths = sorted({run["steps"] for run in runs})
+    gained = {str(steps): gains([run for run in runs if run["steps"] == steps]) for steps in lengths}
+    write_report(output, {"photos": list(PHOTOS), "config": SMALL, "gains": gained, "runs": runs})
+
+
 def main() -> None:
     """Run what is missing, and write the results after every data set and seed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -156,14 +142,13 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--steps", type=int, default=60, help="of a training (default: %(default)s)")
     options = parser.parse_args()
+    if not packaged_photos():
+        parser.error("needs scikit-image: pip install -e '.[benchmarks]'")
     for seed in options.seeds:
         for dataset in options.sets:
             found = read_runs(options.output, KEY)
-            if (dataset, seed, SOURCES[-1]) not in found:
-                runs = [*found.values(), *run(dataset, seed, options)]
-                write_report(
-                    options.output, {"photos": list(PHOTOS), "config": SMALL, "gains": gains(runs), "runs": runs}
-                )
+            if (dataset, seed, options.steps, SOURCES[-1]) not in found:
+                write(options.output, [*found.values(), *run(dataset, seed, options)])
 
 
 if __name__ == "__main__":

@@ -69,9 +69,10 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(autouse=True, scope="module")
 def few_textures() -> Iterator[None]:
-    """Eight generated textures stand for a hundred: every run without photos makes and sees them all."""
+    """Eight generated textures stand for a hundred, and for photos: every run without `--textures` makes and sees them all."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ura_hf.data.textures.TEXTURE_COUNT", 8)
+        patch.setattr("ura_hf.training.material.packaged_photos", list)
         yield
 
 

@@ -1,25 +1,8 @@
-"""Photos of scikit-image as a source of artificial anomalies: the pieces, and what is said of the runs."""
+"""Photos of scikit-image as a source of artificial anomalies: what is said of the runs."""
 
 from __future__ import annotations
 
-import socket
-
-import pytest
-from PIL import Image
-from texture_photos import FIGURES, PHOTOS, SIDE, SOURCES, VIEWS, gains, write_photos
-
-
-def test_pieces_of_the_photos_need_no_network(tmp_path, monkeypatch):
-    pytest.importorskip("skimage")
-
-    def refused(*_: object) -> None:
-        raise OSError("the network is off")
-
-    monkeypatch.setattr(socket.socket, "connect", refused)
-    write_photos(tmp_path / "photos")
-    pieces = sorted((tmp_path / "photos").iterdir())
-    assert {path.name.split("-")[0] for path in pieces} == set(PHOTOS) and len(pieces) > 30
-    assert {Image.open(path).size for path in pieces} == {(SIDE, SIDE)}
+from texture_photos import FIGURES, SOURCES, VIEWS, gains
 
 
 def test_gains_are_of_the_same_data_set_and_seed():

@@ -27,6 +27,7 @@ from ura_hf.data.progress import Cancelled
 from ura_hf.hub.load import load_checkpoint
 from ura_hf.model.backbone import Backbone
 from ura_hf.training import fit as fitting
+from ura_hf.training import material
 from ura_hf.training import train as training_module
 from ura_hf.training.batches import FeatureBatches
 from ura_hf.training.features import cached_features, channel_statistics
@@ -335,6 +336,22 @@ def test_a_second_run_finds_the_generated_textures_in_the_cache(category, resnet
         )
         train(options, tiny_config())
     assert len(list((tmp_path / "cache").glob("texture-*.npy"))) == 1
+
+
+def test_photos_of_scikit_image_are_the_default_source(category, resnet18_weights, tmp_path, monkeypatch):
+    """In pieces; generated textures still stand for all that is not the part, so `unknown` stays as it is."""
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "brick.png")
+    limits = []
+    for source, photos in (("generated", []), ("photos of scikit-image", [tmp_path / "brick.png"])):
+        monkeypatch.setattr(material, "packaged_photos", lambda photos=photos: photos)
+        output, cache = tmp_path / source, tmp_path / f"cache of {source}"
+        options = TrainingOptions(category, output, resnet18_weights, steps=2, batch_size=4, cache=cache)
+        assert train(options, tiny_config())["textures"] == source
+        limits.append(URANetConfig.from_pretrained(output).strangeness)
+        shapes = sorted(len(np.load(file)) for file in cache.glob("texture-*.npy"))
+        assert shapes == [2, textures.TEXTURE_COUNT][-1 - bool(photos) :]
+    assert limits[0] is not None and limits[0] == pytest.approx(limits[1])
 
 
 def test_a_cache_that_is_a_file_is_named(category, resnet18_weights, tmp_path):

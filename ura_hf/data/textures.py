@@ -1,7 +1,9 @@
-"""Generated textures: pictures of nothing, for distillation and as a source of artificial anomalies."""
+"""Textures as a source of artificial anomalies: photos of scikit-image, and generated ones, which distillation sees, too."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,10 @@ from PIL import Image
 from scipy import ndimage
 from torch import Tensor
 
-TEXTURE_COUNT = 100  # pictures that stand in for texture photos
+TEXTURE_COUNT = 100  # generated pictures
+PHOTOS = ("brick", "grass", "gravel", "coffee", "chelsea", "camera")
+"""Photos in the wheel of scikit-image that their authors gave under CC0, as its docstrings say."""
+SIDE, STRIDE = 256, 128  # of the pieces that a photo is cut into [pixels]
 
 
 def generated_texture(rng: np.random.Generator, side: int) -> Tensor:
@@ -34,8 +39,32 @@ def generated_texture(rng: np.random.Generator, side: int) -> Tensor:
     return torch.from_numpy((share * first + (1 - share) * second).astype(np.uint8)).permute(2, 0, 1).contiguous()
 
 
+def packaged_photos() -> list[Path]:
+    """The files of `PHOTOS` in the installed scikit-image, which is not imported; none where it is not installed."""
+    package = find_spec("skimage")
+    if package is None or package.origin is None:
+        return []
+    files = [Path(package.origin).parent / f"data/{name}.png" for name in PHOTOS]
+    return files if all(file.is_file() for file in files) else []
+
+
+def cut_into_pieces(photos: Sequence[Path], parent: Path) -> list[Path]:
+    """Overlapping squares of photos as files of a folder in `parent`; those that are there are used again."""
+    folder, paths = parent / "pieces", []
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "writing.lock"):
+        for photo in photos:
+            with Image.open(photo) as image:
+                for top in range(0, image.height - SIDE + 1, STRIDE):
+                    for left in range(0, image.width - SIDE + 1, STRIDE):
+                        paths.append(folder / f"{photo.stem}-{top}-{left}.png")
+                        if not paths[-1].exists():
+                            _store(image.crop((left, top, left + SIDE, top + SIDE)), paths[-1])
+    return paths
+
+
 def generated_textures(parent: Path, side: int, seed: int) -> list[Path]:
-    """Generated textures as files of a folder in `parent`, in place of photos; those that are there are used again."""
+    """Generated textures as files of a folder in `parent`; those that are there are used again."""
     folder = parent / f"textures-{side}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{index}.png" for index in range(TEXTURE_COUNT)]
@@ -43,7 +72,12 @@ def generated_textures(parent: Path, side: int, seed: int) -> list[Path]:
         for index, path in enumerate(paths):
             if not path.exists():
                 pixels = generated_texture(np.random.default_rng((seed, index)), side)
-                partial = path.with_suffix(".partial")
-                Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(partial, format="PNG")
-                partial.rename(path)
+                _store(Image.fromarray(pixels.permute(1, 2, 0).numpy()), path)
     return paths
+
+
+def _store(image: Image.Image, path: Path) -> None:
+    """Write a PNG file, never half of one."""
+    partial = path.with_suffix(".partial")
+    image.save(partial, format="PNG")
+    partial.rename(path)

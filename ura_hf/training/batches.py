@@ -16,9 +16,16 @@ class FeatureBatches(torch.utils.data.Dataset[int]):
     """Row numbers; `collate` turns a batch of them into raw features, which are standardised on the model's device."""
 
     def __init__(
-        self, features: np.ndarray, rows: list[int], textures: np.ndarray | None, model: URANetForAnomalyDetection
+        self,
+        features: np.ndarray,
+        rows: list[int],
+        textures: np.ndarray | None,
+        model: URANetForAnomalyDetection,
+        strangers: np.ndarray | None = None,
     ):
         self.features, self.rows, self.textures = features, rows, textures
+        self.strangers = textures if strangers is None else strangers
+        """Raw features of what stands for all that is not the part, (N, C, G, G) float16; None of nothing."""
         self.mean, self.std = model.backbone.mean.cpu(), model.backbone.std.cpu()
 
     def __getstate__(self) -> dict[str, Any]:

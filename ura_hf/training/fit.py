@@ -172,12 +172,12 @@ def _strangeness(
     model: URANetForAnomalyDetection, batches: FeatureBatches, good: dict[str, Tensor]
 ) -> list[float] | None:
     """What good images have, and the limit: some way towards what textures have, which stand for all that is not the part."""
-    if batches.textures is None or "memory" not in good:
+    if batches.strangers is None or "memory" not in good:
         return None
     region = model.uranet.region
     usual, found = float(ordinary(good["memory"], region).median()), []
-    for start in range(0, len(batches.textures), IMAGES_PER_STEP):
-        raw = torch.from_numpy(batches.textures[start : start + IMAGES_PER_STEP].copy())
+    for start in range(0, len(batches.strangers), IMAGES_PER_STEP):
+        raw = torch.from_numpy(batches.strangers[start : start + IMAGES_PER_STEP].copy())
         features = batches.standardize(raw).to(model.device)
         found.append(ordinary(model.uranet.look(features)["memory"], region).cpu())
     strange = float(torch.cat(found).median())

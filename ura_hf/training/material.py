@@ -13,6 +13,7 @@ from ..data.folder import MIN_TRAIN_IMAGES, distinct, list_images
 from ..data.left_out import as_record, joined, left_out_of, require_nothing_left_out
 from ..data.opening import open_each, sources
 from ..data.samples import Dataset, LeftOut, Sample
+from ..data.textures import packaged_photos
 from ..model.configuration_uranet import URANetConfig
 from ..model.errors import UserError
 from ..model.frames import ALL, all_frames, frames
@@ -31,7 +32,8 @@ class Material:
         kept: How many images are for testing, by what they are.
         left_out: Files that are not used, by reason.
         notes: How the data was read, where that is not a matter of course.
-        textures: Photos of textures, a source of artificial anomalies.
+        textures: Photos that are a source of artificial anomalies; none where generated textures stand in for them.
+        texture_source: What such anomalies are made of, in words; None: there are none.
     """
 
     images: list[Any]
@@ -42,6 +44,7 @@ class Material:
     left_out: LeftOut
     notes: list[str]
     textures: list[Path]
+    texture_source: str | None
 
     def counts(self) -> dict[str, Any]:
         """How many images the run fits, how many there are, and what was left out; for the record."""
@@ -53,6 +56,7 @@ class Material:
             "kept": self.kept,
             "left_out": as_record(self.left_out),
             "notes": self.notes,
+            "textures": self.texture_source,
         }
 
 
@@ -85,7 +89,7 @@ def read_material(options: TrainingOptions, config: URANetConfig) -> Material:
         _kept([sample for part in parts for sample in part.test]),
         left_out,
         [note for part in parts for note in part.notes],
-        _texture_photos(options, config),
+        *_texture_photos(options, config),
     )
 
 
@@ -114,15 +118,19 @@ def _kept(test: Sequence[Sample]) -> dict[str, int]:
     return {f"for testing; {len(defective)} of them are defective, {masks} of these have a mask": len(test)}
 
 
-def _texture_photos(options: TrainingOptions, config: URANetConfig) -> list[Path]:
-    if options.textures is None or not config.source_weights.get("texture"):
-        return []
+def _texture_photos(options: TrainingOptions, config: URANetConfig) -> tuple[list[Path], str | None]:
+    """Those of the options, else of scikit-image where it is installed, and what is used in words."""
+    if not config.source_weights.get("texture"):
+        return [], None
+    if options.textures is None:
+        packaged = packaged_photos()
+        return packaged, "photos of scikit-image" if packaged else "generated"
     if not options.textures.is_dir():
         raise UserError(f"{options.textures} is not a folder of texture photos: correct --textures or leave it out.")
     photos = list_images(options.textures, recursive=True)
     if not photos:
         raise UserError(f"{options.textures} holds no images: correct --textures or leave it out.")
-    return draw_images(photos, MAX_IMAGES, options.seed)
+    return draw_images(photos, MAX_IMAGES, options.seed), "given photos"
 
 
 def draw_images(images: list[Any], count: int | None, seed: int) -> list[Any]:

@@ -26,7 +26,8 @@ class TrainingOptions:
             good images, a table of images, a dataset that `datasets` wrote or NAMESPACE/NAME on the Hub; or a list of them.
         output: Folder of the checkpoint.
         backbone_weights: safetensors file in timm's key layout; None: timm fetches them from the Hub.
-        textures: Folder of natural photos for artificial anomalies, searched recursively; None: none are used.
+        textures: Folder of natural photos for artificial anomalies, searched recursively; None: photos of scikit-image, or
+            generated textures where it is not installed.
         steps: Optimiser steps.
         batch_size: Images per step per process.
         learning_rate: Peak of the schedule: 10 % linear warm-up, then cosine to zero.

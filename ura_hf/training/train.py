@@ -17,7 +17,7 @@ from ..data.files import files_fingerprint, read_json
 from ..data.folder import MIN_TRAIN_IMAGES
 from ..data.progress import Progress, silent
 from ..data.records import TRAINING
-from ..data.textures import generated_textures
+from ..data.textures import cut_into_pieces, generated_textures
 from ..model.backbone import timms_weights
 from ..model.configuration_uranet import URANetConfig
 from ..model.errors import UserError
@@ -147,10 +147,14 @@ def make_processor(options: TrainingOptions, config: URANetConfig) -> URANetImag
 
 @dataclass(frozen=True)
 class Seen:
-    """Features of the images and their turned copies, (N, C, G, G) float16, of the textures, and how the parts lie."""
+    """Features of the images and their turned copies, (N, C, G, G) float16, of the textures, and how the parts lie.
+
+    `textures` are for artificial anomalies; `strangers` stand for all that is not the part: generated ones, or the given photos.
+    """
 
     features: np.ndarray
     textures: np.ndarray | None
+    strangers: np.ndarray | None
     images: int
     copies: int
     pose: dict[str, Any]
@@ -168,18 +172,27 @@ def extract(
     """Load the backbone's weights, find out how the parts lie, and see every image and texture once."""
     load_imagenet(model.backbone, options.backbone_weights)
     _rounded(model.backbone.to(state.device), options)
-    images, photos, cache = material.images, material.textures, options.cache or work
+    images, cache = material.images, options.cache or work
     with all_problems_at_once(images, processor):
         ratio = rotation_ratio(images, model.backbone, processor) if options.pose == "auto" else None
     copies = TURNED_COPIES if options.pose == "any" or (ratio is not None and ratio <= MAX_TURNED_RATIO) else 0
     with state.main_process_first():
         features = cached_features(images, model.backbone, processor, cache, "training", copies, progress)
-        if not photos and model.config.source_weights.get("texture"):
-            photos = generated_textures(cache, model.config.image_size, options.seed)
-        textures = (
-            cached_features(photos, model.backbone, processor, cache, "texture", progress=progress) if photos else None
+        textures, strangers = (
+            cached_features(files, model.backbone, processor, cache, "texture", progress=progress) if files else None
+            for files in _texture_files(options, material, cache, model.config.image_size)
         )
-    return Seen(features, textures, len(images), copies, {"rotation_ratio": ratio, "turned_copies": copies})
+    return Seen(features, textures, strangers, len(images), copies, {"rotation_ratio": ratio, "turned_copies": copies})
+
+
+def _texture_files(
+    options: TrainingOptions, material: Material, cache: Path, side: int
+) -> tuple[Sequence[Path], Sequence[Path]]:
+    """What artificial anomalies are made of, and what stands for all that is not the part."""
+    if material.texture_source is None or options.textures is not None:
+        return material.textures, material.textures
+    generated = generated_textures(cache, side, options.seed)
+    return cut_into_pieces(material.textures, cache) or generated, generated
 
 
 def fit(options: TrainingOptions, model: URANetForAnomalyDetection, seen: Seen, progress: Progress) -> FeatureBatches:
@@ -188,7 +201,7 @@ def fit(options: TrainingOptions, model: URANetForAnomalyDetection, seen: Seen, 
     mean, deviations = channel_statistics(seen.features, rows, model.uranet.region)
     model.backbone.set_statistics(mean, model.backbone.level_deviations(deviations))
     _rounded(model.backbone, options)
-    batches = FeatureBatches(seen.features, rows, seen.textures, model)
+    batches = FeatureBatches(seen.features, rows, seen.textures, model, seen.strangers)
     progress("memory", 0, 2)
     fit_views(model.uranet.views, batches.features_of, rows, options.seed)
     _rounded(model.uranet.views, options)
