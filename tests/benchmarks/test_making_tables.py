@@ -159,6 +159,14 @@ def test_captions_are_one_line_of_command_data_hardware_and_date():
     assert made > 20
 
 
+def test_the_table_of_solar_cells_says_its_backbone():
+    facts = {"hardware": "2 cores", "date": "2026-01-01", "backbone": "uranet-small"}
+    made = [{**a_run(model, 0), "dataset": "elpv_mono"} for model in ("uranet", "padim")]
+    table = tables_methods.solar({**facts, "runs": made, "summary": peers.summarise(made)})
+    assert "| **URA-Net** | 0.900 | 0.900 | 0.900 |" in table and "| PaDiM |" in table
+    assert "peers_solar.py --backbone uranet-small` · 200 good cells, seed 0 · uranet-small" in table
+
+
 def test_the_readme_compares_five_models():
     table = tables_methods.figures(json.loads((ROOT / "docs/results/peers.json").read_text()))
     models = [line.split(" | ")[0][2:] for line in table.splitlines() if line.startswith("| ")][1:]
