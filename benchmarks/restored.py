@@ -3,7 +3,8 @@
 A fifth of the good images is held out, and gets artificial defects (`artificial.py`). PSNR and SSIM are of RGB in [0, 1] at the
 size of the network's input: on held-out good images beside the mean photo of the training; on artificial defects against the
 undamaged photo, inside the defect alone, with other sources of restored features beside ours. Test images are not used. Writes
-docs/results/restored.json, and of the drawn ring docs/pictures/restored.png. Goes on where it stopped: --work holds checkpoints.
+docs/results/restored.json, and pictures of drawn rings and solar cells, docs/pictures/restored*.png. Goes on where it stopped:
+--work holds checkpoints.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from claim import RING
 from detection import WEIGHTS
 from PIL import Image
 from runs import commit, cpu_seconds, read_runs, write_report
-from sets import ROOT, SETS, data_folder, written_once
+from sets import ROOT, SETS, SOLAR, data_folder, written_once
 from torch import Tensor
 from torch.nn import functional
 
@@ -39,6 +40,8 @@ from ura_hf.model.pipeline_uranet import URANetPipeline
 
 KEY = ("dataset", "seed", "steps")
 MOST_HELD_OUT = 12
+PICTURES = {RING: "restored.png", SOLAR: "restored_cells.png"}
+"""Of what may be shown in the documents."""
 SHOWN, SIDE = 4, 224  # rows of the figure, and side of its pictures [pixels]
 
 
@@ -165,24 +168,27 @@ def measure(detector: URANetPipeline, split: Path) -> dict[str, Any]:
 
 
 def draw_figure(detector: URANetPipeline, images: Sequence[Path], output: Path) -> None:
-    """A row an image: photo, what the network sees, restored photo."""
+    """A row an image: photo, what the network sees, restored photo; in grey where they are."""
     rows = []
     for path in images:
         found = detector(str(path), return_restored=True)
         pictures = (load_image(path), found["seen_image"], found["restored_image"])
         small = [Image.fromarray(to_pixels(one)).resize((SIDE, SIDE), Image.Resampling.LANCZOS) for one in pictures]
         rows.append(np.concatenate([np.asarray(one) for one in small], axis=1))
-    Image.fromarray(np.concatenate(rows)).save(output, optimize=True)
+    picture = np.concatenate(rows)
+    grey = not np.ptp(picture, axis=2).any()
+    Image.fromarray(picture[..., 0] if grey else picture).save(output, optimize=True)
 
 
 def run_one(dataset: str, options: argparse.Namespace) -> dict[str, Any]:
-    """One data set: split, training, figures; of the drawn ring the picture, too."""
+    """One data set: split, training, figures; of some the picture, too."""
     split, source = prepare(dataset, options)
     folder = trained(dataset, split, options)
     detector = load_detector(folder, device="cpu")
-    if dataset == RING:
-        defective = [sample.image for sample in read_dataset(source).test if sample.mask is not None]
-        draw_figure(detector, defective[:: max(1, len(defective) // SHOWN)][:SHOWN], options.picture)
+    if dataset in PICTURES:
+        defective = [sample.image for sample in read_dataset(source).test if sample.label]
+        shown = defective[:: max(1, len(defective) // SHOWN)][:SHOWN]
+        draw_figure(detector, shown, options.pictures / PICTURES[dataset])
     decoder = detector.model.uranet.decoder
     values = (*decoder.parameters(), *decoder.buffers())
     return {
@@ -209,7 +215,7 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=shared, help="folder with data/ and backbones/")
     parser.add_argument("--work", type=Path, default=ROOT / "runs/restored")
     parser.add_argument("--output", type=Path, default=ROOT / "docs/results/restored.json")
-    parser.add_argument("--picture", type=Path, default=ROOT / "docs/pictures/restored.png")
+    parser.add_argument("--pictures", type=Path, default=ROOT / "docs/pictures", help="pictures go there")
     options = parser.parse_args()
     runs = read_runs(options.output, KEY)
     for dataset in options.sets:

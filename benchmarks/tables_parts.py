@@ -98,7 +98,7 @@ def restored(report: dict[str, Any]) -> str:
         ]
 
     sets = [run["dataset"] for run in runs]
-    costs = [f"{run['decoder_seconds']:.0f} s, {run['decoder_bytes'] / 1e6:.2f} MB" for run in runs]
+    costs = [f"{run['decoder_cpu_seconds']:.0f} CPU s, {run['decoder_bytes'] / 1e6:.2f} MB" for run in runs]
     lines = ["Held-out good photos, PSNR and SSIM:", "", *table(["picture", *sets], rows_of("good")), ""]
     lines += ["Artificial defects in them, against the undamaged photo, inside the defect:", ""]
     lines += [*table(["picture", *sets], rows_of("defects")), ""]
