@@ -79,7 +79,7 @@ def _add_data(group: Any) -> None:
     _add(
         group,
         "--textures",
-        "natural photos for artificial anomalies (default: six of scikit-image)",
+        "photos for artificial anomalies (else scikit-image's)",
         type=Path,
         metavar="DIR",
     )
