@@ -76,13 +76,7 @@ def _add_data(group: Any) -> None:
         help="write the closing report there, with the most unusual photos as pictures",
     )
     _add(group, "--limit", "use only N good images, drawn by the seed", type=int, metavar="N")
-    _add(
-        group,
-        "--textures",
-        "photos for artificial anomalies (else scikit-image's)",
-        type=Path,
-        metavar="DIR",
-    )
+    _add(group, "--textures", "photos for artificial anomalies, not scikit-image's", type=Path, metavar="DIR")
     _add(group, "--max-value", "white, e.g. 4095 for 12-bit cameras; not in 8-bit images", type=float, metavar="V")
     _add(
         group,
