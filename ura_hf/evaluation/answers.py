@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from .regions import find_regions
 from .visualization import fraction_above, overlay, reduce_within, size_within, to_pixels
 
 HEATMAP_SIDE = 2048  # longest side of a heatmap [pixels]
+FAST_PNG: dict[str, Any] = {"compress_level": 1, "compress_type": zlib.Z_RLE}
+"""Of pictures as PNG: a fifth of the time that Pillow's default takes, and no larger, as photos repeat little."""
 MAX_PNG_PIXELS = (
     1 << 20
 )  # of a photo whose heatmap is a PNG, which takes several times as long as JPEG, and more than the network
@@ -82,10 +85,10 @@ class Answers:
             told["heatmap"] = _write_heatmap(one, self.folder, name)
         if self.masks:
             mask = Image.fromarray((one.map("score_map") > THRESHOLD).view(np.uint8) * np.uint8(255))
-            told["mask"] = _write(self.folder / f"{name}_mask.png", lambda path: mask.save(path, compress_level=1))
+            told["mask"] = _write(self.folder / f"{name}_mask.png", lambda path: mask.save(path, **FAST_PNG))
         if self.restored:
             drawn = Image.fromarray(to_pixels(one.drawn("restored_image", size_within(*one.size, HEATMAP_SIDE))))
-            told["restored"] = _write(self.folder / f"{name}_restored.png", drawn.save)
+            told["restored"] = _write(self.folder / f"{name}_restored.png", lambda path: drawn.save(path, **FAST_PNG))
         if self.maps:
             raw = one.map("anomaly_map")
             told["map"] = _write(self.folder / f"{name}_map.npy", lambda path: np.save(path, raw))
@@ -103,7 +106,7 @@ def _write_heatmap(one: Finding, folder: Path, name: str) -> str:
     heatmap = Image.fromarray(overlay(one.picture, one.map("score_map", (height, width))))
     if one.size[0] * one.size[1] > MAX_PNG_PIXELS:
         return _write(folder / f"{name}_heatmap.jpg", lambda path: heatmap.save(path, quality=JPEG_QUALITY))
-    return _write(folder / f"{name}_heatmap.png", lambda path: heatmap.save(path, compress_level=1))
+    return _write(folder / f"{name}_heatmap.png", lambda path: heatmap.save(path, **FAST_PNG))
 
 
 def _write(path: Path, fill: Callable[[Path], Any]) -> str:

@@ -70,10 +70,13 @@ def overlay(image: Float | Pixels, anomaly_map: Float, strength: float = 0.85, t
     shown = np.empty(image.shape, np.uint8)
     for rows in row_blocks(*image.shape[:2]):
         shown[rows] = to_pixels(image[rows])
-        above = anomaly_map[rows] > threshold
-        colors, opacity = glow(anomaly_map[rows][above], strength, threshold)
-        picture = image[rows][above] / (255 if image.dtype == np.uint8 else 1)
-        shown[rows][above] = to_pixels(picture * (1 - opacity[..., None]) + colors / 255 * opacity[..., None])
+        values = anomaly_map[rows].reshape(-1)
+        above = np.flatnonzero(values > threshold)
+        colors, opacity = glow(values[above], strength, threshold)
+        picture = image[rows].reshape(-1, 3)[above] / (255 if image.dtype == np.uint8 else 1)
+        shown[rows].reshape(-1, 3)[above] = to_pixels(
+            picture * (1 - opacity[:, None]) + colors / 255 * opacity[:, None]
+        )
     return shown
 
 
