@@ -193,6 +193,30 @@ def test_a_photo_that_was_overwritten_is_done_again(checkpoint, tmp_path, capsys
     assert len(table.read_text().splitlines()) == 3 and table.read_text() != before
 
 
+def test_other_photos_of_the_same_names_overwrite_no_picture(checkpoint, tmp_path):
+    """Cameras begin to count anew in every folder."""
+    out, table = tmp_path / "o", tmp_path / "t.csv"
+    for index, folder in enumerate("ab"):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(draw_part(100 + index)[0]).save(tmp_path / folder / "0.png")
+    command = ["predict", str(checkpoint), "--csv", str(table), "--output", str(out), "--masks"]
+    assert main([*command, str(tmp_path / "a")]) == 0
+    first = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert main([*command, str(tmp_path / "b")]) == 0
+    assert {name: (out / name).read_bytes() for name in first} == first
+    assert sorted(path.name for path in out.iterdir()) == [
+        *("0 (2)_heatmap.png", "0 (2)_mask.png", "0_heatmap.png", "0_mask.png")
+    ]
+    Image.fromarray(draw_part(200)[0]).save(photo := tmp_path / "b/0.png")
+    os.utime(photo, (table.stat().st_mtime + 1,) * 2)
+    second = (out / "0 (2)_heatmap.png").read_bytes()
+    assert main([*command, str(tmp_path / "b"), str(tmp_path / "a")]) == 0  # done again, under its own name
+    assert len([*out.iterdir()]) == 4 and (out / "0 (2)_heatmap.png").read_bytes() != second
+    table.unlink()
+    assert main([*command, str(tmp_path / "b")]) == 0  # a new table
+    assert (out / "0_heatmap.png").read_bytes() == (out / "0 (2)_heatmap.png").read_bytes()
+
+
 def test_a_torn_last_row_is_done_again(rings, tmp_path, capsys):
     table = tmp_path / "t.csv"
     words = [rings / "0.png", rings / "1.png", rings / "2.png", "--csv", table]

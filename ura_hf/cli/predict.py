@@ -130,7 +130,7 @@ def _predict_here(
     with _results_file(options, place) as file:
         missing = images if file is None else file.missing(images)
         record = None if file is None else file.add
-        names = output_names(images)
+        names = _names(images, file, options)
         results = answer_all(detector, missing, names, answers, record, options.batch_size, options.threshold, **rates)
         failures = 0
         for result in _show(results, len(images), len(missing), options):
@@ -236,15 +236,29 @@ def _list_images(options: argparse.Namespace) -> tuple[list[Path], LeftOut]:
     return images, left_out
 
 
-def output_names(images: Sequence[Any]) -> dict[Any, str]:
-    """A different name for each image: its path below the folder that all share, without suffix where that is unique."""
+def _names(images: Sequence[Any], file: ResultsFile | None, options: argparse.Namespace) -> dict[Any, str]:
+    """`output_names`, none of which is of another image of the table."""
+    if file is None or options.output is None:
+        return output_names(images)
+    names = output_names(images, before := file.names())
+    file.keep_names(before | {str(image): name for image, name in names.items()})
+    return names
+
+
+def output_names(images: Sequence[Any], before: Mapping[str, str] | None = None) -> dict[Any, str]:
+    """A different name for each image: its path below the folder that all share, without suffix where that is unique.
+
+    Images that have a name `before` keep it, and no other image gets it.
+    """
     full = {image: Path(os.path.abspath(getattr(image, "place", image))) for image in images}
     shared = os.path.commonpath([place.parent for place in full.values()])
     stems = {image: str(place.relative_to(shared).with_suffix("")) for image, place in full.items()}
     taken = Counter(stems.values())
-    names: dict[Any, str] = {}
-    given: set[str] = set()
-    for image, name in stems.items():
+    before = before or {}
+    names = {image: before[str(image)] for image in images if str(image) in before}
+    given = set(before.values())
+    for image in [image for image in stems if image not in names]:
+        name = stems[image]
         wanted = different = name if taken[name] == 1 else name + full[image].suffix
         number = 1
         while different in given:

@@ -23,7 +23,8 @@ HEADER = ("image", *COLUMNS[1:])
 class ResultsFile:
     """A CSV with one row an image. Every row is on its way to the disk before the next image is answered.
 
-    FILE.run.json beside it holds what the rows were made with, and FILE.boxes.jsonl the boxes of each image if wanted.
+    FILE.run.json beside it holds what the rows were made with, FILE.boxes.jsonl the boxes of each image if wanted,
+    and FILE.names.json what the files of each image are called.
 
     Args:
         path: The CSV. If it is there, the run goes on: rows of images without a verdict, and of those whose files were
@@ -38,6 +39,7 @@ class ResultsFile:
     def __init__(self, path: Path, settings: Mapping[str, Any], boxes: bool = False) -> None:
         self.path = path
         self._boxes_path = path.with_name(f"{path.name}.boxes.jsonl") if boxes else None
+        self._names_path = path.with_name(f"{path.name}.names.json")
         self._done: set[str] = set()
         _check_settings(path, settings)
         try:
@@ -78,6 +80,21 @@ class ResultsFile:
         except OSError as error:
             raise _not_written(self.path, error) from error
 
+    def names(self) -> dict[str, str]:
+        """What `keep_names` was last given."""
+        return read_json(self._names_path) or {}
+
+    def keep_names(self, names: Mapping[str, str]) -> None:
+        """Remember what the files of each image are called, before they are written.
+
+        Raises:
+            UserError: It can't be written.
+        """
+        try:
+            write_json(self._names_path, names)
+        except OSError as error:
+            raise _not_written(self._names_path, error) from error
+
     def counts(self) -> dict[str, int]:
         """How many rows there are of each label, and without a verdict (`not checked`)."""
         counts: dict[str, int] = {}
@@ -97,6 +114,7 @@ class ResultsFile:
         if not self.path.exists():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(self.path, lambda partial: _write_rows(partial, iter(())))
+            self._names_path.unlink(missing_ok=True)
             if self._boxes_path is not None:
                 self._boxes_path.unlink(missing_ok=True)
             return
