@@ -176,7 +176,7 @@ def test_every_page_of_a_file_is_a_row(detector, tmp_path):
     pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
     (tmp_path / "b.tif").write_bytes((tmp_path / "a.tif").read_bytes()[:9000])
     gathered = gather([tmp_path / "a.tif", tmp_path / "b.tif"], tmp_path)
-    rows = list(predict_batch(detector, gathered, tmp_path / "overlays"))
+    rows = list(predict_batch(detector, with_frames(gathered), tmp_path / "overlays"))  # as the page calls it
     assert [row.file for row in rows] == ["a.tif#1", "a.tif#2", "b.tif"]
     assert rows[1].score > rows[0].score and "truncated or damaged: b.tif" in rows[2].problem
     assert [one["score"] for one in detector(frames(tmp_path / "a.tif"))] == pytest.approx(

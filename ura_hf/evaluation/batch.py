@@ -15,7 +15,7 @@ from ..data.archives import Gathered, Upload
 from ..data.records import shorten_paths
 from ..inference import Finding, Unreadable, find
 from ..model.errors import UserError
-from ..model.frames import Frame, frames
+from ..model.frames import frames
 from ..model.pipeline_uranet import URANetPipeline
 from ..model.verdicts import LABELS
 from .visualization import fit_within, fraction_above, overlay
@@ -64,8 +64,8 @@ def with_frames(gathered: Gathered, most: int | None = None) -> Gathered:
     files = []
     for upload in gathered.files:
         for image in frames(upload.path):
-            is_one = not isinstance(image, Frame)
-            files.append(upload if is_one else Upload(f"{upload.name}#{image.number}", image))  # type: ignore[arg-type]
+            is_one = image is upload.path  # also a frame, of an earlier call
+            files.append(upload if is_one else Upload(f"{upload.name}#{image.number}", image))
     if most is not None and len(files) > most:
         raise UserError(f"at most {most} images are taken at once, but the files hold {len(files)}: send fewer.")
     return Gathered(files, gathered.damaged)
