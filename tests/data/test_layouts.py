@@ -12,6 +12,7 @@ from PIL import Image
 from trees import write
 
 from ura_hf.data.check import check_category
+from ura_hf.data.left_out import left_out_of
 from ura_hf.data.masks import defect_of
 from ura_hf.data.opening import open_dataset
 from ura_hf.data.reader import is_category, read_dataset
@@ -233,6 +234,18 @@ def test_subfolders_of_good_images(tmp_path):
     photos(tmp_path / "tuesday/NG", 1, 100)
     with pytest.raises(UserError, match=r"by its name .*tuesday/NG holds defective ones"):
         open_dataset(tmp_path, recursive=True)
+
+
+def test_links_to_folders_multiply_no_photo(tmp_path):
+    photos(tmp_path / "a/z", 3)
+    photos(root := tmp_path / "a", 2, 10)
+    photos(tmp_path / "away", 2, 20)
+    for name, target in (("loop", "."), ("b", "z"), ("away", "../away"), ("again", "../away")):
+        (root / name).symlink_to(target, target_is_directory=True)
+    found = open_dataset(root, recursive=True)
+    used = [sample.image for sample in found.train]
+    assert Counter(str(image.parent.relative_to(root)) for image in used) == {".": 2, "z": 3, "again": 2}
+    assert left_out_of(found.train_folders, used, found.train_left_out) == {}
 
 
 def test_several_sources_are_read_together(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from pathlib import Path
 
 from ..companions import drawn_from
@@ -16,16 +17,25 @@ def matches(root: Path) -> bool:
 
 
 def read(root: Path, recursive: bool = False) -> Dataset:
-    """The images of a folder and, if `recursive`, of those below it; not those of folders of masks or heatmaps."""
+    """The images of a folder and, if `recursive`, of those below it; not those of folders of masks or heatmaps.
+
+    A folder that links lead to, too, is read once, under its own name where it lies below the root.
+    """
     if not recursive:
         return _dataset(root, list_images(root), [root])
-    folders, companions = [root], []
-    for folder in folders:
+    companions: list[Path] = []
+    seen: dict[Path, Path] = {}
+    inside, links = deque([root]), deque[Path]()
+    while inside or links:
+        folder = (inside or links).popleft()
+        if seen.setdefault(folder.resolve(), folder) is not folder:
+            continue
         for inner in subfolders(folder):
             if holds_companions(inner):
                 companions += list_pictures(inner, recursive=True)
             else:
-                folders.append(inner)  # the loop comes to it
+                (links if inner.is_symlink() else inside).append(inner)
+    folders = list(seen.values())
     images = [image for folder in folders for image in list_images(folder)]
     companions += sorted(drawn := drawn_from(images))
     images = [image for image in images if image not in drawn]
