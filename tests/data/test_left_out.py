@@ -36,6 +36,7 @@ def messy(tmp_path) -> Path:
     write(root / "old/9.png", 9)
     for name in ("phone.CR2", "scan.psd", "notes.txt", "Thumbs.db", ".hidden"):
         (root / name).touch()
+    (root / "broken.png").symlink_to("nowhere.png")
     stack(root / "stack.tif", 3)
     stack(root / "single.tif", 1)
     stack(root / "film.gif", 2)
@@ -50,6 +51,7 @@ def test_what_lies_in_a_folder(messy):
         "companions": ["0_heatmap.png"],
         "in_subfolders": ["9.png"],
         "unreadable_formats": ["phone.CR2", "scan.psd"],
+        "broken_links": ["broken.png"],
         "other_files": ["notes.txt"],
     }
 
@@ -89,6 +91,7 @@ def test_training_on_several_folders_ends_with_the_table(messy, tmp_path, capsys
         "copies": 1,
         "companions": 1,
         "unreadable_formats": 2,
+        "broken_links": 1,
         "other_files": 1,
         "later_pages": 2,
     }

@@ -36,8 +36,8 @@ def list_pictures(folder: str | Path, recursive: bool = False) -> list[Path]:
 
 
 def other_files(folder: str | Path) -> list[Path]:
-    """Files in `folder` that `list_images` leaves out, naturally sorted; none hidden, or added by systems."""
-    files = [path for path in Path(folder).iterdir() if path.is_file() and not path.name.startswith(".")]
+    """Files and broken links in `folder` that `list_images` leaves out, naturally sorted; none hidden, or added by systems."""
+    files = [path for path in Path(folder).iterdir() if not path.is_dir() and not path.name.startswith(".")]
     others = {path for path in files if path.name.lower() not in JUNK}
     return sorted(others.difference(list_pictures(folder)), key=natural_key)
 

@@ -17,6 +17,7 @@ REASONS = {
     "companions": "masks or heatmaps of images beside them",
     "in_subfolders": "images in subfolders, without --recursive",
     "unreadable_formats": "pictures in a format that is not read: save them as PNG, JPEG or TIFF",
+    "broken_links": "links to files that are not there",
     "other_files": "files that are no images by name",
     "later_pages": "files of whose pages or frames not all are read: --frames chooses",
     "not_drawn": "good images more than are used, not drawn by the seed",
@@ -67,11 +68,14 @@ def left_out_of(folders: Iterable[Path], used: Sequence[Path], known: LeftOut) -
 def _beside(folder: Path) -> LeftOut:
     """What lies in a folder beside its images."""
     others = other_files(folder)
+    broken = [path for path in others if not path.exists()]
+    others = [path for path in others if path.exists()]
     unreadable = [path for path in others if path.suffix.lower() in UNREADABLE - IMAGE_SUFFIXES]
     return {
         "companions": sorted(set(list_pictures(folder)).difference(list_images(folder)), key=natural_key),
         "in_subfolders": images_below(folder),
         "unreadable_formats": unreadable,
+        "broken_links": broken,
         "other_files": [path for path in others if path not in unreadable],
     }
 
