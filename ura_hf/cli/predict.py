@@ -119,7 +119,8 @@ def _predict_here(
     options: argparse.Namespace, place: Path, detector: Any, answers: Answers, rates: Mapping[str, float | None]
 ) -> None:
     from ..data.files import write
-    from ..data.left_out import as_record, used_table
+    from ..data.folder import natural_key
+    from ..data.left_out import as_record, joined, used_table
     from ..evaluation.answers import answer_all
     from ..evaluation.coco import write_coco
     from ..model.frames import all_frames
@@ -132,9 +133,9 @@ def _predict_here(
         record = None if file is None else file.add
         names = _names(images, file, options)
         results = answer_all(detector, missing, names, answers, record, options.batch_size, options.threshold, **rates)
-        failures = 0
+        failed: set[str] = set()
         for result in _show(results, len(images), len(missing), options):
-            failures += "problem" in result
+            failed |= {result["image"]} if "problem" in result else set()
             if options.boxes and file is None and "boxes" in result:
                 boxes.append(result)
         if options.boxes:
@@ -143,9 +144,11 @@ def _predict_here(
             counts = ", ".join(f"{count:,} {label}" for label, count in sorted(file.counts().items()))
             print(f"{options.csv}: {counts}", file=sys.stderr if options.json else sys.stdout)
     if any(place.is_dir() for place in options.images):
-        print(used_table({"image files": len(files)}, as_record(left_out)), file=sys.stderr)
-    if failures:
-        raise UserError(f"{failures} of {len(images)} images have no verdict, see above: replace or leave them out.")
+        used = {Path(image) for image in images if str(image) not in failed}
+        left_out = joined(left_out, {"no_verdict": [Path(image) for image in sorted(failed, key=natural_key)]})
+        print(used_table({"image files": len(used)}, as_record(left_out)), file=sys.stderr)
+    if failed:
+        raise UserError(f"{len(failed)} of {len(images)} images have no verdict, see above: replace or leave them out.")
 
 
 def _answers(options: argparse.Namespace) -> Answers:
