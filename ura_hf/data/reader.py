@@ -7,7 +7,6 @@ from pathlib import Path
 
 from ..model.errors import UserError
 from ..model.frames import frames
-from ..model.images import IMAGE_SUFFIXES
 from .folder import MIN_TRAIN_IMAGES, RECOMMENDED_TRAIN_IMAGES, subfolders
 from .layouts import beside, manifest, plain, train_test, visa
 from .samples import Dataset
@@ -17,8 +16,7 @@ LAYOUTS = (manifest, visa, train_test, beside, plain)
 
 _EXPECTED = (
     "expected train/good/ with images (MVTec AD layout; ok, normal or pass count as good, in any letter case), or good/ and one "
-    "subfolder per defect type (or OK/ and NG/), or good images directly in the folder "
-    f"({', '.join(sorted(IMAGE_SUFFIXES))})"
+    "subfolder per defect type (or OK/ and NG/), or good images directly in the folder"
 )
 
 
@@ -58,9 +56,10 @@ def is_category(folder: Path) -> bool:
 def _check_train(dataset: Dataset) -> None:
     folder = dataset.train_folders[0] if dataset.train_folders else dataset.root
     if not dataset.train:
-        raise UserError(
-            f"no good training images in {folder}: {_describe(folder if folder.is_dir() else dataset.root)}; {_EXPECTED}"
-        )
+        there = folder if folder.is_dir() else dataset.root
+        if not any(there.iterdir()):
+            raise UserError(f"{there} is empty: put images of good parts there, or correct the path")
+        raise UserError(f"no good training images in {folder}: {_describe(there)}; {_EXPECTED}")
     if len(dataset.train) < MIN_TRAIN_IMAGES and len(frames(dataset.train[0].image)) < MIN_TRAIN_IMAGES:
         raise UserError(
             f"only one image in {folder}: at least {MIN_TRAIN_IMAGES} good training images are needed and "
