@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import draw_part
+from conftest import ROOT, draw_part
 from PIL import Image
 
 from ura_hf.cli.main import main
@@ -106,3 +106,11 @@ def test_the_command_reads_tables_and_folders(checkpoint, tmp_path, capsys):
     (tmp_path / "t.csv").write_text("\n".join(["file,label,score", *rows[:100]]))
     assert main(["monitor", str(checkpoint), str(tmp_path / "t.csv")]) == 0
     assert "no change" in capsys.readouterr().out
+
+
+def test_the_fewest_photos_are_said_beforehand(capsys):
+    with pytest.raises(SystemExit):
+        main(["monitor", "--help"])
+    said = f"at least {FEWEST} photos"
+    assert said in capsys.readouterr().out.lower().replace("\n", " ")
+    assert said in (ROOT / "docs/photos-and-thresholds.md").read_text()

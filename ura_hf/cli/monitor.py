@@ -24,8 +24,8 @@ def add_monitor(commands: Any, add_command: Any) -> None:
 a worn tool, a moved camera.
 
 IMAGES is a folder of photos, or the CSV file of the batch tab or of `uranet predict --csv`; both are taken in the order of
-the files' names. Defective parts at a steady rate are no change. An alarm is false in at most one of a hundred lines. The
-exit code is 1 if there is a change.""",
+the files' names. At least 20 photos are needed. Defective parts at a steady rate are no change. An alarm is false in at most
+one of a hundred lines. The exit code is 1 if there is a change.""",
         "uranet monitor runs/ring photos/today --plot drift.png",
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder that `uranet train` wrote, or a bundled name")
