@@ -11,6 +11,7 @@ import time
 import zipfile
 from pathlib import Path
 
+import gradio as gr
 import numpy as np
 import pytest
 from browser import DESKTOP, HEIGHT, PHONE, WAIT, calm, launched, screenshot, settles
@@ -25,8 +26,8 @@ from ura_hf.data.progress import Cancelled
 from ura_hf.demo import jobs, looked
 from ura_hf.demo.store import Detectors
 from ura_hf.demo.tabs import batch as batch_tab
+from ura_hf.demo.tabs import calibrate_layout, teach_layout
 from ura_hf.demo.tabs import teach as teach_tab
-from ura_hf.demo.tabs import teach_layout
 from ura_hf.evaluation import compare as comparison
 from ura_hf.evaluation.batch import BatchRow
 from ura_hf.evaluation.evaluate import evaluate
@@ -162,6 +163,13 @@ def test_the_endpoint_batch(address, parts, checkpoint, tmp_path):
     assert Path(table).read_text().count("\n") == 11
     with zipfile.ZipFile(overlays) as archive:
         assert len(archive.namelist()) == 9 and "spot/200_heatmap.jpg" in archive.namelist()
+
+
+def test_samples_are_not_called_drawn():
+    """Of the checkpoint that the page opens on they are photos of solar cells."""
+    with gr.Blocks():
+        tabs = batch_tab._lay_out(True), calibrate_layout.lay_out(True)
+    assert [tab.sample.value for tab in tabs] == ["Use sample photos"] * 2
 
 
 def test_a_batch_says_where_parts_begin_to_look_different():

@@ -89,7 +89,7 @@ def _lay_out(has_sample: bool) -> Layout:
     with gr.Row(equal_height=False):
         with gr.Column(min_width=320, scale=2):
             files = gr.File(file_count="multiple", label="Photos, or a zip of them", height=200, elem_id="batch-files")
-            sample = gr.Button("Use drawn parts", size="sm", visible=has_sample, elem_id="batch-sample")
+            sample = gr.Button("Use sample photos", size="sm", visible=has_sample, elem_id="batch-sample")
         with gr.Column(min_width=280, scale=1):
             start = gr.Button("Check all", variant="primary", elem_id="batch-start")
             cancel = gr.Button("Cancel", visible=False, elem_id="batch-cancel")

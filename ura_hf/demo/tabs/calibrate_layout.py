@@ -49,7 +49,7 @@ def lay_out(has_sample: bool) -> Layout:
         with gr.Column(min_width=320, scale=2):
             with gr.Row(equal_height=True):
                 good, bad = _files("Good photos, or a zip of them", "good"), _files("Defective photos, if any", "bad")
-            sample = gr.Button("Use drawn parts", size="sm", visible=has_sample, elem_id="calibrate-sample")
+            sample = gr.Button("Use sample photos", size="sm", visible=has_sample, elem_id="calibrate-sample")
         with gr.Column(min_width=280, scale=1):
             start = gr.Button("Measure", variant="primary", elem_id="calibrate-start")
             cancel = gr.Button("Cancel", visible=False, elem_id="calibrate-cancel")
