@@ -186,6 +186,7 @@ def test_a_checkpoint_made_without_opens_with_no_verdict(tmp_path):
 def test_the_table_of_regions_is_short():
     many = render.regions_html(summary(regions=summary()["regions"] * 12))
     assert many.count("<tr>") == 1 + render.LISTED and "and 4 more" in many
+    assert ">unsure<small>0-0.69</small>" in many  # what that is, its tooltip says
 
 
 @pytest.mark.parametrize(

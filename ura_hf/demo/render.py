@@ -48,7 +48,7 @@ FIGURES: tuple[tuple[str, str, str, ColorMap, Sequence[tuple[float, str]]], ...]
     (
         "total_uncertainty",
         "Total uncertainty",
-        "How unsure it is of each place, in nats; its two parts follow.",
+        "How unsure it is of each place, 0 to 0.69; its two parts follow.",
         "cividis",
         UNSURE,
     ),
@@ -186,7 +186,8 @@ def regions_html(summary: Mapping[str, Any]) -> str:
     return f"""<table class="regions"><caption>Places above the threshold, highest first</caption>
 <thead><tr><th scope="col">No.</th><th scope="col">left, top<small>px</small></th><th scope="col">size<small>px</small></th>
 <th scope="col">area<small>px&sup2;</small></th><th scope="col">peak<small>0-1</small></th>
-<th scope="col">doubt<small>nats</small></th></tr></thead><tbody>{"".join(rows)}</tbody></table>{rest}"""
+<th scope="col" title="Total uncertainty in nats: 0 is sure, 0.69 a coin toss">unsure<small>0-0.69</small></th>
+</tr></thead><tbody>{"".join(rows)}</tbody></table>{rest}"""
 
 
 def heatmap_html(threshold: float) -> str:
