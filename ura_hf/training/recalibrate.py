@@ -193,16 +193,8 @@ def measure(
     present = config.image_threshold
     set_thresholds(config, scores[part], highest[part])
     names = [photo.name for photo in good]
-    return Calibration(
-        present,
-        config,
-        [names[row] for row in part],
-        scores[part],
-        highest[part],
-        positive(scores[len(good) :]),
-        unknown,
-        named(same, names),
-    )
+    known, bad_scores = [names[row] for row in part], positive(scores[len(good) :])
+    return Calibration(present, config, known, scores[part], highest[part], bad_scores, unknown, named(same, names))
 
 
 def save_recalibrated(

@@ -173,7 +173,7 @@ def synthesize(
         if name == "texture" and textures is not None:
             drawn = textures[rows]
         else:
-            drawn = self_source(features.roll(1, 0)[rows]) if name == "self" else noise_source(features[rows])
+            drawn = self_source(features.roll(1, 0))[rows] if name == "self" else noise_source(features[rows])
         source[rows] = drawn.to(features.dtype)
     low = torch.where(subtle, max_blend, 0.0)
     high = torch.where(subtle, 0.5 + max_blend / 2, max_blend)
