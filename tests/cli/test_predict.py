@@ -55,7 +55,7 @@ def test_a_table_has_a_row_for_each_image(rings, tmp_path, capsys):
     out, error = capsys.readouterr()
     assert out.splitlines() == [f"{table}: 2 anomalous, 4 normal, 1 not checked"]
     assert "torn.png" in error and "1 of 7 images have no verdict" in error
-    counted = "used      6  image files\nleft out  1  images without a verdict, for the reasons above (torn.png)\n"
+    counted = "used      6  image files\nleft out  1  images without a verdict, for the reasons given (torn.png)\n"
     assert counted in error
     assert predict(rings, "--csv", table, "--strict") == 2 and counted in capsys.readouterr().err
     found = {Path(row["image"]).name: row for row in rows_of(table)}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from conftest import draw_part
 from PIL import Image
 
 from ura_hf.data.addresses import Fetched, beside
+from ura_hf.data.companions import companions_by_name
 from ura_hf.data.many_images import Images, find_images
 from ura_hf.data.parquet_images import read_rows
 from ura_hf.model.errors import UserError
@@ -30,7 +31,7 @@ def photos(tmp_path, monkeypatch) -> Path:
 
 
 def names(*inputs: object) -> list[str]:
-    (found,) = find_images(map(str, inputs))
+    (found,), _ = find_images(map(str, inputs))
     assert not found.table
     return list(found.names)
 
@@ -80,7 +81,8 @@ def test_a_folder_without_images_gives_its_tables(photos, tmp_path):
     parquet.write_table(pa.table({"img": [data, data, b""]}), tmp_path / "tables/t.parquet", row_group_size=2)
     parquet.write_table(pa.table({"img": [data]}), tmp_path / "tables/_t.parquet")
     table = str(tmp_path / "tables/t.parquet")
-    groups = find_images(["tables"])
+    groups, left_out = find_images(["tables"])
+    assert not left_out
     assert groups == [Images([f"{table}#1", f"{table}#2"], table), Images([f"{table}#3"], table)]
     assert [part.names for part in groups[0].parts(1)] == [[f"{table}#1"], [f"{table}#2"]]
     first, second = groups[0].read()
@@ -107,7 +109,7 @@ def test_what_is_not_on_a_disk_is_fetched(tmp_path):
 
     Image.new("RGB", (8, 8), (9, 9, 9)).save(tmp_path / "a.png")
     fsspec.filesystem("memory").pipe_file("/many/a.png", (tmp_path / "a.png").read_bytes())
-    (found,) = find_images(["memory://many"])
+    (found,), _ = find_images(["memory://many"])
     assert found.names == ["memory:///many/a.png"]
     there, absent = Images([*found.names, "memory:///many/b.png"]).read()
     assert isinstance(there, Fetched) and load_image(there).shape == (8, 8, 3)
@@ -144,5 +146,20 @@ def test_masks_and_heatmaps_below_a_folder_are_no_images(tmp_path):
     for name in ("a/0.png", "b/1.png", "ground_truth/0_mask.png", "out/0_heatmap.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(draw_part(len(name))[0]).save(tmp_path / name)
-    (found,) = find_images([str(tmp_path)])
-    assert [Path(name).name for name in found.names] == ["0.png", "1.png"]
+    (tmp_path / "notes.txt").touch()
+    fsspec = pytest.importorskip("fsspec")
+    fsspec.filesystem("memory").put(f"{tmp_path}/", "/masked/", recursive=True)
+    for place in (str(tmp_path), "memory://masked"):
+        (found,), left_out = find_images([place])
+        assert [Path(name).name for name in found.names] == ["0.png", "1.png"]
+        assert {reason: sorted(path.name for path in paths) for reason, paths in left_out.items()} == {
+            "companions": ["0_heatmap.png", "0_mask.png"],
+            "other_files": ["notes.txt"],
+        }
+
+
+def test_masks_are_told_by_name_where_nothing_is_read():
+    photos = ["a/x.png", "a/x_label.png", "labels/box.png", "b/y.png", "b/z_mask.png", "z.png"]
+    apart = {"masks/x.png", "ground_truth/spot/y_mask.png", "a/x-heatmap.jpg", "out/y#2_restored.png"}
+    found = companions_by_name(map(PurePosixPath, [*photos, *apart]))
+    assert set(map(str, found)) == {*apart, "a/x_label.png"}  # no photo has the name of labels/box.png

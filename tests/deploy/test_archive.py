@@ -195,13 +195,14 @@ def make_tables(store: Any, rings: Path, folder: Path) -> tuple[list[str], list[
 
 def test_a_second_run_does_what_is_missing_and_tables_too(ended, store, rings, tmp_path, capsys):
     before, (inputs, named) = parts_of(store), make_tables(store, rings, tmp_path)
-    assert find_images(inputs) == named
+    assert find_images(inputs) == (named, {})
     store.put(str(rings / "1.png"), "archive/photos/torn.png")  # mended
     store.put(str(rings / "0.png"), "archive/photos/new.png")
     assert predict(f"{BUCKET}/photos", *inputs, *ended[0]) == 2
     said = capsys.readouterr()
     assert f"has {COUNT} of {COUNT + 11} images, going on" in said.err
     assert f"2 of {COUNT + 11} images have no verdict, see unread-*.parquet" in said.err
+    assert f"used      {COUNT + 9}  images\nleft out   2  images without a verdict" in said.err
     added = parts_of(store)
     assert all(added.pop(one) == when for one, when in before.items())
     new = {row["image"]: row for one in added for row in parquet.read_table(store.open(one)).to_pylist()}

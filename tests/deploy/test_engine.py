@@ -45,6 +45,15 @@ def test_what_does_not_fit_is_refused(tmp_path, monkeypatch, capsys, words, said
     assert said in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
+def test_strict_refuses_what_is_left_out(tmp_path, capsys):
+    for name in ("a.png", "notes.txt"):
+        (tmp_path / name).touch()
+    words = ["predict", RING, str(tmp_path), "--engine", "ray", "--output", str(tmp_path / "o"), "--strict"]
+    assert main(words) == 2
+    assert "--strict, but files are left out: 1 files that are no images by name" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
 def test_ray_is_asked_for_only_with_its_engine(tmp_path, monkeypatch, capsys):
     for name in [name for name in sys.modules if name.split(".")[0] == "ray"]:
         monkeypatch.delitem(sys.modules, name)

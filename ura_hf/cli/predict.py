@@ -120,7 +120,7 @@ def _predict_here(
 ) -> None:
     from ..data.files import write
     from ..data.folder import natural_key
-    from ..data.left_out import as_record, joined, used_table
+    from ..data.left_out import as_record, used_table
     from ..evaluation.answers import answer_all
     from ..evaluation.coco import write_coco
     from ..model.frames import all_frames
@@ -145,7 +145,7 @@ def _predict_here(
             print(f"{options.csv}: {counts}", file=sys.stderr if options.json else sys.stdout)
     if any(place.is_dir() for place in options.images):
         used = {Path(image) for image in images if str(image) not in failed}
-        left_out = joined(left_out, {"no_verdict": [Path(image) for image in sorted(failed, key=natural_key)]})
+        left_out |= {"no_verdict": [Path(image) for image in sorted(failed, key=natural_key)]}
         print(used_table({"image files": len(used)}, as_record(left_out)), file=sys.stderr)
     if failed:
         raise UserError(f"{len(failed)} of {len(images)} images have no verdict, see above: replace or leave them out.")

@@ -13,7 +13,7 @@ from ..model.errors import UserError
 
 RAY, HERE = "ray", "here"
 OF_RAY = ("address", "workers", "worker_cores")
-NOT_OF_RAY = ("masks", "maps", "restored", "csv", "boxes", "json", "frames", "recursive", "strict")
+NOT_OF_RAY = ("masks", "maps", "restored", "csv", "boxes", "json", "frames", "recursive")
 NOT_GIVEN = (None, False, "all")  # as the parser has them
 ENGINE_HELP = """
 
@@ -73,13 +73,18 @@ def predict_on_ray(
     """Let the workers of a cluster answer what is missing in the folder of results."""
     from tqdm import tqdm
 
+    from ..data.left_out import as_record, require_nothing_left_out, used_table
+    from ..data.many_images import find_images
     from ..deploy.archive import Task, answer_archive, connected, missing_images, plan_workers
     from ..evaluation.results_folder import ResultsFolder
 
     output = os.path.abspath(options.output) if isinstance(options.output, Path) else options.output
     folder = ResultsFolder(output)
-    total, images = missing_images([str(one) for one in options.images], folder, settings)
-    missing = sum(len(group.names) for group in images)
+    found, left_out = find_images(map(str, options.images))
+    if options.strict:
+        require_nothing_left_out(left_out)
+    images = missing_images(found, folder, settings)
+    total, missing = (sum(len(group.names) for group in groups) for groups in (found, images))
     if missing < total:
         print(f"uranet: {options.output} has {total - missing:,} of {total:,} images, going on", file=sys.stderr)
     unread, before = 0, folder.counts().total()
@@ -92,6 +97,8 @@ def predict_on_ray(
                 bar.update(done)
     counts = folder.counts()
     print(f"{options.output}: {', '.join(f'{count:,} {label}' for label, count in sorted(counts.items()))}")
+    left_out |= {"no_verdict": list(map(Path, folder.unread()))}
+    print(used_table({"images": total - unread}, as_record(left_out)), file=sys.stderr)
     if counts.total() < before + missing:
         raise UserError(
             f"{options.output} has {counts.total():,} rows, but {before + missing:,} were written: where machines have disks of "

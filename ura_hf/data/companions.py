@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 from PIL import Image
@@ -68,6 +68,22 @@ def drawn_from(images: Iterable[Path]) -> set[Path]:
     return {
         image for image, found in named if found and found["kind"] in PICTURES and _FRAME.sub("", found["of"]) in stems
     }
+
+
+def companions_by_name(images: Iterable[PurePath]) -> set[PurePath]:
+    """As `companions`, of images that are not read: those named after another one, beside it or in one of `FOLDERS`."""
+    images = list(images)
+    apart = {image for image in images if not FOLDERS.isdisjoint(part.casefold() for part in image.parts[:-1])}
+    places = {(image.parent, image.stem.casefold()) for image in images if image not in apart}
+    stems, found = {stem for _, stem in places}, set()
+    for image in images:
+        stem = image.stem.casefold()
+        named = _ENDING.fullmatch(stem)
+        owner = _FRAME.sub("", named["of"]) if named else stem
+        far = image in apart or (named and named["kind"] in PICTURES)  # from the photo
+        if (far and owner in stems) or (named and (image.parent, owner) in places):
+            found.add(image)
+    return found
 
 
 def masks_beside(images: Iterable[Path]) -> dict[Path, Path]:

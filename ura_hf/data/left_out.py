@@ -19,7 +19,7 @@ REASONS = {
     "unreadable_formats": "pictures in a format that is not read: save them as PNG, JPEG or TIFF",
     "broken_links": "links to files that are not there",
     "other_files": "files that are no images by name",
-    "no_verdict": "images without a verdict, for the reasons above",
+    "no_verdict": "images without a verdict, for the reasons given",
     "later_pages": "files of whose pages or frames not all are read: --frames chooses",
     "not_drawn": "good images more than are used, not drawn by the seed",
     "loose": "images beside the folders of good and defective ones",

@@ -11,10 +11,13 @@ from typing import Any
 from ..model.errors import UserError
 from ..model.images import IMAGE_SUFFIXES
 from .addresses import Fetched, asking, beside, fetch, full_address, is_disk, is_remote, open_address
+from .companions import companions_by_name
 from .folder import natural_key
 from .layouts import manifest, plain
+from .left_out import joined, left_out_of
 from .parquet_images import ENDING, read_paths, read_rows, row_groups
 from .prefetch import read_ahead
+from .samples import LeftOut
 
 FETCHED_AT_ONCE, FETCHED_AHEAD = 16, 32  # images that are not on a disk, beside the model
 
@@ -48,8 +51,10 @@ def _source(name: str) -> Path | Fetched:
     return fetch(name) if is_remote(name) else Path(name)
 
 
-def find_images(inputs: Iterable[str]) -> list[Images]:
-    """The images that inputs name, each once: first files, then row groups of tables that hold images.
+def find_images(inputs: Iterable[str]) -> tuple[list[Images], LeftOut]:
+    """The images that inputs name, each once: first files, then row groups of tables that hold images; and what is left out.
+
+    Masks and heatmaps of other images are left out. Of folders that are not on a disk they are told by their names alone.
 
     Args:
         inputs: Folders with their subfolders, patterns such as ``s3://bucket/*.png``, CSV or JSON Lines files with a column
@@ -61,9 +66,12 @@ def find_images(inputs: Iterable[str]) -> list[Images]:
     """
     files: dict[str, None] = {}
     tables: dict[str, None] = {}
+    left_out: LeftOut = {}
     for given in inputs:
         with asking(given):
-            for one in _expand(given):
+            named, beside_them = _expand(given)
+            left_out = joined(left_out, beside_them)
+            for one in named:
                 if one.lower().endswith(manifest.ENDINGS):
                     files.update(dict.fromkeys(_read_manifest(one)))
                 elif not one.lower().endswith(ENDING):
@@ -76,33 +84,41 @@ def find_images(inputs: Iterable[str]) -> list[Images]:
     for table in tables:
         with asking(table):
             groups += [Images(rows, table) for rows in row_groups(table)]
-    return groups
+    return groups, left_out
 
 
-def _expand(given: str) -> list[str]:
-    """Full addresses of the images and tables that an input names."""
+def _expand(given: str) -> tuple[list[str], LeftOut]:
+    """Full addresses of the images and tables that an input names, and what a folder holds beside."""
     files, path = open_address(given)
+    left_out: LeftOut = {}
     if has_magic(path) and not files.exists(path):
         matched = files.glob(path)
         found = _with_endings(matched, (*IMAGE_SUFFIXES, ENDING)) or _with_endings(matched, manifest.ENDINGS)
     elif files.isdir(path):
-        found = _below(files, path)
+        found, left_out = _below(files, path)
     elif files.exists(path):
         found = [path]
     else:
         raise UserError(f"{given} does not exist: check the address.")
     if not found:
         raise UserError(f"{given} names no images: give a folder, a pattern or a table of images, or one image.")
-    return [full_address(files, one) for one in sorted(found, key=natural_key)]
+    return [full_address(files, one) for one in sorted(found, key=natural_key)], left_out
 
 
-def _below(files: Any, folder: str) -> list[str]:
-    """The images below a folder, or where there are none, the Parquet files."""
+def _below(files: Any, folder: str) -> tuple[list[str], LeftOut]:
+    """The images below a folder, or where there are none, the Parquet files; and what else is there."""
+    shown = _shown(files, folder)
     if is_disk(files):
-        images = [str(sample.image) for sample in plain.read(Path(folder), True).train]
+        found = plain.read(Path(folder), True)
+        photos = [sample.image for sample in found.train]
+        images, left_out = list(map(str, photos)), left_out_of(found.train_folders, photos, found.train_left_out)
     else:
-        images = _with_endings(_shown(files, folder), IMAGE_SUFFIXES)
-    return images or _with_endings(_shown(files, folder), (ENDING,))
+        below = {PurePosixPath(one).relative_to(folder): one for one in _with_endings(shown, IMAGE_SUFFIXES)}
+        masks = companions_by_name(below)
+        images = [one for path, one in below.items() if path not in masks]
+        others = [Path(one) for one in shown if PurePosixPath(one).relative_to(folder) not in below]
+        left_out = joined({"companions": list(map(Path, masks)), "other_files": others})
+    return (images, left_out) if images else (_with_endings(shown, (ENDING,)), {})
 
 
 def _shown(files: Any, folder: str) -> list[str]:

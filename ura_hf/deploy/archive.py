@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from ..data.extras import needs_extra
-from ..data.many_images import Images, find_images
+from ..data.many_images import Images
 from ..evaluation.answers import Answers, answer_all
 from ..evaluation.batch import as_text
 from ..evaluation.results_folder import ResultsFolder
@@ -118,18 +118,14 @@ class Worker:
         return {"images": len(results), "unread": sum("problem" in one for one in results), "problem": problem}
 
 
-def missing_images(
-    inputs: Sequence[str], folder: ResultsFolder, settings: Mapping[str, Any]
-) -> tuple[int, list[Images]]:
-    """How many images inputs name, and those of them that have no verdict in the folder.
+def missing_images(found: Sequence[Images], folder: ResultsFolder, settings: Mapping[str, Any]) -> list[Images]:
+    """Those of the images that have no verdict in the folder.
 
     Raises:
-        UserError: As `find_images` and `ResultsFolder.begin`.
+        UserError: As `ResultsFolder.begin`.
     """
-    found = find_images(inputs)
     taken = folder.begin(settings)
-    left = [Images([name for name in group.names if as_text(name) not in taken], group.table) for group in found]
-    return sum(len(group.names) for group in found), left
+    return [Images([name for name in group.names if as_text(name) not in taken], group.table) for group in found]
 
 
 @contextmanager

@@ -87,6 +87,10 @@ class ResultsFolder:
             for label in column
         )
 
+    def unread(self) -> list[str]:
+        """The names of the images without a verdict."""
+        return [name for column in self._read("image", UNREAD) for name in column]
+
     def _write(self, name: str, rows: list[dict[str, Any]]) -> None:
         import pyarrow.parquet
 
