@@ -30,6 +30,7 @@ RING = "uranet-demo-ring"
 BUCKET = "s3://archive"
 COUNT = 30
 HELD = "7.png"  # a photo that no worker gets before one of them was ended
+PATIENCE = 300  # seconds that a machine with other work may take until a first part is there
 
 
 class Gate:
@@ -40,7 +41,7 @@ class Gate:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         if environ["REQUEST_METHOD"] == "GET" and environ["PATH_INFO"] == self.path:
-            self.opened.wait(60)
+            self.opened.wait(PATIENCE)
         return self.application(environ, start_response)
 
 
@@ -120,7 +121,7 @@ def predict(*words: object) -> int:
 def end_a_worker(cluster: Any, files: Any, folder: str, gate: Gate, told: dict[str, Any]) -> None:
     """SIGKILL a process with a model as soon as a part of the results is there, then open the gate."""
     raylets = [node.all_processes["raylet"][0].process.pid for node in cluster.list_all_nodes()]
-    until = time.monotonic() + 60
+    until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
         files.invalidate_cache()
         parts = [one for one in files.find(folder) if "/part-" in one]
