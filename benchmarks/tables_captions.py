@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
+
+OWN_PLACE = re.compile(r" --(?:work|output|shared) /\S+")
+"""A folder of whoever ran a command; without it results lie where the command has them by itself."""
+
+
+def shown(command: str) -> str:
+    """A command as anybody runs it, in code."""
+    return f"`{OWN_PLACE.sub('', command).strip()}`"
 
 
 def caption(report: dict[str, Any], command: str, data: str) -> str:
     """One line: the command in code, then what it was measured on, the hardware and the days."""
-    return f"`{command.strip()}` · {data} · {report.get('gpu', report['hardware'])} · {dates(report)}"
+    return f"{shown(command)} · {data} · {report.get('gpu', report['hardware'])} · {dates(report)}"
 
 
 def seeds_of(runs: list[dict[str, Any]]) -> str:

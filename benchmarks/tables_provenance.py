@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tables_captions import made_on, table
+from tables_captions import made_on, shown, table
 
 LONG = 120  # characters of a command beyond which the file itself must be read
 OURS = "uranet"
@@ -16,9 +16,9 @@ def provenance(reports: dict[str, dict[str, Any]]) -> str:
     for name, report in reports.items():
         if name == "gpu/uranet-training.json":  # the record of one training, whose run is in gpu/uranet.json
             continue
-        command = report["command"].strip()
-        shown = f"`{command}`" if len(command) <= LONG else "see `command` in the file"
-        rows.append([f"`{name}`", shown, commits(report), made_on(_with_hardware(report))])
+        command = shown(report["command"])
+        told = command if len(command) <= LONG else "see `command` in the file"
+        rows.append([f"`{name}`", told, commits(report), made_on(_with_hardware(report))])
     return "\n".join(table(["file", "last command", "commits", "made on"], rows))
 
 
