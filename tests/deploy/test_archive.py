@@ -128,6 +128,7 @@ def end_a_worker(cluster: Any, files: Any, folder: str, gate: Gate, told: dict[s
         below = [child for raylet in raylets for child in psutil.Process(raylet).children(recursive=True)]
         workers = [child.pid for child in below if "MapWorker" in " ".join(child.cmdline())] if parts else []
         if workers:
+            files.pipe_file(f"{folder}/_partial-{'0' * 32}", b"as of a worker that was ended while it wrote")
             os.kill(workers[0], signal.SIGKILL)
             told.update(parts=len(parts), workers=len(workers))
             break

@@ -78,8 +78,7 @@ def predict_on_ray(
     from ..deploy.archive import Task, answer_archive, connected, missing_images, plan_workers
     from ..evaluation.results_folder import ResultsFolder
 
-    output = os.path.abspath(options.output) if isinstance(options.output, Path) else options.output
-    folder = ResultsFolder(output)
+    folder = ResultsFolder(os.path.abspath(options.output) if isinstance(options.output, Path) else options.output)
     found, left_out = find_images(map(str, options.images))
     if options.strict:
         require_nothing_left_out(left_out)
@@ -88,13 +87,14 @@ def predict_on_ray(
     if missing < total:
         print(f"uranet: {options.output} has {total - missing:,} of {total:,} images, going on", file=sys.stderr)
     unread, before = 0, folder.counts().total()
-    task = Task(output, options.batch_size, options.threshold, rates)
+    task = Task(folder.address, options.batch_size, options.threshold, rates)
     if missing:
         with connected(options.address), tqdm(initial=total - missing, total=total, unit="image", disable=None) as bar:
             workers = plan_workers(options.workers, options.worker_cores, options.device)
             for done, failed in answer_archive(checkpoint, images, task, workers):
                 unread += failed
                 bar.update(done)
+        folder.end()
     counts = folder.counts()
     print(f"{options.output}: {', '.join(f'{count:,} {label}' for label, count in sorted(counts.items()))}")
     left_out |= {"no_verdict": list(map(Path, folder.unread()))}

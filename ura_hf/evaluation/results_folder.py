@@ -23,7 +23,8 @@ VERDICTS, UNREAD = "part", "unread"
 """What the names of files begin with: rows with a verdict, and rows of images without one, which a second run tries again."""
 PARTIAL = "_partial-"
 OURS = r"-[0-9a-f]{20}" + re.escape(ENDING)
-UNFINISHED = re.compile(f"{UNREAD}{OURS}|{PARTIAL}[0-9a-f]{{32}}")
+HALF_WRITTEN = re.compile(f"{PARTIAL}[0-9a-f]{{32}}")
+UNFINISHED = re.compile(f"{UNREAD}{OURS}|{HALF_WRITTEN.pattern}")
 """Names of the files that a second run removes; others that begin alike are somebody's own."""
 TEXTS = ("image", "label", "problem")
 
@@ -56,15 +57,18 @@ class ResultsFolder:
             if SETTINGS in names:
                 before = json.loads(files.cat_file(f"{folder}/{SETTINGS}"))
                 refuse_changes(self.address, before, settings, "--output")
-                for name in names:
-                    if UNFINISHED.fullmatch(name):
-                        files.rm_file(f"{folder}/{name}")
+                self._remove(UNFINISHED)
             elif any(name.endswith(ENDING) for name in names):
                 raise UserError(
                     f"{self.address} holds Parquet files that are not of an earlier run: give another --output."
                 )
             self._put(SETTINGS, json.dumps(settings, indent=2).encode())
         return {name for column in self._read("image", VERDICTS) for name in column}
+
+    def end(self) -> None:
+        """Remove what workers left half written that were ended while they wrote; none may be at work any more."""
+        with asking(self.address):
+            self._remove(HALF_WRITTEN)
 
     def write(self, images: Sequence[str], results: Sequence[Mapping[str, Any]]) -> None:
         """Write the results of `answer_all` for a part of the images.
@@ -109,6 +113,12 @@ class ResultsFolder:
         partial = f"{folder}/{PARTIAL}{uuid.uuid4().hex}"
         files.pipe_file(partial, content)
         files.mv(partial, f"{folder}/{name}")
+
+    def _remove(self, kind: re.Pattern[str]) -> None:
+        files, folder = open_address(self.address)
+        for name in self._names():
+            if kind.fullmatch(name):
+                files.rm_file(f"{folder}/{name}")
 
     def _names(self) -> list[str]:
         """Of the files in the folder itself; a subfolder may be that of another run."""
