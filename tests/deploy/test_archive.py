@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -125,8 +126,7 @@ def end_a_worker(cluster: Any, files: Any, folder: str, gate: Gate, told: dict[s
     while time.monotonic() < until:
         files.invalidate_cache()
         parts = [one for one in files.find(folder) if "/part-" in one]
-        below = [child for raylet in raylets for child in psutil.Process(raylet).children(recursive=True)]
-        workers = [child.pid for child in below if "MapWorker" in " ".join(child.cmdline())] if parts else []
+        workers = workers_below(raylets) if parts else []
         if workers:
             files.pipe_file(f"{folder}/_partial-{'0' * 32}", b"as of a worker that was ended while it wrote")
             os.kill(workers[0], signal.SIGKILL)
@@ -134,6 +134,15 @@ def end_a_worker(cluster: Any, files: Any, folder: str, gate: Gate, told: dict[s
             break
         time.sleep(0.1)
     gate.opened.set()
+
+
+def workers_below(raylets: list[int]) -> list[int]:
+    """The processes with a model; Ray begins and ends others all the time, and one that has ended has no name any more."""
+    found = []
+    for child in [child for raylet in raylets for child in psutil.Process(raylet).children(recursive=True)]:
+        with suppress(psutil.Error):
+            found += [child.pid] if "MapWorker" in " ".join(child.cmdline()) else []
+    return found
 
 
 @pytest.fixture(scope="module")
