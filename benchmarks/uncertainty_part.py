@@ -121,13 +121,13 @@ class Part:
 
     @torch.inference_mode()
     def milliseconds(self, image: Path) -> dict[str, float]:
-        """Processor time on one thread of a verdict with heatmap, and of the uncertainty maps beside it."""
+        """Processor time on one thread of a verdict with heatmap, and of the uncertainty maps from the same components."""
         uranet, threads = self.model.uranet, torch.get_num_threads()
         pixels = self.processor([image], return_tensors="pt")["pixel_values"]
-        features = uranet.extract(pixels)
+        components = uranet.views.project(uranet.extract(pixels))
 
         def maps() -> None:
-            belief = uranet.perception.predict(uranet.views.standardize(uranet.views.project(features)))
+            belief = uranet.perception.predict(uranet.views.standardize(components))
             for name in MAPS:
                 uranet.to_image(getattr(belief, name))
 

@@ -27,7 +27,9 @@ HOME = tempfile.mkdtemp(prefix="hf-home-")
 os.environ.update(HF_ENDPOINT=HUB.__enter__().url, HF_HUB_DISABLE_XET="1", HF_HOME=HOME)
 atexit.register(HUB.__exit__)
 atexit.register(shutil.rmtree, HOME, ignore_errors=True)
-os.environ["GRADIO_TEMP_DIR"] = f"{HOME}/gradio"  # where the page of another process, which ends, removes no photo of ours
+os.environ["GRADIO_TEMP_DIR"] = (
+    f"{HOME}/gradio"  # where the page of another process, which ends, removes no photo of ours
+)
 
 import ura_hf  # noqa: E402
 

@@ -18,6 +18,7 @@ from transformers import pipeline
 from ura_hf import URANetForAnomalyDetection, URANetModel, URANetOutput, UserError
 from ura_hf.hub.load import load_detector
 from ura_hf.model.configuration_uranet import MAP_VIEWS
+from ura_hf.model.views import NormalViews
 from ura_hf.training.imagenet import load_imagenet
 from ura_hf.training.objective import Learner
 
@@ -271,7 +272,7 @@ def test_same_image_same_maps(model):
 def views_by_hand(plain: URANetModel, features: torch.Tensor) -> dict[str, np.ndarray]:
     """Squared residuals of every view of one image's features (1, C, 8, 8), by NumPy: (64,), and a number for `image`."""
     with torch.no_grad():
-        belief, restored = plain.perceive(features)
+        belief, restored = plain.perceive(plain.views.project(features))
     values = {name: buffer.double().numpy() for name, buffer in plain.views.named_buffers()}
     cells = features[0].flatten(1).T.double().numpy()
     seen = cells @ values["axes"]
@@ -340,7 +341,7 @@ def test_maps_are_smoothed_as_wide_as_the_image_says(model):
         plain.load_state_dict(model.uranet.state_dict())
         with torch.no_grad():
             features = plain.extract(pixels(1))
-            found.append(plain.look(features, *plain.perceive(features))["memory"])
+            found.append(plain.look(features, *plain.perceive(plain.views.project(features)))["memory"])
     lengths, smooth = (log.exp()[0, 0].double().numpy() for log in found)
     np.testing.assert_allclose(smooth, ndimage.gaussian_filter(lengths, 2, mode="mirror", radius=7), rtol=1e-4)
 
@@ -399,3 +400,12 @@ def test_outputs_as_a_tuple(model, kind):
     for given in (values, by_config):
         assert len(given) == len(out.to_tuple())
         assert all(torch.equal(a, b) for a, b in zip(given, out.to_tuple(), strict=True))
+
+
+def test_features_are_projected_once(model, monkeypatch):
+    """For the verdict, perception and restoration alike."""
+    asked, plain = [], NormalViews.project
+    monkeypatch.setattr(NormalViews, "project", lambda self, features: asked.append(1) or plain(self, features))
+    with torch.no_grad():
+        model(pixels())
+    assert asked == [1]

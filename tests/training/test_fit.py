@@ -184,7 +184,7 @@ def test_each_image_is_scored_by_the_views_that_have_not_seen_it():
         fitting.fit_views(views, batches.features_of, [row for row in range(8) if row != image], 0)
         features = batches.features_of([image])
         with torch.no_grad():
-            wanted = uranet.look(features, *uranet.perceive(features), views)
+            wanted = uranet.look(features, *uranet.perceive(uranet.views.project(features)), views)
         for name, values in logs.items():
             torch.testing.assert_close(values[[image]], wanted[name], rtol=1e-4, atol=1e-4)
     assert all(torch.equal(before[name], tensor) for name, tensor in detector.state_dict().items())
@@ -197,7 +197,8 @@ def test_a_strange_image_stands_out_though_it_was_trained_on():
     detector, batches = fitted(features)
     logs = fitting.unseen(detector, batches, 20, 0)
     with torch.no_grad():
-        seen = detector.uranet.look(batches.features_of([7]), *detector.uranet.perceive(batches.features_of([7])))
+        features = batches.features_of([7])
+        seen = detector.uranet.look(features, *detector.uranet.perceive(detector.uranet.views.project(features)))
     for name in ("memory", "place", "remainder", "image"):
         means = logs[name].reshape(20, -1).mean(1)
         assert means.argmax() == 7 and means[7] > seen[name].mean() + 0.1, name

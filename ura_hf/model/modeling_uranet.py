@@ -71,9 +71,9 @@ class URANetModel(URANetPreTrainedModel):
             )
         return self.extractor(pixel_values.to(self.dtype))
 
-    def perceive(self, features: Tensor, num_samples: int | None = None) -> tuple[Perception, Tensor]:
-        """Perception, and restored components (B, K, G, G), of features (B, C, G, G)."""
-        seen = self.views.standardize(self.views.project(features))
+    def perceive(self, components: Tensor, num_samples: int | None = None) -> tuple[Perception, Tensor]:
+        """Perception, and restored components (B, K, G, G), of components (B, K, G, G)."""
+        seen = self.views.standardize(components)
         belief = self.perception.predict(seen, num_samples)
         return belief, self.views.unstandardize(self.restoration(seen, self.suspicion_of(belief.logits)))
 
@@ -88,17 +88,18 @@ class URANetModel(URANetPreTrainedModel):
         belief: Perception | None = None,
         restored: Tensor | None = None,
         views: NormalViews | None = None,
+        components: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """`log_residual` of the configured views of features (B, C, G, G): maps (B, 1, G, G), and ``image`` (B,).
 
-        What `perceive` gives for the features is asked of it where a view needs it and it is not given. `views` stand in place
-        of the model's own.
+        Components of the features, and what `perceive` gives for them, are made where they are needed and not given. `views`
+        stand in place of the model's own, and their components are made anew.
         """
         c = self.config
-        found = (views or self.views).look(features)
+        found = (views or self.views).look(features, components if views is None else None)
         if {"restored", "perceived"} & {*c.views}:
             if belief is None or restored is None:
-                belief, restored = self.perceive(features)
+                belief, restored = self.perceive(self.views.project(features) if components is None else components)
             found["restored"] = (features - self.views.features(restored)).float().square().mean(1, keepdim=True)
             found["perceived"] = belief.probability.float() / (1 - belief.probability.float()).clamp_min(1e-7)
         sigma = c.smoothing_sigma * c.grid_size / c.image_size
@@ -176,8 +177,9 @@ class URANetModel(URANetPreTrainedModel):
             if pixel_values is None:
                 raise UserError("pixel_values or features must be given, but got neither.")
             features = self.extract(pixel_values)
-        belief, restored = (None, None) if num_samples == 0 else self.perceive(features, num_samples)
-        logs = self.look(features, belief, restored)
+        components = self.views.project(features)
+        belief, restored = (None, None) if num_samples == 0 else self.perceive(components, num_samples)
+        logs = self.look(features, belief, restored, components=components)
         z, parts = self.add_up(logs)
         out = URANetOutput(
             features=features,

@@ -10,6 +10,9 @@ from PIL import Image
 
 BLOCK_PIXELS = 1 << 18
 """Pixels that are converted at once; smaller images are one block."""
+GAP = 4
+"""A side of 8 bits that is longer than so many times the wanted one is first shortened to this, in 8 bits: what that rounds is
+0.1 of 255 in the mean, and it takes a tenth of the time of floats."""
 
 
 def row_blocks(height: int, width: int, multiple: int = 1) -> Iterator[slice]:
@@ -44,8 +47,11 @@ def resize_in_blocks(
     A separable filter such as bilinear does the rows first: block by block that gives the same bits as all at once.
 
     Args:
-        resize: (image, height, width) -> resized image, all float32.
+        resize: (image, height, width) -> resized image, uint8 or float32 as it came.
     """
+    between = min(pixels.shape[1], GAP * height), min(pixels.shape[2], GAP * width)
+    if pixels.dtype == torch.uint8 and between != pixels.shape[1:]:
+        pixels = resize(pixels, *between)
     blocks = list(row_blocks(pixels.shape[1], pixels.shape[2]))
     if len(blocks) > 1:
         narrow = torch.empty(3, pixels.shape[1], width, device=pixels.device)

@@ -60,12 +60,13 @@ class NormalViews(nn.Module):
         return self.axes.shape[1]
 
     def project(self, features: Tensor) -> Tensor:
-        """Components c of standardised features, (B, C, G, G) -> (B, K, G, G)."""
-        return torch.einsum("bcyx,ck->bkyx", features, self.axes)
+        """Components c of standardised features, (B, C, G, G) -> (B, K, G, G), float32."""
+        with exactly(features.device.type):
+            return torch.einsum("bcyx,ck->bkyx", features.float(), self.axes.float())
 
     def standardize(self, components: Tensor) -> Tensor:
-        """Components over their root mean square on good images, (B, K, G, G) -> same."""
-        return components / self.scale
+        """Components over their root mean square on good images, (B, K, G, G) -> same, in the type of the weights."""
+        return (components / self.scale).to(self.scale.dtype)
 
     def unstandardize(self, standardized: Tensor) -> Tensor:
         """Inverse of `standardize`, (B, K, G, G) -> same."""
@@ -75,11 +76,14 @@ class NormalViews(nn.Module):
         """Features of components, without a remainder: (B, K, G, G) -> (B, C, G, G)."""
         return torch.einsum("bkyx,ck->bcyx", components, self.axes)
 
-    def look(self, features: Tensor) -> dict[str, Tensor]:
-        """The views of standardised features (B, C, G, G), >= 0: maps (B, 1, G, G), and ``image`` (B,); float32."""
+    def look(self, features: Tensor, components: Tensor | None = None) -> dict[str, Tensor]:
+        """The views of standardised features (B, C, G, G), >= 0: maps (B, 1, G, G), and ``image`` (B,); float32.
+
+        `components` are those of the features, where they have been made already.
+        """
         features, channels = features.float(), features.shape[1]
+        components = self.project(features) if components is None else components
         with exactly(features.device.type):
-            components = torch.einsum("bcyx,ck->bkyx", features, self.axes.float())
             square = features.square().sum(1, keepdim=True)
             remainder = (square - components.square().sum(1, keepdim=True)).clamp_min(0)
             return {
