@@ -32,6 +32,7 @@ from ura_hf.training.batches import FeatureBatches
 from ura_hf.training.calibration import peak_standard, standard
 from ura_hf.training.features import cached_features
 from ura_hf.training.fit import unseen
+from ura_hf.training.near_copies import near_copies
 
 KEY = ("variant", "dataset", "seed", "steps")
 DEFAULT = "default"
@@ -134,7 +135,7 @@ def scored(checkpoint: Path, variant: str, name: str, seed: int, options: argpar
     images = [sample.image for sample in dataset.train]
     features = cached_features(images, model.backbone, processor, options.work / "features", "training", copies)
     batches = FeatureBatches(features, list(range(len(features))), None, model)
-    good = unseen(model, batches, len(images), seed)
+    good = unseen(model, batches, len(images), seed, copies=near_copies(images, processor.load))
     rows = {row: views for row, views in ROWS.items() if variant == DEFAULT or "restored" in views}
     scorers = {row: Scorer(uranet, views, good) for row, views in rows.items()}
     for at in range(0, len(dataset.test), BATCH):

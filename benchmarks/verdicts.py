@@ -34,6 +34,7 @@ from ura_hf.training.calibration import bound
 from ura_hf.training.features import cached_features, channel_statistics
 from ura_hf.training.fit import calibrate_score, fit_views
 from ura_hf.training.imagenet import load_imagenet
+from ura_hf.training.near_copies import near_copies
 from ura_hf.training.pose import TURNED_COPIES
 
 KEY = ("dataset", "count", "draw")
@@ -74,11 +75,12 @@ def run_one(name: str, count: int, draw: int, options: argparse.Namespace) -> di
     model.backbone.set_statistics(mean, model.backbone.level_deviations(deviations))
     batches = FeatureBatches(own, rows, textures, model)
     fit_views(model.uranet.views, batches.features_of, rows, draw)
-    calibrate_score(model, batches, len(chosen), draw)
+    same = near_copies([good[row] for row in chosen], processor.load)
+    calibrate_score(model, batches, len(chosen), draw, copies=same)
     rest = Found.of(model, batches, features, np.setdiff1d(np.arange(len(good)), chosen))
     defects = Found.of(model, batches, others, np.arange(len(bad)))
     key = {"dataset": name, "count": count, "draw": draw, "commit": commit()}
-    images = {"fitted": len(chosen), "good": len(rest.raw), "defective": len(defects.raw)}
+    images = {"fitted": len(chosen), "copies": len(same), "good": len(rest.raw), "defective": len(defects.raw)}
     report = key | {"images": images, "rates": rates(model, rest, defects), "verdicts": verdicts(model, rest, defects)}
     if moved:
         later = cached_features(moved, model.backbone, processor, kept, "moved")
