@@ -79,8 +79,12 @@ def parse_arguments() -> argparse.Namespace:
 
 def is_public(host: str) -> bool:
     """Whether visitors may be strangers to each other: on a Space, with Gradio's public link, or at an address of the network."""
-    shares = os.environ.get("GRADIO_SHARE", "").lower() == "true"
-    return "SPACE_ID" in os.environ or shares or host not in LOOPBACK
+    return "SPACE_ID" in os.environ or wants_link() or host not in LOOPBACK
+
+
+def wants_link() -> bool:
+    """Whether Gradio is to make a public link."""
+    return os.environ.get("GRADIO_SHARE", "").lower() == "true"
 
 
 def serve(arguments: argparse.Namespace) -> None:
@@ -107,6 +111,7 @@ def serve(arguments: argparse.Namespace) -> None:
     gc.freeze()
     gc.enable()
     where = {"server_name": arguments.host, "server_port": arguments.port, "inbrowser": arguments.open}
+    where["share"] = wants_link()  # else Gradio makes one on Kaggle and SageMaker without being asked
     demo.launch(**where, **launch_options(), quiet=True, prevent_thread_lock=True)  # Gradio would offer a public link
     if failed := getattr(demo, "mcp_error", None):
         print(failed, file=sys.stderr)

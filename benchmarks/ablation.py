@@ -135,8 +135,10 @@ def scored(checkpoint: Path, variant: str, name: str, seed: int, options: argpar
     images = [sample.image for sample in dataset.train]
     features = cached_features(images, model.backbone, processor, options.work / "features", "training", copies)
     batches = FeatureBatches(features, list(range(len(features))), None, model)
-    good = unseen(model, batches, len(images), seed, copies=near_copies(images, processor.load))
+    good = unseen(model, batches, len(images), seed, copies=near_copies(images, processor.load_pixels))
     rows = {row: views for row, views in ROWS.items() if variant == DEFAULT or "restored" in views}
+    if options.without_networks:
+        rows = {row: views for row, views in rows.items() if not {"restored", "perceived"} & {*views}}
     scorers = {row: Scorer(uranet, views, good) for row, views in rows.items()}
     for at in range(0, len(dataset.test), BATCH):
         samples = dataset.test[at : at + BATCH]
@@ -162,6 +164,9 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=TrainingOptions.steps, help="of a training (default: %(default)s)")
+    parser.add_argument(
+        "--without-networks", action="store_true", help="score the rows alone that ask no network: --steps 20 will do"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, which share the cores (default: 1)")
     parser.add_argument("--only", nargs=4, metavar=("VARIANT", "SET", "SEED", "STEPS"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -179,6 +184,7 @@ def main() -> None:
         write_report(options.output, {"runs": [found[key] for key in order]})
 
     passed = ["--shared", options.shared, "--work", options.work]
+    passed += ["--without-networks"] if options.without_networks else []
     run_missing(__file__, missing, options.work, options.jobs, passed, add)
 
 

@@ -25,6 +25,7 @@ from runs import ROOT, commit, write_report
 from ura_hf.data.drawn.parts import demo_image
 
 SIZES = {12: (4000, 3000), 25: (5760, 4320), 96: (12000, 8000)}  # megapixels: width and height
+KINDS = ("jpg", "png")
 GRAIN = 7  # deviation of the noise, of 255
 MEASURED = """
 import io, json, re, sys, time
@@ -132,7 +133,7 @@ def main() -> None:
         for version in dict.fromkeys([options.before, None]):
             sizes = options.sizes if version is None else options.before_sizes
             with checkout(version) as tree:
-                for megapixels, kind in ((size, kind) for size in sizes for kind in ("jpg", "png")):
+                for megapixels, kind in ((size, kind) for size in sizes for kind in KINDS):
                     width, height = SIZES[megapixels]
                     large = draw(Path(folder), megapixels, kind)
                     for writes in (False, True):

@@ -22,12 +22,12 @@ import torch
 from descent import Budget
 from detection import BACKBONES, RESNET, require_backbone, require_weights, weights_of
 from detection import run as run_uranet
+from peers_summary import ALL, summarise
 from runs import commit, cpu_seconds, device_here, part, read_runs, run_missing, slug, versions, write_report
-from sets import DATASETS, ROOT, SETS, TURNED, data_folder
+from sets import DATASETS, ROOT, data_folder
 
 from ura_hf import URANetForAnomalyDetection, URANetImageProcessor, evaluate
 from ura_hf.data.reader import read_dataset
-from ura_hf.data.records import METRIC_KEYS
 from ura_hf.inference import Pair
 from ura_hf.training.material import draw_images
 
@@ -37,10 +37,11 @@ FOR_FEW = "patchcore_all"  # its memory grows with the images
 FITTED = ("patchcore_0.01", "patchcore_0.1", FOR_FEW, "mh_patchcore", "padim", "dfm")
 DESCENDED = ("fre", "stfpm", "reverse_distillation", "supersimplenet")
 NAMES = (OURS, *FITTED, *DESCENDED)
-ALL = (*SETS, *TURNED)
 PACKAGES = ("torch", "transformers", "anomalib")
-COSTS = ("train_cpu_seconds", "train_gpu_seconds", "ms_per_image", "peak_memory_gib", "peak_gpu_memory_gib")
 FEW = "Trained on {} good images, the same ones for every model, drawn by the seed."
+SHORT = (
+    "Runs with steps trained URA-Net's networks for {}, on which its score does not depend; costs are of the others."
+)
 NOTES = [
     "Same backbone and weights (ResNet-18 of ImageNet, if not named), 256x256 bilinear input without crop, ImageNet "
     "normalisation, one evaluator for all.",
@@ -107,13 +108,15 @@ def run_one(name: str, dataset: str, seed: int, options: argparse.Namespace) -> 
     facts["versions"] = versions(*PACKAGES)
     began = cpu_seconds(), time.perf_counter()
     if name == OURS:
-        limit = [f"--limit={options.limit}"] if options.limit else []
-        found = run_uranet(dataset, seed, options.shared, options.work, limit, options.backbone)
+        given = {name: getattr(options, name) for name in ("limit", "steps") if getattr(options, name)}
+        extra = [f"--{name}={value}" for name, value in given.items()]
+        found = run_uranet(dataset, seed, options.shared, options.work, extra, options.backbone)
         training = found.pop("training")
         checkpoint = options.work / f"{dataset}-{seed}"
         model = URANetForAnomalyDetection.from_pretrained(checkpoint).eval()
         if training["peak_gpu_memory_gib"] is None:
-            facts |= {"train_cpu_seconds": training["cpu_seconds"], "peak_memory_gib": training["peak_memory_gib"]}
+            whole = {"train_cpu_seconds": training["cpu_seconds"], "peak_memory_gib": training["peak_memory_gib"]}
+            facts |= {"steps": options.steps} if options.steps else whole
             photo = read_dataset(data_folder(dataset, options.shared, seed)).test[0]
             processor = URANetImageProcessor.from_pretrained(checkpoint)
             facts["ms_per_image"] = latency(model, processor([photo.image], return_tensors="pt")["pixel_values"])
@@ -139,37 +142,6 @@ def run_one(name: str, dataset: str, seed: int, options: argparse.Namespace) -> 
         "seed": seed,
         "training": {"budget_seconds": options.budget, **training, "images": len(images)},
     }
-
-
-def summarise(runs: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
-    """Model -> data set, or `mean` over DATASETS where all are there -> metric -> mean and spread over seeds."""
-    table: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
-    for name in dict.fromkeys(run["model"] for run in runs):
-        own = [run for run in runs if run["model"] == name]
-        for dataset in ALL:
-            rows = [run for run in own if run["dataset"] == dataset]
-            if rows:
-                table.setdefault(name, {})[dataset] = {
-                    key: _mean_and_spread([row[key] for row in rows]) for key in _figures(rows)
-                }
-        seeds = sorted({run["seed"] for run in own})
-        full = [[r for r in own if r["seed"] == seed and r["dataset"] in DATASETS] for seed in seeds]
-        full = [rows for rows in full if len(rows) == len(DATASETS)]
-        if full:
-            keys = _figures([row for rows in full for row in rows])
-            means = {key: [statistics.mean(row[key] for row in rows) for rows in full] for key in keys}
-            table[name]["mean"] = {key: _mean_and_spread(values) for key, values in means.items()}
-    return table
-
-
-def _figures(rows: list[dict[str, Any]]) -> list[str]:
-    """Names of the metrics and costs that all rows know; those of pixels need masks."""
-    known = [key for key in METRIC_KEYS if all(row[key] is not None for row in rows)]
-    return [*known, *(key for key in COSTS if all(key in row for row in rows))]
-
-
-def _mean_and_spread(values: list[float]) -> dict[str, float]:
-    return {"mean": statistics.mean(values), "spread": max(values) - min(values), "seeds": len(values)}
 
 
 def read_options(defaults: dict[str, Any]) -> argparse.Namespace:
@@ -207,6 +179,9 @@ def read_options(defaults: dict[str, Any]) -> argparse.Namespace:
     )
     parser.add_argument("--backbone", choices=BACKBONES, default=RESNET, help="of all models (default: %(default)s)")
     parser.add_argument("--limit", type=int, help="train on this many good images, drawn by the seed (default: all)")
+    parser.add_argument(
+        "--steps", type=int, help="of URA-Net's networks, which its score does not ask; its cost is left out"
+    )
     parser.add_argument("--only", nargs=3, metavar=("MODEL", "DATASET", "SEED"), help=argparse.SUPPRESS)
     parser.set_defaults(**defaults)
     return parser.parse_args()
@@ -239,7 +214,8 @@ def main(**defaults: Any) -> Path:
         data_folder(dataset, options.shared, seed)  # written once, and not in a run's time
     passed = [*("--shared", options.shared), *("--work", options.work), *("--budget", options.budget)]
     passed += ["--device", options.device, "--backbone", options.backbone]
-    passed += ["--limit", options.limit] if options.limit else []
+    for name in ("limit", "steps"):
+        passed += [f"--{name}", getattr(options, name)] if getattr(options, name) else []
 
     def add(key: tuple[Any, ...], run: dict[str, Any]) -> None:
         write(options, read_runs(options.output, KEY) | {key: run})
@@ -287,6 +263,8 @@ def write(options: argparse.Namespace, found: dict[tuple[Any, ...], dict[str, An
     order = sorted(found, key=lambda key: (names.index(key[0]), datasets.index(key[1]), key[2]))
     runs = [found[key] for key in order]
     notes = [FEW.format(options.limit)] * bool(options.limit) + NOTES
+    if short := sorted({run["steps"] for run in runs if "steps" in run}):
+        notes.append(SHORT.format(", ".join(map(str, short))))
     facts = {
         "backbone": options.backbone,
         "jobs": options.jobs,

@@ -24,7 +24,7 @@ from ura_hf.benchmark.table import as_markdown
 ROOT = Path(__file__).resolve().parent.parent
 ALL = "docs/results"
 README, FIGURES, HOW, WEIGHTS = "README.md", "docs/results.md", "docs/reproduce.md", "weights_card/README.md"
-SURE, MANY = "docs/uncertainty.md", "docs/deploy.md"
+MANY = "docs/deploy.md"
 TABLES: dict[str, tuple[str, Callable[[Any], str], str]] = {
     "figures": (f"{ALL}/peers.json", figures, README),
     "peers": (f"{ALL}/peers.json", models, FIGURES),
@@ -36,7 +36,7 @@ TABLES: dict[str, tuple[str, Callable[[Any], str], str]] = {
     "few-shot": (f"{ALL}/few_shot.json", models, FIGURES),
     "verdicts": (f"{ALL}/verdicts.json", verdicts, FIGURES),
     "unknown": (f"{ALL}/unknown.json", unknown, FIGURES),
-    "uncertainty": (f"{ALL}/uncertainty.json", uncertainty, SURE),
+    "uncertainty": (f"{ALL}/uncertainty.json", uncertainty, FIGURES),
     "latency": (f"{ALL}/latency.json", latency, FIGURES),
     "latency-gpu": (f"{ALL}/gpu/latency.json", latency, FIGURES),
     "claim": (f"{ALL}/claim.json", claim, FIGURES),

@@ -45,8 +45,10 @@ def names(reports: dict[str, dict[str, Any]]) -> str:
         told = (
             f"once, with figures in `benchmark-{key}.json`; its weights are not kept" if trained else "not trained here"
         )
-        told = "in the package, with the backbone `uranet-small`" if name in BUNDLED else told
-        rows.append([f"`{name}`", facts()[key]["name"], f"`{making_command(key, category)}`", told])
+        made = making_command(key, category)
+        if name in BUNDLED:
+            made, told = f"python benchmarks/bundled.py {name}", "in the package, with the backbone `uranet-small`"
+        rows.append([f"`{name}`", facts()[key]["name"], f"`{made}`", told])
     return "\n".join(table(["Name", "Data", "Made by", "Weights"], rows))
 
 

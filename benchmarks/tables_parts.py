@@ -81,8 +81,11 @@ def ablation(report: dict[str, Any]) -> str:
                     [label, *cells, f"{fmean(means):.3f}" if all(found[name] for name in places if own[name]) else ""]
                 )
         lines += [f"**{COLUMNS[key]}**", "", *table(["what is scored", *places, "mean"], rows), ""]
-    steps = ", ".join(str(n) for n in sorted({run["steps"] for run in runs}))
-    return "\n".join([*lines, caption(report, "python benchmarks/ablation.py", f"{steps} steps, {seeds_of(runs)}")])
+    learnt = [run for run in runs if any("restor" in row for row in run["rows"])]
+    about = f"{', '.join(str(n) for n in sorted({run['steps'] for run in learnt}))} steps, {seeds_of(learnt)}"
+    if len(learnt) < len(runs):
+        about += f"; rows that ask no network: {seeds_of(runs)}, ± standard deviation"
+    return "\n".join([*lines, caption(report, "python benchmarks/ablation.py", about)])
 
 
 def restored(report: dict[str, Any]) -> str:

@@ -58,7 +58,7 @@ def turns(work: Path, images: int) -> list[dict[str, Any]]:
 
     def whole(case: str, answers: Answers) -> None:
         table = work / f"{len(list(work.iterdir()))}.csv"
-        with ResultsFile(table, {"case": case}, answers.boxes) as file:
+        with ResultsFile(table, {"case": case}, paths, answers.boxes) as file:
             for _ in answer_all(detector, paths, names, answers, file.add, BATCH):
                 pass
 

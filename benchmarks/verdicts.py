@@ -75,7 +75,7 @@ def run_one(name: str, count: int, draw: int, options: argparse.Namespace) -> di
     model.backbone.set_statistics(mean, model.backbone.level_deviations(deviations))
     batches = FeatureBatches(own, rows, textures, model)
     fit_views(model.uranet.views, batches.features_of, rows, draw)
-    same = near_copies([good[row] for row in chosen], processor.load)
+    same = near_copies([good[row] for row in chosen], processor.load_pixels)
     calibrate_score(model, batches, len(chosen), draw, copies=same)
     rest = Found.of(model, batches, features, np.setdiff1d(np.arange(len(good)), chosen))
     defects = Found.of(model, batches, others, np.arange(len(bad)))

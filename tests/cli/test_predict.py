@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import draw_part
+from filelock import FileLock
 from PIL import Image
 from processes import uranet
 from tqdm import tqdm
@@ -218,6 +219,48 @@ def test_other_photos_of_the_same_names_overwrite_no_picture(checkpoint, tmp_pat
     table.unlink()
     assert main([*command, str(tmp_path / "b")]) == 0  # a new table
     assert (out / "0_heatmap.png").read_bytes() == (out / "0 (2)_heatmap.png").read_bytes()
+
+
+def test_rows_of_photos_that_are_not_called_stay(checkpoint, tmp_path, capsys):
+    """Whatever became of their files; and those without a verdict are tried again when they are called."""
+    table = tmp_path / "t.csv"
+    for index, folder in enumerate("ab"):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(draw_part(100 + index)[0]).save(tmp_path / folder / "0.png")
+    (tmp_path / "a/torn.png").write_text("no image")
+    command = ["predict", str(checkpoint), "--csv", str(table), "--boxes", str(tmp_path / "b.json")]
+    assert main([*command, str(tmp_path / "a")]) == 2
+    first = rows_of(table)
+    os.utime(tmp_path / "a/0.png", (table.stat().st_mtime + 60,) * 2)
+    assert main([*command, str(tmp_path / "b")]) == 0
+    assert rows_of(table)[:2] == first and len(rows_of(table)) == 3
+    assert "2 normal, 1 not checked" in capsys.readouterr().out.replace("anomalous", "normal")
+    Image.fromarray(draw_part(103)[0]).save(tmp_path / "a/torn.png")
+    assert main([*command, str(tmp_path / "a")]) == 0
+    assert len(rows_of(table)) == 3 and not any(row["problem"] for row in rows_of(table))
+    assert len(json.loads((tmp_path / "b.json").read_text())["images"]) == 3
+
+
+def test_relative_names_are_of_one_folder(checkpoint, tmp_path, monkeypatch, capsys):
+    """A camera that begins to count anew every day, and a command that is called in the folder of the day."""
+    table = tmp_path / "t.csv"
+    for index, day in enumerate("ab"):
+        (tmp_path / day).mkdir()
+        Image.fromarray(draw_part(100 + index)[0]).save(tmp_path / day / "0.png")
+    for day, code in (("a", 0), ("a", 0), ("b", 2)):
+        monkeypatch.chdir(tmp_path / day)
+        assert main(["predict", str(checkpoint), ".", "--csv", str(table)]) == code
+    assert "was begun with another working folder: give another --csv" in capsys.readouterr().err
+    assert [row["image"] for row in rows_of(table)] == ["0.png"]
+
+
+def test_one_run_at_a_time_writes_a_table(checkpoint, tmp_path, capsys):
+    Image.fromarray(draw_part(100)[0]).save(photo := tmp_path / "0.png")
+    command = ["predict", str(checkpoint), str(photo), "--csv", str(table := tmp_path / "t.csv")]
+    with FileLock(f"{table}.lock"):
+        assert main(command) == 2
+    assert f"another run is at work on {table}: wait for it" in capsys.readouterr().err and not table.exists()
+    assert main(command) == main(command) == 0
 
 
 def test_a_torn_last_row_is_done_again(rings, tmp_path, capsys):

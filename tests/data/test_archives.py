@@ -64,9 +64,25 @@ def test_files_come_out_in_their_folders(tmp_path):
     assert [file.path.read_bytes() for file in found.files] == [b"one", b"two"] and not found.damaged
 
 
+def test_names_of_other_scripts_and_of_macos_are_taken(tmp_path):
+    """With spaces that are not ASCII's; and in UTF-8 of which the zip says nothing."""
+    names = ["\u90e8\u54c1\u3000001.png", "Shot at 10.15.30\u202fAM.png"]
+    assert [
+        file.name for file in unpack(make_zip(tmp_path / "a.zip", dict.fromkeys(names, b"x")), tmp_path / "o").files
+    ] == names
+    archive = make_zip(tmp_path / "b.zip", {"Pr\u00fcfling.png": b"x"})
+    data = bytearray(archive.read_bytes())
+    for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.index(mark) + place + 1] &= ~0x08  # the flag of UTF-8
+    archive.write_bytes(data)
+    assert [file.name for file in unpack(archive, tmp_path / "p").files] == ["Pr\u00fcfling.png"]
+
+
 @pytest.mark.parametrize(
     "name",
     [
+        "a\u202egnp.exe.png",
+        "a\u2028.png",
         "../evil.png",
         "a/../../evil.png",
         "/etc/evil.png",

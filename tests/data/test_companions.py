@@ -11,7 +11,7 @@ from conftest import draw_part
 from PIL import Image
 
 from ura_hf.cli.main import main
-from ura_hf.data.companions import companions, has_few_colours, masks_beside
+from ura_hf.data.companions import companions, has_few_colours, looks_like_a_mask, masks_beside
 from ura_hf.data.folder import list_images, list_pictures
 from ura_hf.data.layouts import plain
 from ura_hf.data.reader import read_dataset
@@ -53,6 +53,20 @@ def test_companions_by_content(tmp_path):
     assert has_few_colours(own) and not has_few_colours(one)
     (tmp_path / "d.png").write_bytes(b"no image")
     assert not has_few_colours(tmp_path / "d.png")
+
+
+def test_a_picture_that_is_damaged_or_too_large_is_no_mask(tmp_path, monkeypatch):
+    """Whoever reads it says so; nothing is decoded here that may not be."""
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (400, 400), np.uint8)).save(path := tmp_path / "a.png")
+    data = bytearray(path.read_bytes())
+    second = data.index(b"IDAT", data.index(b"IDAT") + 4)
+    data[second - 4 : second + 60] = bytes(64)
+    path.write_bytes(data)
+    assert not has_few_colours(path) and not looks_like_a_mask(path)
+    flat = mask(tmp_path / "b.png")
+    assert has_few_colours(flat) and looks_like_a_mask(flat)
+    monkeypatch.setattr("ura_hf.model.image_checks.MAX_PIXELS", 10)
+    assert not has_few_colours(flat) and not looks_like_a_mask(flat)
 
 
 def test_photos_with_names_of_masks_are_photos(tmp_path):

@@ -180,8 +180,27 @@ def test_labels_without_class_names(tmp_path, labels, types):
     data = saved(plain([encoded(draw_part(index)[0]) for index in range(4)], **labels), tmp_path / "photos")
     assert len(open_dataset(data).train) == 3
     test = sorted(open_dataset(data, for_training=False).test, key=lambda sample: sample.image.name)
-    assert [sample.defect_type for sample in test] == ["good"] * 3 + types
+    assert [sample.defect_type for sample in test] == types  # of three good images none is for testing
     assert all(sample.image.is_relative_to(tmp_path / "assets") for sample in test)
+
+
+def test_a_table_without_splits_is_divided_alike_in_training_and_evaluation(tmp_path):
+    """As a folder with OK and NG is: a fifth of the good images is for testing, and a copy for neither."""
+    images = [encoded(draw_part(index, index > 9)[0]) for index in range(12)]
+    data = saved(plain([*images, images[3]], label=[0] * 10 + [1, 1, 0]), tmp_path / "photos")
+    train_part, test_part = open_dataset(data), open_dataset(data, for_training=False)
+    learnt = {sample.image.read_bytes() for sample in train_part.train}
+    tested = {sample.image.read_bytes() for sample in test_part.test if not sample.label}
+    assert len(learnt) == 8 and len(tested) == 2 and not learnt & tested
+    assert sum(sample.label for sample in test_part.test) == 2
+    assert "a fixed seed keeps 2 of 10 for testing" in train_part.notes[-1] == test_part.notes[-1]
+    assert len(train_part.train_left_out["copies"]) == len(test_part.test_left_out["copies"]) == 1
+
+
+def test_a_row_without_an_image_is_named(tmp_path):
+    data = saved(plain([encoded(draw_part(0)[0]), None]), tmp_path / "photos")
+    with pytest.raises(UserError, match="row 1 holds no image: fill it or remove it"):
+        open_dataset(data)
 
 
 def test_what_the_labels_do_not_say(tmp_path):
@@ -256,6 +275,10 @@ def test_splits_that_are_missing(discs, tmp_path):
     loaded = datasets.load_dataset(str(tmp_path / "files"), split="train")
     with pytest.raises(UserError, match="is the split train, but a test split is needed"):
         open_dataset(saved(loaded, tmp_path / "alone"), for_training=False)
+    as_parquet({"test": discs["test"]}, tmp_path / "more")
+    loaded = datasets.load_dataset(str(tmp_path / "more"), split="test")
+    with pytest.raises(UserError, match="is the split test, but a train split is needed"):
+        open_dataset(saved(loaded, tmp_path / "tested"))
 
 
 def test_what_can_not_be_loaded_is_said(tmp_path, monkeypatch, capsys):

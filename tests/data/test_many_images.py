@@ -108,9 +108,10 @@ def test_what_is_not_on_a_disk_is_fetched(tmp_path):
     import fsspec
 
     Image.new("RGB", (8, 8), (9, 9, 9)).save(tmp_path / "a.png")
-    fsspec.filesystem("memory").pipe_file("/many/a.png", (tmp_path / "a.png").read_bytes())
+    for name in ("a.png", "_MG_1.png", ".hidden.png"):  # cameras begin names with an underscore, too
+        fsspec.filesystem("memory").pipe_file(f"/many/{name}", (tmp_path / "a.png").read_bytes())
     (found,), _ = find_images(["memory://many"])
-    assert found.names == ["memory:///many/a.png"]
+    assert found.names == ["memory:///many/_MG_1.png", "memory:///many/a.png"]
     there, absent = Images([*found.names, "memory:///many/b.png"]).read()
     assert isinstance(there, Fetched) and load_image(there).shape == (8, 8, 3)
     with pytest.raises(UserError, match="FileNotFoundError"):

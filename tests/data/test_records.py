@@ -8,7 +8,7 @@ import shlex
 import pytest
 
 from ura_hf import UserError
-from ura_hf.data.records import EVALUATION, METRIC_KEYS, TRAINING, read_record, readable_record
+from ura_hf.data.records import EVALUATION, METRIC_KEYS, TRAINING, read_record, readable_record, write_record
 
 TRAINED = {
     "images": {"fitted": 9},
@@ -61,6 +61,12 @@ EVALUATED = {
 def test_no_absolute_path_leaves_the_machine(tmp_path, found, expected):
     (tmp_path / TRAINING).write_text(json.dumps({**TRAINED, **found}))
     assert read_record(tmp_path, TRAINING) == {**TRAINED, **expected}
+
+
+def test_names_that_are_no_text_are_written_so_that_they_are_read(tmp_path):
+    write_record(tmp_path / TRAINING, TRAINED | {"near_copies": [["St\udcfcck.png", "a.png"]], "\udcff": 1})
+    found = read_record(tmp_path, TRAINING)
+    assert found["near_copies"] == [["St\\udcfcck.png", "a.png"]] and found["\\udcff"] == 1
 
 
 def test_a_whole_record_is_read(tmp_path):

@@ -462,9 +462,11 @@ def test_a_wrong_checkpoint_is_one_sentence(app, tmp_path, monkeypatch, capsys):
 @pytest.fixture
 def started(app, pill_checkpoint, monkeypatch):
     """Starts app.py with arguments and gives the store of its page, which is not launched."""
-    seen = []
+    seen, links = [], []
     address = "http://127.0.0.1:7860/"
-    launched = SimpleNamespace(launch=lambda **_: None, local_url=address, block_thread=lambda: None)
+    launched = SimpleNamespace(
+        launch=lambda **given: links.append(given["share"]), local_url=address, block_thread=lambda: None
+    )
     monkeypatch.setattr(page_module, "build_demo", lambda *given: seen.append(given) or launched)
 
     def start(*arguments):
@@ -472,6 +474,9 @@ def started(app, pill_checkpoint, monkeypatch):
         assert app.main() == 0
         store, checkpoint = seen.pop()
         assert checkpoint == "pill" and store.describe()[0]["loaded"]
+        assert links.pop() is (os.environ.get("GRADIO_SHARE") == "True"), (
+            "Gradio chooses by the machine if nothing is said"
+        )
         return store
 
     return start

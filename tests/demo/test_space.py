@@ -90,6 +90,12 @@ def test_given_examples_stand_in_place_of_drawn_ones(given):
     (photo,) = examples.example_images(ring)
     assert photo.read_bytes() == (given / "dark_spot.png").read_bytes() and photo.parent != given
     assert examples.has_examples(ring) and examples.example_images(cloth) == drawn
+    examples.give_examples("mine", given)  # they may show anything, and no threshold comes from them
+    assert examples.has_examples("mine") and not examples.has_calibration_images("mine")
+    good, defective = examples.calibration_images(ring)
+    assert (
+        examples.has_calibration_images(ring) and len(good) == 30 and "scratch.png" in {path.name for path in defective}
+    )
     for empty in (given / "none", given.parent / "empty"):
         with pytest.raises(UserError, match="must be a folder of photos"):
             examples.give_examples(ring, empty)

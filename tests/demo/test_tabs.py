@@ -17,6 +17,7 @@ import pytest
 from browser import DESKTOP, HEIGHT, PHONE, WAIT, calm, launched, screenshot, settles
 from conftest import draw_part
 from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
 from PIL import Image
 from playwright.sync_api import Page, expect
 
@@ -348,6 +349,28 @@ def test_teaching_can_be_cancelled(browse, address, rings, monkeypatch):
         expect(page.get_by_role("option", name="never")).to_have_count(0)
 
 
+def test_what_is_ready_after_it_was_cancelled_goes_with_its_job(rings, tmp_path, monkeypatch):
+    """Cancelled in the last seconds, when the training hears no more of it."""
+    go, made = threading.Event(), []
+
+    def teach(photos, folder, progress, pictures):
+        assert go.wait(60)
+        folder.mkdir(parents=True)
+        made.append(folder)
+        return teaching.Taught(folder, {}, teaching.FalseAlarms.of(4, 0.05))
+
+    monkeypatch.setattr(teach_tab, "teach_part", teach)
+    monkeypatch.setattr(teach_tab, "check_photos", lambda files, _: PhotoReport(len(files), [*range(len(files))], []))
+    running = teach_tab._teach(Detectors(), tmp_path, [str(path) for path in rings], "part", [], "me")
+    next(running)
+    running.close()
+    go.set()
+    deadline = time.monotonic() + 60
+    while (not made or made[0].parent.exists()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert made and not made[0].parent.exists() and not [*tmp_path.iterdir()]
+
+
 def test_the_download_outlives_a_teach_that_fails_or_is_cancelled(
     browse, address, rings, checkpoint, tmp_path, monkeypatch
 ):
@@ -551,6 +574,8 @@ def test_the_endpoint_evaluate(address, category, checkpoint, tmp_path):
     detector = load_detector(checkpoint)
     expected = evaluate(detector, category, curves=True)
     assert found == {"disc": json.loads(json.dumps(expected))}
+    with pytest.raises(AppError, match="There is no checkpoint to measure: choose one"):
+        Client(address, verbose=False).predict("ring", None, "", None, api_name="/evaluate")
     assert f"{expected['aupro']:.3f}" in table and np.diff(found["disc"]["curves"]["pro"]["x"]).min() >= 0
 
 

@@ -65,6 +65,17 @@ def test_masks_of_good_images_are_no_category(category, tmp_path):
     assert len(read_dataset(unpack_test_set(archive, tmp_path / "out"), for_training=False).test) == 8
 
 
+def test_a_strangers_set_is_no_table(category, detector, tmp_path, monkeypatch):
+    """A table of `datasets` may name any file of the server and any address."""
+    shutil.copytree(category, tmp_path / "disc")
+    (tmp_path / "disc/state.json").write_text("{}")
+    archive = Path(packed(tmp_path / "disc", tmp_path, "test", "ground_truth", inside=""))
+    root = unpack_test_set(archive, tmp_path / "out")
+    (root / "state.json").write_text("{}")
+    monkeypatch.setattr("ura_hf.data.hub_datasets._load", lambda *_: pytest.fail("the table was opened"))
+    assert compare({"a": detector}, root)["a"]["n_images"] == 8
+
+
 def test_wrong_sets_are_said(category, detector, tmp_path):
     archive = Path(packed(category, tmp_path / "1", "test/good"))
     with pytest.raises(UserError, match="has no anomalous images: put good ones in test/good"):

@@ -24,7 +24,7 @@ def results(*names: str, problem: str = "") -> list[dict[str, Any]]:
 @pytest.fixture
 def folder(tmp_path) -> ResultsFolder:
     made = ResultsFolder(str(tmp_path / "out"))
-    assert made.begin(SETTINGS) == set()
+    assert made.begin(SETTINGS, ["a", "b"]) == set()
     return made
 
 
@@ -55,21 +55,29 @@ def test_a_second_run_knows_what_is_done(folder):
     folder.write(["a", "b"], results("a") + results("b", problem="no answer"))
     torn = Path(folder.address, f"_partial-{'01' * 16}")
     torn.write_bytes(b"PAR1")
-    assert folder.begin(SETTINGS) == {"a"} and not torn.exists()
+    assert folder.begin(SETTINGS, ["a", "b"]) == {"a"} and not torn.exists()
     assert dict(folder.counts()) == {"normal": 1}
+
+
+def test_unread_images_that_are_not_called_stay(folder):
+    folder.write(["a", "b", "c"], results("a") + results("b", "c", problem="no answer"))
+    folder.write(["d"], results("d", problem="no answer"))
+    assert folder.begin(SETTINGS, ["c", "d"]) == {"a"}
+    assert folder.unread() == ["b"] and dict(folder.counts()) == {"normal": 1, "not checked": 1}
+    assert folder.begin(SETTINGS, ["b"]) == {"a"} and len(files(folder)) == 2
 
 
 @pytest.mark.parametrize("begun", [False, True])
 def test_files_of_others_stay(tmp_path, begun):
     folder, mine = ResultsFolder(str(tmp_path)), ["unread.txt", "unread-mail.txt", "_partial-list.csv"]
     if begun:
-        folder.begin(SETTINGS)
+        folder.begin(SETTINGS, ["a", "b"])
         mine += ["unread-1.parquet", "part-1.parquet"]
     else:
         mine += [f"_partial-{'01' * 16}"]
     for name in mine:
         (tmp_path / name).write_text("mine")
-    assert folder.begin(SETTINGS) == set() and not folder.counts()
+    assert folder.begin(SETTINGS, ["a", "b"]) == set() and not folder.counts()
     assert {path.name for path in files(folder)} == {*mine, "_run.json"}
 
 
@@ -77,31 +85,31 @@ def test_files_of_others_stay(tmp_path, begun):
 def test_folders_in_one_another_are_runs_of_their_own(tmp_path, place):
     root = str(tmp_path) if place == "disk" else "memory://runs"
     inner, outer = ResultsFolder(f"{root}/res/day1"), ResultsFolder(f"{root}/res")
-    assert inner.begin(SETTINGS) == set()
+    assert inner.begin(SETTINGS, ["a", "b"]) == set()
     inner.write(["a", "b"], results("a") + results("b", problem="no answer"))
     other = SETTINGS | {"--threshold": 0.6}
-    assert outer.begin(other) == set()
+    assert outer.begin(other, ["c"]) == set()
     outer.write(["c"], results("c"))
-    assert outer.begin(other) == {"c"} and dict(outer.counts()) == {"normal": 1}
-    assert dict(inner.counts()) == {"normal": 1, "not checked": 1} and inner.begin(SETTINGS) == {"a"}
+    assert outer.begin(other, ["c"]) == {"c"} and dict(outer.counts()) == {"normal": 1}
+    assert dict(inner.counts()) == {"normal": 1, "not checked": 1} and inner.begin(SETTINGS, ["a", "b"]) == {"a"}
 
 
 def test_names_that_are_no_text(folder):
     folder.write(["\udcff.png"], results("\udcff.png"))
-    assert folder.begin(SETTINGS) == {"\\udcff.png"}
+    assert folder.begin(SETTINGS, ["\udcff.png"]) == {"\\udcff.png"}
 
 
 def test_other_settings_and_other_files_are_refused(folder, tmp_path):
     with pytest.raises(UserError, match="begun with another --threshold: give another --output, or the same"):
-        folder.begin(SETTINGS | {"--threshold": 0.6})
+        folder.begin(SETTINGS | {"--threshold": 0.6}, [])
     assert json.loads((tmp_path / "out/_run.json").read_text()) == SETTINGS
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/part-0.parquet").write_bytes(b"PAR1")
     with pytest.raises(UserError, match="not of an earlier run: give another --output"):
-        ResultsFolder(str(tmp_path / "mine")).begin(SETTINGS)
+        ResultsFolder(str(tmp_path / "mine")).begin(SETTINGS, ["a", "b"])
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="can't be used"):
-        ResultsFolder(str(tmp_path / "file/out")).begin(SETTINGS)
+        ResultsFolder(str(tmp_path / "file/out")).begin(SETTINGS, ["a", "b"])
 
 
 def test_a_failed_write_leaves_nothing_of_the_name(folder, monkeypatch):

@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import huggingface_hub
@@ -22,7 +23,7 @@ from ura_hf import URANetForAnomalyDetection, UserError
 from ura_hf.cli.main import main
 from ura_hf.hub.card import make_card
 from ura_hf.hub.load import load_checkpoint, load_detector
-from ura_hf.hub.push import push
+from ura_hf.hub.push import push, upload_errors, write_checkpoint_zip
 from ura_hf.model import carrying
 
 CODE = [path.name for path in Path(carrying.__file__).parent.glob("*.py") if path.name != "__init__.py"]
@@ -121,6 +122,31 @@ def test_push_refusals(hub, evaluated, tmp_path, capsys, monkeypatch):
     assert "401" in fails(capsys, "push", evaluated, "--to", REPO)
     assert not hub.repos
     assert "no checkpoint folders" in fails(capsys, "push", "--all", tmp_path, "--to", "tester")
+    assert "--to must be a NAMESPACE, but got me/x" in fails(capsys, "push", "--all", tmp_path, "--to", "me/x")
+    (tmp_path / "seed0/uranet-disc").mkdir(parents=True)
+    (tmp_path / "seed0/uranet-disc/model.safetensors").touch()
+    assert f"itself: pass {tmp_path / 'seed0'}." in fails(capsys, "push", "--all", tmp_path, "--to", "tester")
+
+
+def test_what_the_hub_says_of_a_card_is_one_sentence():
+    with pytest.raises(UserError) as caught, upload_errors("me/x"):
+        raise ValueError("license must be\none of many")
+    assert str(caught.value) == "me/x could not be uploaded (license must be one of many): correct that and repeat."
+    with pytest.raises(UserError) as caught, upload_errors("me/x"):
+        raise UserError("mine")
+    assert str(caught.value) == "mine"
+
+
+def test_a_zip_has_no_paths_of_its_owner(evaluated, tmp_path):
+    shutil.copytree(evaluated, tmp_path / "c")
+    record = json.loads((tmp_path / "c/training.json").read_text()) | {
+        "command": "uranet train --data /srv/acme/photos"
+    }
+    (tmp_path / "c/training.json").write_text(json.dumps(record))
+    write_checkpoint_zip(tmp_path / "c", "mine", tmp_path / "c.zip")
+    with zipfile.ZipFile(tmp_path / "c.zip") as archive:
+        assert json.loads(archive.read("mine/training.json"))["command"] == "uranet train --data photos"
+        assert archive.read("mine/model.safetensors") == (evaluated / "model.safetensors").read_bytes()
 
 
 def test_push_again_takes_figures_of_older_weights_away(hub, evaluated, tmp_path):

@@ -19,7 +19,7 @@ from ura_hf.model import frames as frames_module
 from ura_hf.model.errors import UserError
 from ura_hf.model.frames import Frame, all_frames, frames
 from ura_hf.model.images import load_image
-from ura_hf.model.video import MOST_SKIPPED, upright
+from ura_hf.model.video import MOST_SKIPPED, Video, upright
 
 HEIGHT, WIDTH = 48, 64
 
@@ -245,6 +245,12 @@ def test_damaged_absent_and_bytes(tmp_path):
     tif = write(tmp_path, "tif")
     with pytest.raises(UserError, match=r"damaged: .*a\.tif#9"):
         load_image(Frame(tif, 9))
+
+
+def test_a_video_without_frames_is_one_image_that_says_so(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "a.mp4")
+    monkeypatch.setattr(Video, "numbers", lambda _: [])
+    assert frames(path) == frames(path, "first") == frames(path, "every-3") == [path]
 
 
 def test_a_missing_package_is_named(tmp_path, monkeypatch):

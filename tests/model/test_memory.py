@@ -28,8 +28,18 @@ def test_distance_to_the_nearest_cell(size, monkeypatch):
     """Also where the queries come in several blocks, the last one not full."""
     memory, components = filled(size), torch.randn(3, 5, 4, 6, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(memory.distance(components), brute_force(memory, components), rtol=1e-4, atol=1e-5)
-    monkeypatch.setattr(memory_module, "QUERIES_PER_STEP", 7)
+    monkeypatch.setattr(memory_module, "DISTANCES_PER_STEP", 7 * size)
     torch.testing.assert_close(memory.distance(components), brute_force(memory, components), rtol=1e-4, atol=1e-5)
+
+
+def test_a_large_memory_is_asked_in_small_steps():
+    """Whatever a stranger's checkpoint says of its size: 8 MB of distances at once."""
+    memory, components, sizes = filled(5000), torch.randn(1, 5, 32, 32), []
+    plain = torch.Tensor.__matmul__
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.Tensor, "__matmul__", lambda a, b: sizes.append(len(a) * b.shape[1]) or plain(a, b))
+        memory.distance(components)
+    assert len(sizes) == 3 and max(sizes) <= memory_module.DISTANCES_PER_STEP
 
 
 def test_far_queries():

@@ -12,7 +12,7 @@ from ura_hf.data.folder import list_images
 from ura_hf.data.progress import silent
 from ura_hf.model.backbone import Backbone
 from ura_hf.model.image_processing_uranet import URANetImageProcessor
-from ura_hf.training.features import cached_features
+from ura_hf.training.features import _read, cached_features
 
 
 @pytest.fixture
@@ -36,6 +36,19 @@ def test_the_folder_is_used_again_and_tells_settings_apart(backbone, category, t
     assert found.shape[1] == 128 and np.array_equal(found, first[:, 64:])
     assert cached_features(images[:2], backbone, processor, tmp_path, "training").shape[0] == 2
     assert len(list(tmp_path.glob("*.npy"))) == 3
+
+
+def test_one_photo_at_a_time_is_held_as_it_is_large(backbone, category, tmp_path, monkeypatch):
+    images, calls, plain = list_images(category / "train/good")[:3], [], URANetImageProcessor.__call__
+    processor = URANetImageProcessor(size={"height": 64, "width": 64})
+    together = processor(images, return_tensors="pt")
+    monkeypatch.setattr(
+        URANetImageProcessor, "__call__", lambda self, image, **more: calls.append(image) or plain(self, image, **more)
+    )
+    cached_features(images, backbone, processor, tmp_path, "training")
+    assert calls == images
+    found = _read(images, processor)
+    assert all(torch.equal(found[name], together[name]) for name in together)
 
 
 def test_a_second_run_waits_for_the_first(backbone, category, tmp_path):

@@ -10,7 +10,7 @@ from PIL import Image, ImageEnhance
 
 from ura_hf.data.drawn.parts import demo_image
 from ura_hf.training import near_copies as module
-from ura_hf.training.near_copies import near_copies, same_as
+from ura_hf.training.near_copies import near_copies, same_as, thumbnail
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +47,17 @@ def test_a_changed_copy_is_found(rings, tmp_path, change):
     heard = []
     assert near_copies(paths, progress=lambda *event: heard.append(event)) == {8: 2}
     assert heard[-1] == ("copies", 10, 10)
+
+
+def test_a_photo_of_8_bits_and_one_in_floats_have_one_thumbnail(rings, monkeypatch):
+    """Whether they are made in blocks or not."""
+    whole = thumbnail(pixels := np.asarray(rings[0])[:, :200])
+    grey = pixels.mean(2).reshape(64, pixels.shape[0] // 64, -1).mean(1)
+    wanted = np.asarray(Image.fromarray(grey.astype(np.float32)).resize((64, 64), Image.Resampling.BOX))
+    np.testing.assert_allclose(whole, (wanted - wanted.mean()) / wanted.std(), atol=1e-3)
+    np.testing.assert_allclose(thumbnail(pixels.astype(np.float32) / 255), whole, atol=1e-4)
+    monkeypatch.setattr("ura_hf.model.pixels.BLOCK_PIXELS", 1000)
+    np.testing.assert_allclose(thumbnail(pixels), whole, atol=1e-4)
 
 
 def test_photos_that_differ_much_may_have_copies_that_differ_more():

@@ -7,11 +7,12 @@ import copy
 import numpy as np
 import pytest
 import torch
-from test_fit import draw, fitted
+from test_fit import GRID, draw, fitted
 
 from ura_hf.hub.load import load_checkpoint
 from ura_hf.model.perception import NEIGHBOURHOOD
-from ura_hf.training.posterior import DEFECT_SHARE, calibration, fit_posterior, precision, to_real_share
+from ura_hf.model.region import to_text
+from ura_hf.training.posterior import DEFECT_SHARE, _hidden_cells, calibration, fit_posterior, precision, to_real_share
 
 
 def test_the_calibration_finds_the_scale_of_logits():
@@ -85,6 +86,20 @@ def test_cells_of_a_neighbourhood_count_as_one():
     informed = float(precision[-1, -1])  # of the offset: sum of p (1 - p)
     neighbourhoods = 10 * config.grid_size**2 / NEIGHBOURHOOD**2
     assert 0 < informed < 0.25 * neighbourhoods * 1.01
+
+
+def test_cells_beyond_the_region_are_not_asked():
+    """Nothing was learnt of them; the images count by the region's cells."""
+    cells = np.zeros((GRID, GRID), bool)
+    cells[:2] = True
+    detector, batches, _ = posterior(10, roi=to_text(cells), prior_std=100.0)
+    asked: list[int] = []
+    plain = detector.uranet.perception.hide
+    detector.uranet.perception.hide = lambda altered: asked.append(len(altered)) or plain(altered)
+    x, labels = _hidden_cells(detector, batches)
+    assert len(x) == len(labels) == sum(asked) * 2 * GRID and 0 < labels.mean() < 1
+    root = detector.uranet.perception.head.root.double()
+    assert 0 < float(torch.linalg.inv(root @ root.T)[-1, -1]) < 0.25 * 10 * 2 * GRID / NEIGHBOURHOOD**2 * 1.01
 
 
 def test_without_a_posterior_nothing_is_fitted():

@@ -20,8 +20,9 @@ from ura_hf.hub.exported import load_exported
 from ura_hf.hub.load import load_detector
 from ura_hf.inference import find
 from ura_hf.model.image_processing_uranet import MAPS
-from ura_hf.model.region import from_text
-from ura_hf.training.region import read_region
+from ura_hf.model.region import Region, from_text, to_text
+from ura_hf.training.near_copies import near_copies
+from ura_hf.training.region import read_region, within
 
 ROI = (0, 0, 40, 48)  # of photos of 64x48 pixels: five of the eight columns of cells
 GRID, SIDE = 8, 64
@@ -208,6 +209,36 @@ def test_wrong_regions_are_named(photo, tmp_path, monkeypatch, roi, message):
     Image.new("L", (64, 48)).save(tmp_path / "black.png")
     with pytest.raises(UserError, match=message):
         read(roi, photo)
+
+
+@pytest.mark.parametrize("mode", ["stretch", "pad"])
+def test_copies_are_looked_for_in_the_region_alone(tmp_path, mode):
+    """Below a fixture that is the same in all photos: what is inside differs, but for one photo."""
+    processor = URANetImageProcessor(size={"height": SIDE, "width": SIDE}, resize_mode=mode)
+    draw, paths = np.random.default_rng(0), [tmp_path / f"{index}.png" for index in range(8)]
+    fixture = np.repeat((255 * (np.indices((96, 128)).sum(0) // 16 % 2)).astype(np.uint8)[..., None], 3, 2)
+    for index, path in enumerate(paths):
+        picture = fixture.copy()
+        seed = np.random.default_rng(min(index, 6))  # the last shows what the one before it shows
+        picture[24:36, 64:80] = seed.integers(100, 130, (12, 16, 3))
+        picture[60:, :40] = draw.integers(0, 20)  # and what is not looked at differs there
+        Image.fromarray(picture).save(path)
+    region = Region(read_region("64,24,16,12", paths[0], processor, 32), 32)
+    shown = within(processor.load_pixels(paths[0]), processor, region)
+    assert shown.shape == (12, 16, 3) and np.array_equal(shown, np.asarray(Image.open(paths[0]))[24:36, 64:80])
+    assert near_copies(paths, lambda path: within(processor.load_pixels(path), processor, region)) == {7: 6}
+    assert len(near_copies(paths, processor.load_pixels)) > 1
+    whole = Region(None, 32)
+    assert within(shown, processor, whole) is shown
+
+
+def test_what_lies_beyond_a_region_has_one_colour(tmp_path):
+    processor, cells = URANetImageProcessor(size={"height": SIDE, "width": SIDE}), np.zeros((GRID, GRID), bool)
+    cells[2, 2:4] = cells[3, 3] = True
+    picture = np.random.default_rng(0).integers(0, 256, (80, 160, 3), dtype=np.uint8)
+    shown = within(picture, processor, Region(to_text(cells), GRID))
+    assert shown.shape == (20, 40, 3) and np.array_equal(shown[:10], picture[20:30, 40:80])
+    assert len(np.unique(shown[10:, :20].reshape(-1, 3), axis=0)) == 1
 
 
 def test_the_record_names_the_region(checkpoint):

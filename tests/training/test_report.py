@@ -14,6 +14,7 @@ from scipy import stats
 
 from ura_hf import TrainingOptions, URANetImageProcessor, UserError, train
 from ura_hf.data.drawn.parts import demo_image
+from ura_hf.model.frames import Frame
 from ura_hf.training import calibration
 from ura_hf.training.report import FalseAlarms, sentences, write_report
 
@@ -71,6 +72,15 @@ def test_a_map_without_anything_unusual_does_not_glow(tmp_path):
     assert np.abs(shown - np.asarray(Image.open(path))).mean() < 4
 
 
+def test_pages_and_names_that_are_no_text_are_shown(tmp_path):
+    pages = [Image.fromarray(draw_part(index)[0]) for index in range(2)]
+    pages[0].save(file := tmp_path / "scan.tif", save_all=True, append_images=pages[1:])
+    heat = torch.zeros(64, 64)
+    write_report(tmp_path / "said", ["St\udcfcck.png"], [(Frame(file, 2), heat)], URANetImageProcessor())
+    assert {path.name for path in (tmp_path / "said").iterdir()} == {"report.txt", "1_scan#2.jpg"}
+    assert (tmp_path / "said/report.txt").read_text() == "St\\udcfcck.png\n"
+
+
 def test_photos_that_all_show_the_same_are_refused_before_anything_is_written(tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -83,8 +93,10 @@ def test_photos_that_all_show_the_same_are_refused_before_anything_is_written(tm
 
 def test_few_photos_are_said(tmp_path, caplog):
     options = TrainingOptions(drawn(tmp_path / "photos", 4), tmp_path / "o", steps=1)
-    with caplog.at_level(logging.WARNING):
-        record = train(options, tiny_config(backbone="uranet-small"))
+    (tmp_path / "file").touch()
+    with caplog.at_level(logging.WARNING), pytest.raises(UserError, match="can't be written"):
+        train(options, tiny_config(backbone="uranet-small"), report=tmp_path / "file/said")
+    record = json.loads((tmp_path / "o/training.json").read_text())  # the checkpoint is there all the same
     assert "4 different good images tell next to nothing of other parts: 5 are the fewest" in caplog.text
     assert "4 photos are too few to rely on: take 5 or more, better 20." in sentences(record, FalseAlarms.of(4, 0.05))
     assert record["halves"] is not None

@@ -21,7 +21,7 @@ from ..data.datasets import checkpoint_name
 from ..data.files import files_fingerprint, write_json
 from ..data.left_out import clauses
 from ..data.opening import open_dataset
-from ..data.records import EVALUATION, METRIC_KEYS, TRAINING
+from ..data.records import EVALUATION, METRIC_KEYS, TRAINING, write_record
 from ..evaluation.evaluate import evaluate
 from ..hub.card import FIGURE, draw_figure, make_card
 from ..hub.load import load_detector
@@ -95,7 +95,7 @@ def _result(run: Run, settings: Settings, command: str) -> dict[str, Any]:
     began = time.monotonic()
     report = {**evaluate(load_detector(run.checkpoint), run.data, strict=settings.strict), "dataset": run.category}
     seconds = time.monotonic() - began
-    write_json(run.checkpoint / EVALUATION, report)
+    write_record(run.checkpoint / EVALUATION, report)
     draw_figure(report, run.checkpoint / FIGURE)
     make_card(run.checkpoint, checkpoint_name(run.dataset, run.category)).save(run.checkpoint / "README.md")
     return {

@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..data.files import write, write_json
-from ..data.records import EVALUATION, METRIC_KEYS
+from ..data.files import write
+from ..data.records import EVALUATION, METRIC_KEYS, write_record
 from ..model.errors import UserError
 
 
@@ -67,7 +67,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         if options.json:
             write(options.json, lambda path: path.write_text(json.dumps(result, indent=2) + "\n"))
         if options.save:  # in place of a link into the Hub's cache, whose file must stay as it came
-            write(place / EVALUATION, lambda path: write_json(path, result))
+            write(place / EVALUATION, lambda path: write_record(path, result))
 
 
 def _print_figures(result: dict[str, Any]) -> None:

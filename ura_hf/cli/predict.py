@@ -128,8 +128,8 @@ def _predict_here(
     files, left_out = _list_images(options)
     images = all_frames(files, options.frames)
     boxes: list[dict[str, Any]] = []
-    with _results_file(options, place) as file:
-        missing = images if file is None else file.missing(images)
+    with _results_file(options, place, images) as file:
+        missing = images if file is None else file.missing()
         record = None if file is None else file.add
         names = _names(images, file, options)
         results = answer_all(detector, missing, names, answers, record, options.batch_size, options.threshold, **rates)
@@ -162,13 +162,18 @@ def _answers(options: argparse.Namespace) -> Answers:
     return Answers(options.output, *pictures, bool(options.boxes), options.csv is not None)
 
 
-def _results_file(options: argparse.Namespace, checkpoint: Path) -> AbstractContextManager[ResultsFile | None]:
-    """The table that --csv names, with all that its rows depend on."""
+def _results_file(
+    options: argparse.Namespace, checkpoint: Path, images: Sequence[Any]
+) -> AbstractContextManager[ResultsFile | None]:
+    """The table that --csv names, with all that its rows depend on: relative names of images on the working folder, too."""
     from ..evaluation.results_file import ResultsFile
 
     if options.csv is None:
         return nullcontext()
-    return ResultsFile(options.csv, _settings(options, checkpoint, DEPENDS), bool(options.boxes))
+    settings = _settings(options, checkpoint, DEPENDS)
+    if not all(os.path.isabs(image) for image in images):
+        settings["working folder"] = os.getcwd()
+    return ResultsFile(options.csv, settings, images, bool(options.boxes))
 
 
 def _settings(options: argparse.Namespace, checkpoint: Path, names: Iterable[str]) -> dict[str, Any]:

@@ -126,6 +126,8 @@ def _push(options: argparse.Namespace) -> None:
     if options.checkpoint is not None:
         print(push(options.checkpoint, options.to, options.private, license=options.license))
         return
+    if "/" in options.to:
+        raise UserError(f"with --all, --to must be a NAMESPACE, but got {options.to}: checkpoints keep their names.")
     failures = []
     folders = checkpoints_in(options.all)
     for folder in folders:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import stat
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -135,9 +136,9 @@ def _target(entry: zipfile.ZipInfo, archive: str) -> tuple[str, ...]:
         raise UserError(
             f"{archive} is packed by a method that is not taken: pack the files with deflate, as most programs do."
         )
-    raw = entry.orig_filename.replace("\\", "/")  # some Windows tools write backslashes
+    raw = _name_of(entry).replace("\\", "/")  # some Windows tools write backslashes
     parts = tuple(part for part in raw.split("/") if part not in ("", "."))
-    outside = raw.startswith("/") or ".." in parts or any(":" in part or not part.isprintable() for part in parts)
+    outside = raw.startswith("/") or ".." in parts or any(":" in part or _is_odd(part) for part in parts)
     if outside or not parts:
         raise UserError(
             f"{archive} holds the name {entry.orig_filename[:80]!r}, which leads outside of it: "
@@ -148,6 +149,21 @@ def _target(entry: zipfile.ZipInfo, archive: str) -> tuple[str, ...]:
     if len(parts) > _MAX_DEPTH or any(len(part.encode()) > _MAX_NAME for part in parts):
         raise UserError(f"{archive} holds a name that is too long or too deep, {parts[0][:40]}...: shorten it.")
     return parts
+
+
+def _name_of(entry: zipfile.ZipInfo) -> str:
+    """The entry's name; macOS writes UTF-8 without saying so."""
+    if entry.flag_bits & 0x800:
+        return entry.orig_filename
+    try:
+        return entry.orig_filename.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return entry.orig_filename
+
+
+def _is_odd(part: str) -> bool:
+    """Whether a name holds characters that nobody sees, or that break lines."""
+    return any(unicodedata.category(one)[0] == "C" or unicodedata.category(one) in ("Zl", "Zp") for one in part)
 
 
 def _is_junk(parts: tuple[str, ...]) -> bool:

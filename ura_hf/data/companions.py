@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 import numpy as np
 from PIL import Image
 
+from ..model.image_checks import DECODE_ERRORS, check_pixels
 from ..model.pillow_images import FORMATS
 
 MASKS = (
@@ -102,10 +103,11 @@ def looks_like_a_mask(image: Path) -> bool:
         return True
     try:
         with Image.open(image, formats=tuple(FORMATS)) as opened:
+            check_pixels(*opened.size, str(image))
             if opened.format != "JPEG":
                 return False
             levels = opened.convert("L").histogram()
-    except (OSError, ValueError, Image.DecompressionBombError):
+    except (*DECODE_ERRORS, Image.DecompressionBombError):
         return False
     return sum(levels[:32]) + sum(levels[-32:]) > 0.98 * sum(levels)
 
@@ -114,8 +116,9 @@ def has_few_colours(image: Path) -> bool:
     """Whether an image file has at most `MOST_COLOURS` colours; one that can't be read has not."""
     try:
         with Image.open(image, formats=tuple(FORMATS)) as opened:
+            check_pixels(*opened.size, str(image))
             if opened.mode in ("I", "F") or opened.mode.startswith("I;"):  # of more than 8 bits
                 return len(np.unique(np.asarray(opened))) <= MOST_COLOURS
             return opened.getcolors(MOST_COLOURS) is not None
-    except (OSError, ValueError, Image.DecompressionBombError):
+    except (*DECODE_ERRORS, Image.DecompressionBombError):
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +94,7 @@ def _category_folders(key: str, root: Path | None) -> dict[str, Path]:
     if not root.is_dir():
         raise UserError(f"--root must be the folder of the dataset, but {root} is not a folder: check the path.")
     if key == FOLDER:
-        inside = {folder.name: folder for folder in subfolders(root) if is_category(folder)}
+        inside = {folder.name: folder for folder in _open_ones(root) if is_category(folder)}
         folders = {root.resolve().name: root} if is_category(root) else inside
         if not folders:
             raise UserError(
@@ -110,8 +111,13 @@ def _category_folders(key: str, root: Path | None) -> dict[str, Path]:
 
 def _places(root: Path) -> list[Path]:
     """The root itself, or what an archive may have made inside it, two levels deep."""
-    inside = subfolders(root)
-    return [root, *inside, *(deeper for folder in inside[:20] for deeper in subfolders(folder)[:20])]
+    inside = _open_ones(root)
+    return [root, *inside, *(deeper for folder in inside[:20] for deeper in _open_ones(folder)[:20])]
+
+
+def _open_ones(root: Path) -> list[Path]:
+    """`subfolders` that may be read; of a mounted disk one often may not."""
+    return [folder for folder in subfolders(root) if os.access(folder, os.R_OK | os.X_OK)]
 
 
 def _holds(place: Path, names: list[str]) -> bool:

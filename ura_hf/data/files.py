@@ -57,6 +57,11 @@ def is_full(error: Exception) -> bool:
     return os.strerror(errno.ENOSPC) in said or re.search(r"\d+ requested and \d+ written", said) is not None
 
 
+def as_text(name: str) -> str:
+    """A name of a file as text: what is none is written in ASCII."""
+    return name.encode(errors="backslashreplace").decode()
+
+
 def write_whole(path: Path, fill: Callable[[Path], Any]) -> None:
     """Let `fill` write a file in one step: a killed process leaves none of its name, or a whole one; safe beside other processes.
 

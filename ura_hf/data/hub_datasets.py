@@ -5,6 +5,7 @@ The images of a split are written once, as they are encoded, into a folder in th
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import functools
 import logging
@@ -22,6 +23,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, Repository
 from ..model.errors import UserError
 from .extras import needs_extra
 from .folder import GROUND_TRUTH, IMAGE_SUFFIXES, list_images
+from .layouts.split import split_good, split_notes
 from .network import UNREACHABLE
 from .reader import is_category, read_dataset
 from .samples import GOOD, Dataset
@@ -51,12 +53,26 @@ def read_table(data: str | Path, for_training: bool = True) -> Dataset:
     Raises:
         UserError: The dataset can't be loaded, lacks the split, or does not tell good images from others.
     """
-    role = TRAIN if for_training else TEST
-    table = Table(_split(_load(data), role, data), data)
-    dataset = read_dataset(_images_of(table, role), for_training)
+    role, loaded = TRAIN if for_training else TEST, _load(data)
+    table = Table(_split(loaded, role, data), data)
+    dataset, defective = read_dataset(_images_of(table, role), for_training), table.defective_rows()
     if for_training:
-        dataset.train_left_out["defective"] = [Path(row) for row in table.defective_rows()]
-    return dataset
+        dataset.train_left_out["defective"] = [Path(row) for row in defective]
+    return dataset if isinstance(loaded, dict) or not defective else _divided(dataset)
+
+
+def _divided(dataset: Dataset) -> Dataset:
+    """The training or the test part of a dataset without splits, whose good images `split_good` divides."""
+    good, bad = (
+        [one for one in [*dataset.train, *dataset.test] if bool(one.label) == label] for label in (False, True)
+    )
+    train, test, copies = split_good([one.image for one in good])
+    side = dataset.train_left_out if dataset.train else dataset.test_left_out
+    side["copies"] = [*side.get("copies", []), *copies]
+    dataset.notes += split_notes(train, test)
+    if dataset.train:
+        return dataclasses.replace(dataset, train=train)
+    return dataclasses.replace(dataset, test=test + bad)
 
 
 def is_table(data: str | Path) -> bool:
@@ -150,8 +166,11 @@ def _split(loaded: Any, role: str, data: str | Path) -> datasets.Dataset:
     import datasets
 
     if not isinstance(loaded, datasets.DatasetDict):
-        if role == TEST and str(loaded.split or "") == TRAIN:
-            raise UserError(f"{data} is the split train, but a test split is needed: pass the dataset with its splits.")
+        other = TRAIN if role == TEST else TEST
+        if str(loaded.split or "") == other:
+            raise UserError(
+                f"{data} is the split {other}, but a {role} split is needed: pass the dataset with its splits."
+            )
         return loaded
     if role in loaded:
         return loaded[role]

@@ -118,15 +118,17 @@ def _below(files: Any, folder: str) -> tuple[list[str], LeftOut]:
         images = [one for path, one in below.items() if path not in masks]
         others = [Path(one) for one in shown if PurePosixPath(one).relative_to(folder) not in below]
         left_out = joined({"companions": list(map(Path, masks)), "other_files": others})
-    return (images, left_out) if images else (_with_endings(shown, (ENDING,)), {})
+    if images:
+        return images, left_out
+    start = len(PurePosixPath(folder).parts)  # readers of Parquet overlook names that begin with an underscore
+    tables = [one for one in shown if not any(part.startswith("_") for part in PurePosixPath(one).parts[start:])]
+    return _with_endings(tables, (ENDING,)), {}
 
 
 def _shown(files: Any, folder: str) -> list[str]:
     """All files below a folder, nothing hidden."""
     start = len(PurePosixPath(folder).parts)
-    return [
-        one for one in files.find(folder) if not any(p.startswith((".", "_")) for p in PurePosixPath(one).parts[start:])
-    ]
+    return [one for one in files.find(folder) if not any(p.startswith(".") for p in PurePosixPath(one).parts[start:])]
 
 
 def _with_endings(paths: Iterable[str], endings: Container[str]) -> list[str]:

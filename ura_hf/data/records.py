@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..model.errors import UserError
+from .files import as_text, write_json
 
 TRAINING, EVALUATION = "training.json", "evaluation.json"
 RECORDS = (TRAINING, EVALUATION)
@@ -114,6 +115,19 @@ def read_record(folder: Path, name: str) -> dict[str, Any] | None:
     if fault := _fault(record, _SHAPES.get(name, {})):
         raise UserError(f"{path} is not what this package writes ({fault}): remove it or make it again.")
     return shortened
+
+
+def write_record(path: Path, record: dict[str, Any]) -> None:
+    """`write_json` of a record, in which names of files that are no text are written in ASCII, so that `read_record` takes it."""
+    write_json(path, _encodable(record))
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_encodable(item) for item in value]
+    return as_text(value) if isinstance(value, str) else value
 
 
 def readable_record(folder: Path, name: str) -> dict[str, Any]:

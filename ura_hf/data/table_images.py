@@ -104,6 +104,8 @@ class Table:
                 f"{self.data} has no column {' or '.join(LABEL_COLUMNS)}, which must tell good test images from others: add it."
             )
         for index, row in enumerate(self.split):
+            if row[self.image] is None:
+                raise UserError(f"{self.data}: row {index} holds no image: fill it or remove it.")
             kind = self.kind(self._known(row[self.label])) if self.kind else GOOD
             mask = row[self.mask] if self.mask else None
             yield Row(f"{index:06d}", kind, _encoded(row[self.image]), _encoded(mask) if mask else None)

@@ -53,6 +53,11 @@ def has_examples(checkpoint: str) -> bool:
     return checkpoint in _given or _is_drawn(checkpoint) or _is_solar(checkpoint)
 
 
+def has_calibration_images(checkpoint: str) -> bool:
+    """Whether there are cells or drawn parts to calibrate a checkpoint with; given photos may show anything."""
+    return _is_drawn(checkpoint) or _is_solar(checkpoint)
+
+
 def _is_drawn(checkpoint: str) -> bool:
     return checkpoint.startswith(PREFIX) and checkpoint.removeprefix(PREFIX) in KINDS
 
@@ -155,4 +160,6 @@ def calibration_images(checkpoint: str) -> tuple[list[Path], list[Path]]:
         return _other_cells(checkpoint.removeprefix(SOLAR))
     if not _is_drawn(checkpoint):
         return [], []
-    return good_images(checkpoint.removeprefix(PREFIX), CALIBRATION), example_images(checkpoint)[1:]
+    kind = checkpoint.removeprefix(PREFIX)
+    with DRAWING[kind]:
+        return good_images(kind, CALIBRATION), _draw(kind)[1:]

@@ -20,9 +20,9 @@ from typing import Any
 import torch
 
 from ..data.extras import needs_extra
+from ..data.files import as_text
 from ..data.many_images import Images
 from ..evaluation.answers import Answers, answer_all
-from ..evaluation.batch import as_text
 from ..evaluation.results_folder import ResultsFolder
 from ..hub.exported import is_exported
 from ..hub.load import detector_files, load_detector
@@ -124,7 +124,7 @@ def missing_images(found: Sequence[Images], folder: ResultsFolder, settings: Map
     Raises:
         UserError: As `ResultsFolder.begin`.
     """
-    taken = folder.begin(settings)
+    taken = folder.begin(settings, (name for group in found for name in group.names))
     return [Images([name for name in group.names if as_text(name) not in taken], group.table) for group in found]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from PIL import Image
 
 from ..data.archives import Gathered, Upload
+from ..data.files import as_text
 from ..data.records import shorten_paths
 from ..inference import Finding, Unreadable, find
 from ..model.errors import UserError
@@ -155,11 +156,6 @@ def as_cell(text: str) -> str:
     """
     text = as_text(text)
     return f"'{text}" if text.startswith(FORMULA_STARTS) else text
-
-
-def as_text(name: str) -> str:
-    """A name of a file as text: what is none is written in ASCII."""
-    return name.encode(errors="backslashreplace").decode()
 
 
 def write_overlays(rows: Sequence[BatchRow], path: Path) -> None:

@@ -22,13 +22,14 @@ DRAWN_GOOD, DRAWN_EACH = 20, 4  # images of a drawn test set: good ones, and of 
 def compare(detectors: Mapping[str, URANetPipeline], data: Path, progress: Progress = silent) -> dict[str, Any]:
     """What `evaluate` gives for each detector on the test images in `data`, by name, with curves; ready for JSON.
 
+    The folder is read by `read_dataset` alone: it may be a stranger's, and tables of `datasets` name files and addresses.
     `progress` is called with the stages ``evaluation of NAME``, in images.
 
     Raises:
         UserError: There are no test images, only good or only anomalous ones, or one can't be read.
     """
-    samples = read_dataset(data, for_training=False).test
-    labels = {sample.label for sample in samples}
+    dataset = read_dataset(data, for_training=False)
+    labels = {sample.label for sample in dataset.test}
     if labels != {0, 1}:
         missing = "test images" if not labels else "anomalous images" if labels == {0} else "good images"
         raise UserError(f"the set has no {missing}: {_EXPECTED}")
@@ -38,7 +39,7 @@ def compare(detectors: Mapping[str, URANetPipeline], data: Path, progress: Progr
         def report(stage: str, done: int, total: int, losses: Any = None, name: str = name) -> None:
             progress(f"{stage} of {name}", done, total)
 
-        results[name] = evaluate(detector, data, curves=True, progress=report)
+        results[name] = evaluate(detector, dataset, curves=True, progress=report)
     return results
 
 

@@ -30,7 +30,7 @@ Row = Callable[[dict[str, Any]], None]
 
 def evaluate(
     detector: Detector,
-    data: Data,
+    data: Data | Dataset,
     batch_size: int = 8,
     curves: bool = False,
     progress: Progress = silent,
@@ -42,7 +42,7 @@ def evaluate(
     Args:
         detector: As `load_detector` gives it, or any other model with its image processor (`inference.Pair`).
         data: Folder of a category in any layout that `read_dataset` knows, or whatever else with test images `open_dataset`
-            reads; or several of them.
+            reads; or several of them. Or the dataset itself, as one of the two has read it.
         batch_size: Images that go through the model at once.
         curves: Whether to add the curves of `AnomalyMetrics.curves`.
         progress: Called with the stage ``evaluation``, in images.
@@ -58,9 +58,9 @@ def evaluate(
             unreadable, or anything is left out though `strict` forbids it.
     """
     require("sklearn.metrics", "train", "evaluation")
-    dataset = open_dataset(data, for_training=False)
+    dataset = data if isinstance(data, Dataset) else open_dataset(data, for_training=False)
     samples = dataset.test
-    _require_test_images(samples, data)
+    _require_test_images(samples, dataset.root if isinstance(data, Dataset) else data)
     left_out = _left_out(dataset)
     if strict:
         require_nothing_left_out(joined(left_out, {"black_masks": black_masks(samples)}))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from ..data.files import read_json, write_json, write_whole
 from ..model.errors import UserError
@@ -24,31 +26,38 @@ class ResultsFile:
     """A CSV with one row an image. Every row is on its way to the disk before the next image is answered.
 
     FILE.run.json beside it holds what the rows were made with, FILE.boxes.jsonl the boxes of each image if wanted,
-    and FILE.names.json what the files of each image are called.
+    FILE.names.json what the files of each image are called, and FILE.lock is held while a run is at work.
 
     Args:
-        path: The CSV. If it is there, the run goes on: rows of images without a verdict, and of those whose files were
-            written after it, are removed, to be done again.
+        path: The CSV. If it is there, the run goes on: of the run's images, the rows of those without a verdict, and of those
+            whose files were written after it, are removed, to be done again. Rows of other images stay.
         settings: JSON of everything that the rows depend on.
+        images: Those of the run, paths or frames.
         boxes: Whether to keep the boxes.
 
     Raises:
-        UserError: The file is not of such a run, or of one with other settings, or it can't be written.
+        UserError: The file is not of such a run, or of one with other settings, another run is at work on it, or it can't be
+            written.
     """
 
-    def __init__(self, path: Path, settings: Mapping[str, Any], boxes: bool = False) -> None:
+    def __init__(self, path: Path, settings: Mapping[str, Any], images: Sequence[Any], boxes: bool = False) -> None:
         self.path = path
+        self._images = images
         self._boxes_path = path.with_name(f"{path.name}.boxes.jsonl") if boxes else None
         self._names_path = path.with_name(f"{path.name}.names.json")
         self._done: set[str] = set()
-        _check_settings(path, settings)
+        self._lock = _lock(path)
         try:
+            _check_settings(path, settings)
             self._clean()
             write_json(_settings_path(path), settings)
             self._file = path.open("ab", buffering=0)  # a row is one call of the system: there as a whole, or not
             self._boxes = self._boxes_path.open("ab", buffering=0) if self._boxes_path else None
-        except OSError as error:
-            raise _not_written(path, error) from error
+        except BaseException as error:
+            self._lock.release()
+            if isinstance(error, OSError):
+                raise _not_written(path, error) from error
+            raise
 
     def __enter__(self) -> ResultsFile:
         return self
@@ -59,10 +68,11 @@ class ResultsFile:
         self._file.close()
         if self._boxes is not None:
             self._boxes.close()
+        self._lock.release()
 
-    def missing(self, images: Sequence[Any]) -> list[Any]:
-        """Those that have no row yet."""
-        return [image for image in images if as_cell(str(image)) not in self._done]
+    def missing(self) -> list[Any]:
+        """The images of the run that have no row yet."""
+        return [image for image in self._images if as_cell(str(image)) not in self._done]
 
     def add(self, result: Mapping[str, Any]) -> None:
         """Add the row of a result of `answer_all`.
@@ -110,21 +120,22 @@ class ResultsFile:
                 yield from (json.loads(line) for line in file if line.endswith(b"\n"))
 
     def _clean(self) -> None:
-        """Leave only whole rows with a verdict in the files, and remember their images."""
+        """Leave only whole rows in the files, of the run's images those that stay, and remember their images."""
         if not self.path.exists():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(self.path, lambda partial: _write_rows(partial, iter(())))
             self._names_path.unlink(missing_ok=True)
             if self._boxes_path is not None:
                 self._boxes_path.unlink(missing_ok=True)
             return
 
-        written = self.path.stat().st_mtime
+        written, own = self.path.stat().st_mtime, {as_cell(str(image)): image for image in self._images}
 
         def remembered() -> Iterator[list[str]]:
             for row in _rows(self.path):
-                whole = not row[HEADER.index("problem")] and not _changed_after(row[0], written)
-                if whole and row[0] not in self._done:
+                image, problem = own.get(row[0]), row[HEADER.index("problem")]
+                if problem and image is None:
+                    yield row
+                elif not (problem or row[0] in self._done or (image is not None and _changed_after(image, written))):
                     self._done.add(row[0])
                     yield row
 
@@ -143,12 +154,24 @@ class ResultsFile:
             raise UserError(f"{self._boxes_path} lacks images that {self.path} has: give another --csv.")
 
 
-def _changed_after(image: str, written: float) -> bool:
-    """Whether the file of an image, or of a page of it as in x.tif#2, is there and was written later."""
-    for path in (image, re.sub(r"#\d+$", "", image)):
-        with suppress(OSError, ValueError):
-            return Path(path).stat().st_mtime > written
+def _changed_after(image: Any, written: float) -> bool:
+    """Whether the file of an image or a frame is there and was written later."""
+    with suppress(OSError, ValueError):
+        return os.stat(image).st_mtime > written
     return False
+
+
+def _lock(path: Path) -> FileLock:
+    """Hold the file; the system frees it when the process dies."""
+    lock = FileLock(path.with_name(f"{path.name}.lock"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UserError(f"another run is at work on {path}: wait for it, or give another --csv.") from error
+    except OSError as error:
+        raise _not_written(path, error) from error
+    return lock
 
 
 def _settings_path(path: Path) -> Path:

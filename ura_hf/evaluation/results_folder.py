@@ -8,14 +8,14 @@ import json
 import re
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..data.addresses import asking, open_address
 from ..data.extras import needs_extra
+from ..data.files import as_text
 from ..data.parquet_images import ENDING
 from ..model.errors import UserError
-from .batch import as_text
 from .results_file import HEADER, refuse_changes
 
 SETTINGS = "_run.json"
@@ -24,8 +24,7 @@ VERDICTS, UNREAD = "part", "unread"
 PARTIAL = "_partial-"
 OURS = r"-[0-9a-f]{20}" + re.escape(ENDING)
 HALF_WRITTEN = re.compile(f"{PARTIAL}[0-9a-f]{{32}}")
-UNFINISHED = re.compile(f"{UNREAD}{OURS}|{HALF_WRITTEN.pattern}")
-"""Names of the files that a second run removes; others that begin alike are somebody's own."""
+"""Names of the files that a run removes at its end; others that begin alike are somebody's own."""
 TEXTS = ("image", "label", "problem")
 
 
@@ -40,11 +39,12 @@ class ResultsFolder:
     def __init__(self, address: str) -> None:
         self.address = address.rstrip("/")
 
-    def begin(self, settings: Mapping[str, Any]) -> set[str]:
+    def begin(self, settings: Mapping[str, Any], images: Iterable[str]) -> set[str]:
         """Remove what an earlier run left unfinished, and return the names of the images that have a verdict.
 
         Args:
             settings: JSON of everything that the rows depend on.
+            images: Names of the images of the run: rows of these without a verdict are removed, to be done again.
 
         Raises:
             UserError: The folder can't be used, or holds rows that were made with other settings, or other files.
@@ -57,7 +57,8 @@ class ResultsFolder:
             if SETTINGS in names:
                 before = json.loads(files.cat_file(f"{folder}/{SETTINGS}"))
                 refuse_changes(self.address, before, settings, "--output")
-                self._remove(UNFINISHED)
+                self._remove(HALF_WRITTEN)
+                self._forget_unread({as_text(name) for name in images})
             elif any(name.endswith(ENDING) for name in names):
                 raise UserError(
                     f"{self.address} holds Parquet files that are not of an earlier run: give another --output."
@@ -94,6 +95,18 @@ class ResultsFolder:
     def unread(self) -> list[str]:
         """The names of the images without a verdict."""
         return [name for column in self._read("image", UNREAD) for name in column]
+
+    def _forget_unread(self, images: set[str]) -> None:
+        """Remove the rows of images without a verdict; those of other images stay."""
+        import pyarrow.parquet
+
+        files, folder = open_address(self.address)
+        for name in self._names():
+            if re.fullmatch(f"{UNREAD}{OURS}", name):
+                rows = pyarrow.parquet.read_table(io.BytesIO(files.cat_file(f"{folder}/{name}"))).to_pylist()
+                left = [row for row in rows if row["image"] not in images]
+                if len(left) < len(rows):
+                    self._write(name, left)
 
     def _write(self, name: str, rows: list[dict[str, Any]]) -> None:
         import pyarrow.parquet

@@ -128,9 +128,16 @@ def upload_errors(repo_id: str) -> Iterator[None]:
     try:
         yield
     except HfHubHTTPError as error:
-        status = getattr(error.response, "status_code", None)
-        hint = "log in with `hf auth login`, as one who may write there" if status in (401, 403) else "try again"
-        raise UserError(f"{repo_id} could not be uploaded (the Hub answered {status}): {hint}.") from error
+        status, said = getattr(error.response, "status_code", None), error.server_message
+        told = f"the Hub answered {status}" + (f", {' '.join(said.split())[:200]}" if said else "")
+        hint = "correct that" if status is not None and 400 <= status < 500 and said else "try again"
+        hint = "log in with `hf auth login`, as one who may write there" if status in (401, 403) else hint
+        raise UserError(f"{repo_id} could not be uploaded ({told}): {hint}.") from error
+    except UserError:
+        raise
+    except ValueError as error:  # what the Hub says of a card
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{repo_id} could not be uploaded ({reason}): correct that and repeat.") from error
     except OfflineModeIsEnabled as error:
         raise UserError("nothing can be uploaded with HF_HUB_OFFLINE=1: unset it.") from error
     except (TransportError, OSError) as error:
@@ -147,13 +154,18 @@ def checkpoints_in(folder: Path) -> list[Path]:
     weights = (WEIGHTS_FILE, index_name(WEIGHTS_FILE))
     found = sorted({path.parent for name in weights for path in folder.glob(f"*/{name}")})
     if not found:
-        raise UserError(f"{folder} holds no checkpoint folders: pass the output of a benchmark.")
+        deeper = sorted({path.parent.parent for name in weights for path in folder.glob(f"*/*/{name}")})
+        which = f"pass {' or '.join(map(str, deeper[:5]))}" if deeper else "pass a folder that holds some"
+        raise UserError(f"{folder} holds no checkpoint folders itself: {which}.")
     return found
 
 
 def write_checkpoint_zip(folder: Path, name: str, path: Path) -> None:
-    """A zip with one folder, `name`: what `from_pretrained` takes, and its card."""
+    """A zip with one folder, `name`: what `from_pretrained` takes, records without paths, and its card."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in sorted(file for file in folder.iterdir() if file.is_file()):
-            archive.write(file, f"{name}/{file.name}")
+            if file.name in RECORDS:
+                archive.writestr(f"{name}/{file.name}", json.dumps(read_record(folder, file.name), indent=2) + "\n")
+            else:
+                archive.write(file, f"{name}/{file.name}")
         archive.writestr(f"{name}/README.md", str(make_card(folder, name)))

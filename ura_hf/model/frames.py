@@ -71,7 +71,7 @@ def frames(source: str | Path, which: str = ALL) -> list[Any]:
         numbers = _open(path).numbers() if path.is_file() else [1]
     except (UserError, OSError):
         return [source]
-    if len(numbers) == 1:
+    if len(numbers) < 2:  # none of a video that was stopped at once
         return [source]
     return [Frame(path, number) for number in (numbers[:1] if step is None else numbers[::step])]
 

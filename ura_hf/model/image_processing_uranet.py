@@ -51,7 +51,9 @@ MAX_SIDE = 2048  # the largest network input, as in URANetConfig
 
 
 class URANetImageProcessor(CarriesCode, TorchvisionBackend):
-    """Resizes to a fixed size with antialiasing in float32 and normalises each channel, (x - mean) / std.
+    """Resizes to a fixed size with antialiasing and normalises each channel, (x - mean) / std, in float32.
+
+    A side of 8 bits that is more than four times as long as it becomes is first shortened in 8 bits (`pixels.GAP`).
 
     Fields are saved by `save_pretrained`, and each can be changed for one call:
         size: {"height", "width"} of the network's input [pixels]; a whole number stands for a square.

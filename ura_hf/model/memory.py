@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from .scoring import exactly
 
-QUERIES_PER_STEP = 1024  # distances of so many cells to 2048 others take 8 MB, which fit in a processor's cache
+DISTANCES_PER_STEP = 1024 * 2048  # take 8 MB, which fit in a processor's cache
 
 
 class NormalMemory(nn.Module):
@@ -26,7 +26,7 @@ class NormalMemory(nn.Module):
         cells = self.cells.float()
         half = cells.square().sum(1) / 2
         at_once = torch.compiler.is_exporting()  # a saved program takes batches of any size
-        blocks = (queries,) if at_once else queries.split(QUERIES_PER_STEP)
+        blocks = (queries,) if at_once else queries.split(max(1, DISTANCES_PER_STEP // len(cells)))
         with exactly(queries.device.type):  # rounded products would drown small distances
             closeness = torch.cat([(block @ cells.T - half).amax(1) for block in blocks])
         return (queries.square().sum(1) - 2 * closeness).clamp_min(0).view(batch, 1, height, -1)

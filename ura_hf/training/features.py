@@ -15,6 +15,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 from tqdm import tqdm
+from transformers import BatchFeature
 
 from ..data.files import files_fingerprint
 from ..data.prefetch import read_ahead
@@ -26,7 +27,7 @@ from ..model.region import Region
 from .pose import turned_copy
 
 SHOWN_PROBLEMS = 20  # images that one message names
-READING_VERSION = 2  # raise it where an image is read or turned otherwise, so that older features are not taken for it
+READING_VERSION = 3  # raise it where an image is read or turned otherwise, so that older features are not taken for it
 
 
 def _fingerprint(images: Sequence[Path], backbone: Backbone, processor: URANetImageProcessor) -> str:
@@ -87,7 +88,7 @@ def _compute_missing(
     store = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
     device = backbone.mean.device
     starts = range(0, len(images), batch_size)
-    ahead = read_ahead(lambda at: processor(list(images[at : at + batch_size]), return_tensors="pt"), starts)
+    ahead = read_ahead(lambda at: _read(images[at : at + batch_size], processor), starts)
     batches = tqdm(ahead, f"features of {name} images", len(starts), unit="batch")
     with all_problems_at_once(images, processor):
         for start, inputs in zip(starts, batches, strict=True):
@@ -102,6 +103,12 @@ def _compute_missing(
     store.flush()
     del store
     partial.replace(path)
+
+
+def _read(images: Sequence[Path], processor: URANetImageProcessor) -> BatchFeature:
+    """What the processor gives for the images, of which one at a time is held as it is large."""
+    each = [processor(image, return_tensors="pt") for image in images]
+    return BatchFeature({name: torch.cat([one[name] for one in each]) for name in each[0]})
 
 
 @contextlib.contextmanager

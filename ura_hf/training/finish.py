@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 import transformers
 
-from ..data.files import write_json, writing
-from ..data.records import TRAINING
+from ..data.files import writing
+from ..data.records import TRAINING, write_record
 from ..model.errors import UserError
 from ..model.image_processing_uranet import URANetImageProcessor
 from ..model.loading import CONFIG_FILE
@@ -102,5 +102,5 @@ def save(
         for file in output.glob("*.safetensors"):  # written through a temporary file that only its owner may read
             file.chmod(mode)
         processor.save_pretrained(output)
-        write_json(output / TRAINING, record)
+        write_record(output / TRAINING, record)
     shutil.rmtree(output / WORK, ignore_errors=True)  # the checkpoint is whole without it

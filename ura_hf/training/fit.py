@@ -118,10 +118,10 @@ def calibrate_score(
 ) -> Measured:
     """Measure standards, thresholds and strangeness on all good images, each unseen by the views that score it.
 
-    The networks saw all images. `images` is their number without turned copies, which are the rows after them. `copies` are those
-    that show what another one shows (`near_copies`): they count for nothing. The thresholds are those of the image score and of
-    the map's largest value, so the configured false-positive rate is the share of good images that are called anomalous, and of
-    those that glow anywhere. Returns what it measured.
+    Networks and views hold all images. `images` is their number without turned copies, which are the rows after them. `copies`
+    are those that show what another one shows (`near_copies`): they count for nothing here. The thresholds are those of the image
+    score and of the map's largest value, so the configured false-positive rate is the share of good images that are called
+    anomalous, and of those that glow anywhere. Returns what it measured.
 
     Raises:
         UserError: The scores hardly differ.
@@ -133,20 +133,19 @@ def calibrate_score(
     logs = unseen(model, batches, images, seed, progress, copies)
     rows = [row for row in range(images) if row not in copies]
     config.standards = {name: standard(_counted(values, uranet.region)) for name, values in logs.items()}
-    steps = [
-        {name: values[at : at + IMAGES_PER_STEP] for name, values in logs.items()}
-        for at in range(0, len(rows), IMAGES_PER_STEP)
-    ]
-    sums = [uranet.add_up(step) for step in steps]
-    parts = {name: torch.cat([part[name] for _, part in sums]) for name in sums[0][1]}
+    found: list[dict[str, Tensor]] = []
+    for at in range(0, len(rows), IMAGES_PER_STEP):  # whose full-size maps are not kept
+        z, step = uranet.add_up({name: values[at : at + IMAGES_PER_STEP] for name, values in logs.items()})
+        found.append({**step, "highest": z.amax((1, 2))})
+    parts = {name: torch.cat([step[name] for step in found]) for name in found[0]}
+    highest = parts.pop("highest")
     config.standards |= {name: peak_standard(values) for name, values in parts.items() if name in PEAKS}
-    highest = torch.cat([z.amax((1, 2)) for z, _ in sums])
     scores = uranet.score(parts)
     require_spread(scores)
     set_thresholds(config, scores, highest)
     config.strangeness = _strangeness(model, batches, logs)
-    unusual = most_unusual(scores)
-    return Measured(rows, scores, [sums[row // IMAGES_PER_STEP][0][row % IMAGES_PER_STEP] for row in unusual])
+    unusual = [{name: values[row : row + 1] for name, values in logs.items()} for row in most_unusual(scores)]
+    return Measured(rows, scores, [uranet.add_up(one)[0][0] for one in unusual])
 
 
 def _counted(logs: Tensor, region: Region) -> Tensor:

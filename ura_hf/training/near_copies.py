@@ -12,9 +12,11 @@ from PIL import Image
 from ..data.prefetch import read_ahead
 from ..data.progress import Progress, silent
 from ..model.errors import UserError
-from ..model.images import load_image
+from ..model.images import load_pixels
+from ..model.pixels import row_blocks
 
 Thumbnail = NDArray[np.float32]
+Pixels = NDArray[Any]
 THUMBNAIL = 64  # side of the grey thumbnails by which copies are recognised [pixels]
 MAX_DIFFERENCE = 0.045  # RMS difference of two standardised thumbnails up to which they show one photo
 MAX_SHARE_OF_USUAL = 0.25  # of the median distance to the nearest photo: where photos differ more, so may copies
@@ -22,9 +24,9 @@ STEP = 500  # photos that are compared with the others at once
 
 
 def near_copies(
-    images: Sequence[Any], load: Callable[[Any], NDArray[np.float32]] = load_image, progress: Progress = silent
+    images: Sequence[Any], load: Callable[[Any], Pixels] = load_pixels, progress: Progress = silent
 ) -> dict[int, int]:
-    """As `same_as` on photos that `load` reads as `load_image` does, by their rows; unreadable ones are like no other.
+    """As `same_as` on photos that `load` reads as `load_pixels` does, by their rows; unreadable ones are like no other.
 
     `progress` is called with the stage ``copies``.
     """
@@ -57,10 +59,17 @@ def named(copies: Mapping[int, int], names: Sequence[str]) -> list[list[str]]:
     return [[names[row], names[twin]] for row, twin in copies.items()]
 
 
-def thumbnail(pixels: NDArray[np.float32]) -> Thumbnail:
-    """Grey thumbnail of mean 0 and deviation 1, so that brightness and contrast don't count, (THUMBNAIL, THUMBNAIL)."""
-    grey = Image.fromarray(np.ascontiguousarray(pixels.mean(2)))
-    small = np.asarray(grey.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX), dtype=np.float32)
+def thumbnail(pixels: Pixels) -> Thumbnail:
+    """Grey thumbnail of mean 0 and deviation 1, so that brightness and contrast don't count, (THUMBNAIL, THUMBNAIL).
+
+    `pixels` (H, W, 3) are uint8, or float32 in [0, 1].
+    """
+    narrow = np.empty((len(pixels), THUMBNAIL), np.float32)
+    for rows in row_blocks(*pixels.shape[:2]):  # a large photo is never held as floats
+        grey = Image.fromarray(pixels[rows].mean(2, dtype=np.float32))
+        narrow[rows] = np.asarray(grey.resize((THUMBNAIL, grey.height), Image.Resampling.BOX))
+    small = np.asarray(Image.fromarray(narrow).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
+    small = small / (255 if pixels.dtype == np.uint8 else 1)
     return (small - small.mean()) / max(float(small.std()), 1e-3)
 
 

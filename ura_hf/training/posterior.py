@@ -29,8 +29,8 @@ def fit_posterior(model: URANetForAnomalyDetection, batches: FeatureBatches, ima
     Slope and offset of the logit (Platt 1999) are fitted to artificial anomalies, and the offset is corrected for the share of
     defects in real images (King and Zeng 2001). The last layer is a logistic regression, whose posterior is nearly Gaussian
     (Laplace's approximation, MacKay 1992) with the precision c sum_i p_i (1 - p_i) x_i x_i^T + I / prior_std^2 over cells x_i of
-    artificial anomalies. The factor c makes a good image count once, however many anomalies are made from it, and the cells of a
-    neighbourhood as one, since they look alike.
+    artificial anomalies in the region of interest. The factor c makes each of `images` different good images count once, however
+    many anomalies are made from it, and the cells of a neighbourhood as one, since they look alike.
     """
     head = model.uranet.perception.head
     if not isinstance(head, PosteriorLinear):
@@ -42,7 +42,7 @@ def fit_posterior(model: URANetForAnomalyDetection, batches: FeatureBatches, ima
     logits = x @ weights
     slope, offset = calibration(logits, labels)
     p = special.expit(slope * logits + offset)
-    counted = images * model.config.grid_size**2 / NEIGHBOURHOOD**2
+    counted = images * model.uranet.region.count / NEIGHBOURHOOD**2
     lower = np.linalg.cholesky(precision(x, p, counted / len(x), model.config.prior_std))
     head.root.copy_(torch.from_numpy(np.linalg.inv(lower).T.copy()))  # A = L L^T, so A^-1 = R R^T with R = L^-T
     head.calibration.copy_(torch.tensor([slope, offset + to_real_share(labels)]))
@@ -71,7 +71,7 @@ def precision(x: Values, p: Values, weight: float, prior_std: float) -> Values:
 
 def _hidden_cells(model: URANetForAnomalyDetection, batches: FeatureBatches) -> tuple[Values, Values]:
     """What the last layer sees of artificial anomalies, with a 1 behind it, (N, width + 1), and their masks, (N,)."""
-    uranet, config = model.uranet, model.config
+    uranet, config, region = model.uranet, model.config, model.uranet.region
     rows = torch.randint(len(batches.rows), (ALTERED_IMAGES,))
     cells, labels = [], []
     for step in rows.split(PER_STEP):
@@ -82,10 +82,12 @@ def _hidden_cells(model: URANetForAnomalyDetection, batches: FeatureBatches) -> 
         )
         assert seen is not None
         altered, mask = synthesize(seen, photos, config.source_weights, config.mask_weights, config.max_blend)
-        cells.append(uranet.perception.hide(altered).flatten(0, 2).cpu())
-        labels.append(mask.flatten().cpu())
-    hidden = torch.cat(cells).double()
-    return torch.cat([hidden, hidden.new_ones(len(hidden), 1)], 1).numpy(), torch.cat(labels).double().numpy()
+        if not region.is_whole:  # nothing was learnt of what lies beyond
+            altered = torch.where(region.outside(config.grid_size, seen.device), seen, altered)
+        cells.append(uranet.perception.hide(altered).cpu()[:, region.inside].flatten(0, 1))
+        labels.append(mask.cpu()[:, 0, region.inside].flatten())
+    x = torch.cat(cells).double()
+    return torch.cat([x, x.new_ones(len(x), 1)], 1).numpy(), torch.cat(labels).double().numpy()
 
 
 def _textures(batches: FeatureBatches, count: int) -> Tensor | None:

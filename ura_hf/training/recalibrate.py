@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from ..data.archives import Upload
-from ..data.files import read_json, write_json, writing
+from ..data.files import read_json, writing
 from ..data.progress import Progress, silent
-from ..data.records import TRAINING, shorten_paths
+from ..data.records import TRAINING, shorten_paths, write_record
 from ..inference import Unreadable, find
 from ..model.configuration_uranet import NUMBERS, URANetConfig
 from ..model.errors import UserError
@@ -26,6 +26,7 @@ from ..model.verdicts import SLACK, limits, rate_of
 from .calibration import bound, expected_false_alarms, require_spread
 from .fit import set_thresholds
 from .near_copies import named, near_copies
+from .region import within
 from .report import examine, percent
 
 FEWEST = 5  # good photos
@@ -178,7 +179,9 @@ def measure(
             raise UserError(f"max_false_alarms must lie between {low:g} and {high:g}, but got {max_false_alarms}.")
         config.false_positive_rate = max_false_alarms
     _require_enough(len(good), len(good), "of good parts are")
-    same = near_copies([photo.path for photo in good], detector.image_processor.load, progress)
+    processor, region = detector.image_processor, detector.model.uranet.region
+    paths = [photo.path for photo in good]
+    same = near_copies(paths, lambda path: within(processor.load_pixels(path), processor, region), progress)
     _require_enough(len(good) - len(same), len(good), "that show different good parts are")
     scores, highest, strange = _look(detector, [*good, *bad], progress)
     part = [row for row in range(len(good)) if strange[row] <= 1 and row not in same]
@@ -222,7 +225,7 @@ def save_recalibrated(
         with writing(output):
             detector.save_pretrained(partial)
             if (source / TRAINING).is_file():
-                write_json(partial / TRAINING, read_json(source / TRAINING) | {"recalibrated": report})
+                write_record(partial / TRAINING, read_json(source / TRAINING) | {"recalibrated": report})
             partial.replace(output)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -12,7 +12,7 @@ from torch.nn import functional
 from ..model.errors import UserError
 from ..model.image_processing_uranet import URANetImageProcessor
 from ..model.images import image_size, load_mask
-from ..model.region import to_text
+from ..model.region import Region, to_text
 
 RECTANGLE = re.compile(r"\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*")
 ASPECT_TOLERANCE = 0.02  # relative difference between the aspect ratios of a mask and a photo that are padded alike
@@ -57,6 +57,28 @@ def read_region(roi: str, photo: Any, processor: URANetImageProcessor, grid_size
             "or the grid finer with --grid-size."
         )
     return None if inside.all() else to_text(inside)
+
+
+def within(pixels: np.ndarray, processor: URANetImageProcessor, region: Region) -> np.ndarray:
+    """The smallest rectangle of a photo (H, W, 3) that holds its region of interest, of one colour where this is not.
+
+    The photo itself where the region is whole, or lies beside the photo.
+    """
+    if region.is_whole:
+        return pixels
+    places = []
+    (top, left, *inner), sides = processor.inner_box(*pixels.shape[:2]), (processor.size.height, processor.size.width)
+    for first, inside, length, side in zip((top, left), inner, pixels.shape[:2], sides, strict=True):
+        centres = first + (np.arange(length) + 0.5) * inside / length
+        places.append((centres * len(region.inside) / side).astype(int))
+    counts = region.inside.numpy()[np.ix_(*places)]
+    rows, columns = np.flatnonzero(counts.any(1)), np.flatnonzero(counts.any(0))
+    if not len(rows):
+        return pixels
+    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    shown = pixels[box].copy()
+    shown[~counts[box]] = shown[counts[box]].mean(0)
+    return shown
 
 
 def _rectangle(numbers: list[int], size: tuple[int, int]) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from ..data.files import write
+from ..data.files import as_text, write
 from ..evaluation.visualization import fit_within, overlay
 from ..model.configuration_uranet import URANetConfig
 from ..model.image_processing_uranet import URANetImageProcessor
@@ -117,24 +117,26 @@ def sentences(found: Mapping[str, Any], rate: FalseAlarms) -> list[str]:
 def write_report(
     folder: Path,
     lines: Sequence[str],
-    photos: Sequence[tuple[Path, Tensor]],
+    photos: Sequence[tuple[Any, Tensor]],
     processor: URANetImageProcessor,
 ) -> None:
-    """Write the words, and a picture of each photo that is given with its map (S, S), before it was made positive.
+    """Write the words, and a picture of each photo, a path or `Frame`, that is given with its map (S, S), not yet positive.
 
     NUMBER_NAME.jpg glows where the photo is most unusual, whether that is above a threshold or not.
 
     Raises:
         UserError: `folder` can't be written.
     """
-    write(folder / SENTENCES, lambda path: path.write_text("\n".join(lines) + "\n"))
-    for number, (path, heat) in enumerate(photos, 1):
-        picture = fit_within(processor.load(path), PICTURE_SIDE)
+    words = as_text("\n".join(lines) + "\n")
+    write(folder / SENTENCES, lambda path: path.write_text(words, encoding="utf-8"))
+    for number, (photo, heat) in enumerate(photos, 1):
+        picture = fit_within(processor.load(photo), PICTURE_SIDE)
         size = (picture.shape[0], picture.shape[1])
         values = processor.restore_geometry(heat.clamp_min(0)[None], [size])[0].numpy()
         values = values / max(float(values.max()), np.finfo(np.float32).tiny)
         shown = Image.fromarray(overlay(picture, values, GLOW))
-        write(folder / f"{number}_{path.stem}.jpg", lambda target, shown=shown: shown.save(target, quality=92))
+        stem = Path(getattr(photo, "place", photo)).stem  # that of a page or frame has its number
+        write(folder / f"{number}_{stem}.jpg", lambda target, shown=shown: shown.save(target, quality=92))
 
 
 def percent(share: float) -> str:

@@ -13,10 +13,9 @@ import numpy as np
 import tifffile
 
 from ..data.archives import Upload
-from ..data.files import write_json
 from ..data.folder import IMAGE_SUFFIXES
 from ..data.progress import Progress, silent
-from ..data.records import TRAINING
+from ..data.records import TRAINING, write_record
 from ..model.backbone import SMALL
 from ..model.configuration_uranet import URANetConfig
 from ..model.errors import UserError
@@ -86,7 +85,7 @@ def teach(photos: Sequence[Upload], folder: Path, progress: Progress = silent, p
     record["options"] |= {"data": "photos", "output": folder.name}
     record["sources"] = [{**one, "data": "photos"} for one in record["sources"]]
     record |= _renamed({key: record[key] for key in EXAMINED}, names)
-    write_json(folder / TRAINING, record)
+    write_record(folder / TRAINING, record)
     rate = FalseAlarms.of_record(record)
     shown = sorted(pictures.glob("*.jpg")) if pictures is not None else []
     return Taught(folder, record, rate, shown)

@@ -23,6 +23,7 @@ from ..model.configuration_uranet import URANetConfig
 from ..model.errors import UserError
 from ..model.image_processing_uranet import URANetImageProcessor
 from ..model.modeling_uranet import URANetForAnomalyDetection
+from ..model.region import Region
 from .batches import FeatureBatches
 from .features import all_problems_at_once, cached_features, channel_statistics
 from .finish import Clock, describe_run, require_finite, save
@@ -36,7 +37,7 @@ from .pose import MAX_TURNED_RATIO, TURNED_COPIES, rotation_ratio
 from .posterior import fit_posterior
 from .processes import processes
 from .randomness import seeded_generators
-from .region import read_region
+from .region import read_region, within
 from .report import FEW, FalseAlarms, examine, most_unusual, sentences, write_report
 from .run_folder import claim_output, resume_point
 
@@ -83,7 +84,7 @@ def train(
     material, processor = read_material(options, config), make_processor(options, config)
     if options.roi is not None:
         config.roi = read_region(str(options.roi), material.images[0], processor, config.grid_size)
-    copies = _copies(material.images, processor, progress)
+    copies = _copies(material.images, processor, Region(config.roi, config.grid_size), progress)
     with (
         claim_output(options.output, _ticket(options, config, material), state) as work,
         seeded_generators(options.seed),
@@ -95,7 +96,7 @@ def train(
         trainer = learn(options, model, batches, work, resumed, callbacks, progress)
         if state.is_main_process:
             require_finite(model, options.learning_rate)
-            fit_posterior(model, batches, seen.images, options.seed)
+            fit_posterior(model, batches, seen.images - len(copies), options.seed)
             learn_pictures(model, batches, material.images, processor, options.steps, options.seed, progress)
             measured = calibrate_score(_rounded(model, options), batches, seen.images, options.seed, progress, copies)
             require_finite(model, options.learning_rate)
@@ -103,16 +104,18 @@ def train(
             names = [image.name for image in material.images]
             known |= examine([names[row] for row in measured.rows], measured.scores, named(copies, names), model.config)
             record = known | describe_run(options, trainer, clock)
+            save(model.half() if options.half else model, processor, record, options.output)
             if report is not None:
                 _write_report(report, record, material.images, measured, processor)
-            save(model.half() if options.half else model, processor, record, options.output)
         state.wait_for_everyone()
     return dict(read_json(options.output / TRAINING))
 
 
-def _copies(images: Sequence[Any], processor: URANetImageProcessor, progress: Progress) -> dict[int, int]:
-    """`near_copies` of the good images, of which enough must differ; says so where there are hardly any images."""
-    copies = near_copies(images, processor.load, progress)
+def _copies(
+    images: Sequence[Any], processor: URANetImageProcessor, region: Region, progress: Progress
+) -> dict[int, int]:
+    """`near_copies` of the good images in a region, of which enough must differ; says so where there are hardly any images."""
+    copies = near_copies(images, lambda image: within(processor.load_pixels(image), processor, region), progress)
     different = len(images) - len(copies)
     if different < MIN_TRAIN_IMAGES:
         raise UserError(
@@ -128,7 +131,7 @@ def _copies(images: Sequence[Any], processor: URANetImageProcessor, progress: Pr
 
 
 def _write_report(
-    folder: Path, record: dict[str, Any], images: Sequence[Path], measured: Measured, processor: URANetImageProcessor
+    folder: Path, record: dict[str, Any], images: Sequence[Any], measured: Measured, processor: URANetImageProcessor
 ) -> None:
     shown = [images[measured.rows[row]] for row in most_unusual(measured.scores)]
     write_report(

@@ -20,7 +20,7 @@ from ...hub.push import write_checkpoint_zip
 from ...model.errors import UserError
 from ...training.recalibrate import FEWEST, Calibration, measure, save_recalibrated
 from ..cancelling import finish
-from ..examples import calibration_images, has_examples
+from ..examples import calibration_images, has_calibration_images
 from ..jobs import Job, note_html, one_at_a_time, progress_html, waiting_html
 from ..shared import QUIET, on_gpu, session_of, still_there, to_gr_error
 from ..store import Detectors, clean_name
@@ -47,7 +47,7 @@ def build(store: Detectors, picker: gr.Dropdown) -> None:
     def measuring(photos: Photos, checkpoint: str, session: str) -> Iterator[str | Calibration]:
         yield from _measure(store, photos, checkpoint, session)
 
-    tab, layout = _Tab(store, folder, measuring), lay_out(has_examples(str(picker.value)))
+    tab, layout = _Tab(store, folder, measuring), lay_out(has_calibration_images(str(picker.value)))
     _wire(tab, layout, picker)
     threshold, name = gr.Number(value=None, visible=False), gr.Textbox(value="", visible=False)
     gr.Button(visible=False).click(
@@ -181,7 +181,7 @@ def _wire(tab: _Tab, layout: Layout, picker: gr.Dropdown) -> None:
         return [[str(path) for path in paths] for paths in calibration_images(checkpoint)]
 
     layout.sample.click(sample, picker, [layout.good, layout.bad], **QUIET)
-    picker.change(lambda name: gr.Button(visible=has_examples(name)), picker, layout.sample, **QUIET)
+    picker.change(lambda name: gr.Button(visible=has_calibration_images(name)), picker, layout.sample, **QUIET)
 
 
 def _measure(store: Detectors, photos: Photos, checkpoint: str, session: str) -> Iterator[str | Calibration]:

@@ -155,6 +155,8 @@ def _measure(
     """What the endpoint `evaluate` gives, again and again: first its progress."""
     if source not in KINDS and archive is None:
         raise UserError("There are no test images yet: upload a zip of them, or choose drawn ones.")
+    if not names:
+        raise UserError("There is no checkpoint to measure: choose one.")
 
     def work(progress: Progress, folder: Path) -> dict[str, Any]:
         detectors = {name: store.get(name, session) for name in names}

@@ -160,7 +160,7 @@ def _teach(
         gathered = with_frames(gather(uploads, folder / "files", LIMITS), LIMITS.files)
         report = check_photos(gathered.files, progress)
         used = chosen(gathered, report, leave_out)
-        return gathered.files, report, teach_part(used, target, progress, folder / "unusual")
+        return gathered.files, report, teach_part(used, folder / target.name, progress, folder / "unusual")
 
     with Job(work) as job:
         for state in job.follow():
@@ -168,9 +168,10 @@ def _teach(
             yield gr.skip(), gr.skip(), losses, _progress(state), gr.skip(), gr.Column(visible=False), gr.skip()
         photos, report, result = job.result()
         unusual = [f"{one['file']} (1 in {one['rank']:.0f})" for one in result.record["most_unusual"]]
-        final = store.add(result.folder, wanted, session)
+        shutil.move(result.folder, target)  # out of the folder that goes with the job, as it was not cancelled
+        final = store.add(target, wanted, session)
         archive = job.folder / f"{final}.zip"
-        write_checkpoint_zip(result.folder, final, archive)
+        write_checkpoint_zip(target, final, archive)
         heard = [(entry["step"], entry) for entry in result.record["losses"]]
         choice = gr.Dropdown(choices=store.names(session), value=final)
         words = _taught_html(final, result, store.keep_seconds if store.private else None)
