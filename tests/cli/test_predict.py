@@ -234,7 +234,7 @@ def test_rows_of_photos_that_are_not_called_stay(checkpoint, tmp_path, capsys):
     os.utime(tmp_path / "a/0.png", (table.stat().st_mtime + 60,) * 2)
     assert main([*command, str(tmp_path / "b")]) == 0
     assert rows_of(table)[:2] == first and len(rows_of(table)) == 3
-    assert "2 normal, 1 not checked" in capsys.readouterr().out.replace("anomalous", "normal")
+    assert "1 not checked" in capsys.readouterr().out.splitlines()[-1]
     Image.fromarray(draw_part(103)[0]).save(tmp_path / "a/torn.png")
     assert main([*command, str(tmp_path / "a")]) == 0
     assert len(rows_of(table)) == 3 and not any(row["problem"] for row in rows_of(table))

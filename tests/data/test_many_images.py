@@ -112,7 +112,7 @@ def test_what_is_not_on_a_disk_is_fetched(tmp_path):
         fsspec.filesystem("memory").pipe_file(f"/many/{name}", (tmp_path / "a.png").read_bytes())
     (found,), _ = find_images(["memory://many"])
     assert found.names == ["memory:///many/_MG_1.png", "memory:///many/a.png"]
-    there, absent = Images([*found.names, "memory:///many/b.png"]).read()
+    there, absent = Images([found.names[1], "memory:///many/b.png"]).read()
     assert isinstance(there, Fetched) and load_image(there).shape == (8, 8, 3)
     with pytest.raises(UserError, match="FileNotFoundError"):
         load_image(absent)

@@ -63,7 +63,7 @@ def test_unread_images_that_are_not_called_stay(folder):
     folder.write(["a", "b", "c"], results("a") + results("b", "c", problem="no answer"))
     folder.write(["d"], results("d", problem="no answer"))
     assert folder.begin(SETTINGS, ["c", "d"]) == {"a"}
-    assert folder.unread() == ["b"] and dict(folder.counts()) == {"normal": 1, "not checked": 1}
+    assert folder.unread("abcd") == [Path("b")] and dict(folder.counts()) == {"normal": 1, "not checked": 1}
     assert folder.begin(SETTINGS, ["b"]) == {"a"} and len(files(folder)) == 2
 
 

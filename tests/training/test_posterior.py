@@ -96,7 +96,8 @@ def test_cells_beyond_the_region_are_not_asked():
     asked: list[int] = []
     plain = detector.uranet.perception.hide
     detector.uranet.perception.hide = lambda altered: asked.append(len(altered)) or plain(altered)
-    x, labels = _hidden_cells(detector, batches)
+    with torch.no_grad():
+        x, labels = _hidden_cells(detector, batches)
     assert len(x) == len(labels) == sum(asked) * 2 * GRID and 0 < labels.mean() < 1
     root = detector.uranet.perception.head.root.double()
     assert 0 < float(torch.linalg.inv(root @ root.T)[-1, -1]) < 0.25 * 10 * 2 * GRID / NEIGHBOURHOOD**2 * 1.01

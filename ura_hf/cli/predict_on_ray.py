@@ -73,7 +73,6 @@ def predict_on_ray(
     """Let the workers of a cluster answer what is missing in the folder of results."""
     from tqdm import tqdm
 
-    from ..data.files import as_text
     from ..data.left_out import as_record, require_nothing_left_out, used_table
     from ..data.many_images import find_images
     from ..deploy.archive import Task, answer_archive, connected, missing_images, plan_workers
@@ -98,8 +97,7 @@ def predict_on_ray(
         folder.end()
     counts = folder.counts()
     print(f"{options.output}: {', '.join(f'{count:,} {label}' for label, count in sorted(counts.items()))}")
-    own = {as_text(name) for group in found for name in group.names}
-    left_out |= {"no_verdict": [Path(name) for name in folder.unread() if name in own]}
+    left_out |= {"no_verdict": folder.unread(name for group in found for name in group.names)}
     print(used_table({"images": total - unread}, as_record(left_out)), file=sys.stderr)
     if counts.total() < before + missing:
         raise UserError(

@@ -69,10 +69,10 @@ def _divided(dataset: Dataset) -> Dataset:
     train, test, copies = split_good([one.image for one in good])
     side = dataset.train_left_out if dataset.train else dataset.test_left_out
     side["copies"] = [*side.get("copies", []), *copies]
-    dataset.notes += split_notes(train, test)
+    notes = [*dataset.notes, *split_notes(train, test)]
     if dataset.train:
-        return dataclasses.replace(dataset, train=train)
-    return dataclasses.replace(dataset, test=test + bad)
+        return dataclasses.replace(dataset, train=train, notes=notes)
+    return dataclasses.replace(dataset, test=test + bad, notes=notes)
 
 
 def is_table(data: str | Path) -> bool:

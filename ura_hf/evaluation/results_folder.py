@@ -9,6 +9,7 @@ import re
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ..data.addresses import asking, open_address
@@ -92,9 +93,10 @@ class ResultsFolder:
             for label in column
         )
 
-    def unread(self) -> list[str]:
-        """The names of the images without a verdict."""
-        return [name for column in self._read("image", UNREAD) for name in column]
+    def unread(self, images: Iterable[str]) -> list[Path]:
+        """Those of the images that have no verdict."""
+        own = {as_text(name) for name in images}
+        return [Path(name) for column in self._read("image", UNREAD) for name in column if name in own]
 
     def _forget_unread(self, images: set[str]) -> None:
         """Remove the rows of images without a verdict; those of other images stay."""
