@@ -320,7 +320,7 @@ def test_verdicts_of_a_draw(category, shared_dir, monkeypatch, tmp_path):
     options = argparse.Namespace(shared=shared_dir, work=tmp_path)
     run = verdicts.run_one("bottle", 10, 3, options)
     total = len(good[0]) + len(good[1])
-    assert run["images"] == {"fitted": 10, "good": total - 10, "defective": len(bad)} and run["draw"] == 3
+    assert run["images"] == {"fitted": 10, "copies": 0, "good": total - 10, "defective": len(bad)} and run["draw"] == 3
     alarms = [one["false_alarms"] for one in run["rates"]]
     assert alarms == sorted(alarms) and [one["asked"] for one in run["rates"]] == list(verdicts.ASKED)
     assert all(sum(run["verdicts"][kind].values()) == pytest.approx(1) for kind in ("good", "defective"))

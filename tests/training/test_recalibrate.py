@@ -136,7 +136,7 @@ def test_a_threshold_can_be_chosen_and_drawn(checkpoint, photos, capsys):
 def test_nothing_is_left_of_a_checkpoint_that_can_not_be_written(checkpoint, photos, monkeypatch):
     detector = load_detector(checkpoint)
     found = measure(detector, [Upload(path.name, path) for path in sorted((photos / "good").iterdir())])
-    monkeypatch.setattr("ura_hf.training.recalibrate.write_json", lambda *_: 1 / 0)
+    monkeypatch.setattr("ura_hf.training.recalibrate.write_record", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         save_recalibrated(detector, checkpoint, photos / "new", found)
     assert {path.name for path in photos.iterdir()} == {"good", "bad"}

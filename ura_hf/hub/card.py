@@ -16,7 +16,7 @@ from ..model.carrying import TASK
 from ..model.configuration_uranet import URANetConfig
 from ..model.loading import CONFIG_FILE, PROCESSOR_FILE
 from .load import read_part
-from .names import TAG, dataset_key
+from .names import dataset_key
 
 FIGURE = "figure.png"
 METRIC_TYPES = {"auroc": "roc_auc", "ap": "average_precision", "f1max": "f1", "aupro": "aupro"}
@@ -92,7 +92,7 @@ def _card_data(
         license=license,
         library_name="ura-hf",
         pipeline_tag=TASK,
-        tags=[TAG, "anomaly-detection", "anomaly-localization", "image-anomaly-detection"],
+        tags=["ura-net", "anomaly-detection", "anomaly-localization", "image-anomaly-detection"],
         datasets=[key] if key else None,
         base_model=f"timm/{backbone}" if "." in backbone else None,
         model_name=name,

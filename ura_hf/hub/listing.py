@@ -15,7 +15,7 @@ from ..data.files import ASSETS
 from ..data.network import TransportError
 from ..data.records import EVALUATION, MAIN_METRICS, as_share, readable_record
 from ..model.errors import UserError
-from .names import PUBLISHED, TAG, bundled, checkpoints_folder, dataset_key, local, making_command, namespace
+from .names import PUBLISHED, bundled, checkpoints_folder, dataset_key, local, making_command, namespace
 
 LIST_SECONDS = 5  # wait for the Hub this long
 
@@ -59,7 +59,7 @@ def on_the_hub(token: str | None = None) -> list[Entry]:
         raise UserError("the Hub was not asked: set URA_HF_NAMESPACE to list the checkpoints of a namespace.")
     if HF_HUB_OFFLINE:
         raise UserError("the Hub was not asked (HF_HUB_OFFLINE=1).")
-    query: dict[str, str | int | bool] = {"author": str(namespace()), "filter": TAG, "cardData": True, "limit": 1000}
+    query: dict[str, str | int | bool] = {"author": str(namespace()), "cardData": True, "limit": 1000}
     try:  # not `HfApi.list_models`, which retries for half a minute where there is no network
         answer = get_session().get(
             f"{ENDPOINT}/api/models", params=query, headers=build_hf_headers(token=token), timeout=LIST_SECONDS

@@ -18,8 +18,6 @@ PUBLISHED = (
     "uranet-oct2017",
 )
 """Names of the checkpoints of the datasets that the paper measures."""
-TAG = "ura-net"
-"""Of every card on the Hub, by which checkpoints are told from other models."""
 _PART = r"[A-Za-z0-9](?:[A-Za-z0-9]|[._-](?=[A-Za-z0-9]|_)){0,95}"
 _NAME, _FULL = re.compile(_PART), re.compile(f"{_PART}/{_PART}")
 
