@@ -35,7 +35,7 @@ from ura_hf.training.features import cached_features, channel_statistics
 from ura_hf.training.fit import calibrate_score, fit_views
 from ura_hf.training.imagenet import load_imagenet
 from ura_hf.training.near_copies import near_copies
-from ura_hf.training.pose import TURNED_COPIES
+from ura_hf.training.pose import TURNED_COPIES, views_for
 
 KEY = ("dataset", "count", "draw")
 DATA = ("bottle", "pill", "magnetic_tile", "elpv_mono", "pill_turned", "ball_screw")
@@ -63,6 +63,7 @@ def run_one(name: str, count: int, draw: int, options: argparse.Namespace) -> di
     model, processor = URANetForAnomalyDetection(URANetConfig()).eval(), URANetImageProcessor()
     load_imagenet(model.backbone, options.shared / WEIGHTS)
     copies, kept = TURNED_COPIES if name in TURNED else 0, options.work / "features"
+    model.config.views = views_for(model.config.views, copies)
     features = cached_features(good, model.backbone, processor, kept, "good", copies)
     others = cached_features(bad, model.backbone, processor, kept, "bad")
     photos = generated_textures(kept, model.config.image_size, 0)

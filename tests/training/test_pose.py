@@ -13,10 +13,19 @@ from scipy import ndimage
 
 from ura_hf import URANetImageProcessor
 from ura_hf.model.backbone import Backbone
+from ura_hf.model.configuration_uranet import DEFAULT_VIEWS
 from ura_hf.model.errors import UserError
 from ura_hf.training.features import cached_features
 from ura_hf.training.imagenet import load_imagenet
-from ura_hf.training.pose import MAX_TURNED_RATIO, TURNED_COPIES, rotation_ratio, turn, turn_input, turned_copy
+from ura_hf.training.pose import (
+    MAX_TURNED_RATIO,
+    TURNED_COPIES,
+    rotation_ratio,
+    turn,
+    turn_input,
+    turned_copy,
+    views_for,
+)
 from ura_hf.training.train import TrainingOptions, train
 
 SIZE = {"height": 64, "width": 64}
@@ -134,8 +143,15 @@ def test_training_says_what_it_took_the_pose_for(turned, resnet18_weights, tmp_p
     record = train(options, tiny_config())
     assert record["pose"]["turned_copies"] == copies
     assert record["images"] == {"fitted": 30}
+    views = json.loads((tmp_path / "run/config.json").read_text()).get("views", list(DEFAULT_VIEWS))
+    assert ("place" in views) == (pose == "fixed") and {"memory", "remainder", "image"} <= set(views)
     assert (record["pose"]["rotation_ratio"] is None) == (pose == "fixed")
     json.loads((tmp_path / "run/training.json").read_text(), parse_constant=lambda text: pytest.fail(text))
+
+
+def test_views_that_somebody_chose_stay():
+    assert views_for(DEFAULT_VIEWS, 3) == [view for view in DEFAULT_VIEWS if view != "place"]
+    assert views_for(DEFAULT_VIEWS, 0) == list(DEFAULT_VIEWS) and views_for(["place"], 3) == ["place"]
 
 
 def test_an_unknown_pose_is_named(tmp_path):

@@ -13,6 +13,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from ..model.backbone import Backbone
+from ..model.configuration_uranet import DEFAULT_VIEWS
 from ..model.image_processing_uranet import URANetImageProcessor
 
 TURNED_COPIES = 3  # of every image, where parts lie in any rotation
@@ -22,6 +23,12 @@ MAX_MEASURED_IMAGES = 48  # of which a third is turned and compared with the oth
 TURNS_PER_IMAGE = 3
 NUDGE_DEGREES = 2.0  # counts as no turning
 MAX_REFERENCE_CELLS = 12_000  # of the others
+
+
+def views_for(views: Sequence[str], turned_copies: int) -> list[str]:
+    """The default views without `place`, which tells nothing of parts in any rotation; views that somebody chose stay."""
+    chosen = list(views) != list(DEFAULT_VIEWS)
+    return [view for view in views if view != "place" or chosen or not turned_copies]
 
 
 def turn(pixels: Tensor, degrees: float, aspect: float = 1.0) -> Tensor:

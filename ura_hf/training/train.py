@@ -33,7 +33,7 @@ from .material import Material, read_material
 from .near_copies import named, near_copies
 from .options import TrainingOptions
 from .picture import learn_pictures
-from .pose import MAX_TURNED_RATIO, TURNED_COPIES, rotation_ratio
+from .pose import MAX_TURNED_RATIO, TURNED_COPIES, rotation_ratio, views_for
 from .posterior import fit_posterior
 from .processes import processes
 from .randomness import seeded_generators
@@ -200,6 +200,7 @@ def _texture_files(
 
 def fit(options: TrainingOptions, model: URANetForAnomalyDetection, seen: Seen, progress: Progress) -> FeatureBatches:
     """Set the statistics, the views and the tokens of restoration from the good images; returns their batches."""
+    model.config.views = views_for(model.config.views, seen.copies)
     rows = list(range(len(seen.features)))
     mean, deviations = channel_statistics(seen.features, rows, model.uranet.region)
     model.backbone.set_statistics(mean, model.backbone.level_deviations(deviations))
