@@ -39,9 +39,7 @@ DESCENDED = ("fre", "stfpm", "reverse_distillation", "supersimplenet")
 NAMES = (OURS, *FITTED, *DESCENDED)
 PACKAGES = ("torch", "transformers", "anomalib")
 FEW = "Trained on {} good images, the same ones for every model, drawn by the seed."
-SHORT = (
-    "Runs with steps trained URA-Net's networks for {}, on which its score does not depend; costs are of the others."
-)
+SHORT = "Runs with steps trained URA-Net's networks for {}, on which its score does not depend; training costs are of the others."
 NOTES = [
     "Same backbone and weights (ResNet-18 of ImageNet, if not named), 256x256 bilinear input without crop, ImageNet "
     "normalisation, one evaluator for all.",

@@ -22,7 +22,7 @@ from ura_hf.inference import find
 from ura_hf.model.image_processing_uranet import MAPS
 from ura_hf.model.region import Region, from_text, to_text
 from ura_hf.training.near_copies import near_copies
-from ura_hf.training.region import read_region, within
+from ura_hf.training.region import loader_within, read_region, within
 
 ROI = (0, 0, 40, 48)  # of photos of 64x48 pixels: five of the eight columns of cells
 GRID, SIDE = 8, 64
@@ -226,7 +226,7 @@ def test_copies_are_looked_for_in_the_region_alone(tmp_path, mode):
     region = Region(read_region("64,24,16,12", paths[0], processor, 32), 32)
     shown = within(processor.load_pixels(paths[0]), processor, region)
     assert shown.shape == (12, 16, 3) and np.array_equal(shown, np.asarray(Image.open(paths[0]))[24:36, 64:80])
-    assert near_copies(paths, lambda path: within(processor.load_pixels(path), processor, region)) == {7: 6}
+    assert near_copies(paths, loader_within(processor, region)) == {7: 6}
     assert len(near_copies(paths, processor.load_pixels)) > 1
     whole = Region(None, 32)
     assert within(shown, processor, whole) is shown

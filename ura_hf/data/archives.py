@@ -163,7 +163,7 @@ def _name_of(entry: zipfile.ZipInfo) -> str:
 
 def _is_odd(part: str) -> bool:
     """Whether a name holds characters that nobody sees, or that break lines."""
-    return any(unicodedata.category(one)[0] == "C" or unicodedata.category(one) in ("Zl", "Zp") for one in part)
+    return any(not one.isprintable() and unicodedata.category(one) != "Zs" for one in part)  # spaces of any script
 
 
 def _is_junk(parts: tuple[str, ...]) -> bool:

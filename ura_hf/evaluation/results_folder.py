@@ -100,8 +100,8 @@ class ResultsFolder:
 
     def _forget_unread(self, images: set[str]) -> None:
         """Remove the rows of images without a verdict; those of other images stay."""
-        import pyarrow.parquet
-
+        with needs_extra("ray", "reading Parquet"):
+            import pyarrow.parquet
         files, folder = open_address(self.address)
         for name in self._names():
             if re.fullmatch(f"{UNREAD}{OURS}", name):

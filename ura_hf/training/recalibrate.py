@@ -26,7 +26,7 @@ from ..model.verdicts import SLACK, limits, rate_of
 from .calibration import bound, expected_false_alarms, require_spread
 from .fit import set_thresholds
 from .near_copies import named, near_copies
-from .region import within
+from .region import loader_within
 from .report import examine, percent
 
 FEWEST = 5  # good photos
@@ -179,9 +179,8 @@ def measure(
             raise UserError(f"max_false_alarms must lie between {low:g} and {high:g}, but got {max_false_alarms}.")
         config.false_positive_rate = max_false_alarms
     _require_enough(len(good), len(good), "of good parts are")
-    processor, region = detector.image_processor, detector.model.uranet.region
-    paths = [photo.path for photo in good]
-    same = near_copies(paths, lambda path: within(processor.load_pixels(path), processor, region), progress)
+    load = loader_within(detector.image_processor, detector.model.uranet.region)
+    same = near_copies([photo.path for photo in good], load, progress)
     _require_enough(len(good) - len(same), len(good), "that show different good parts are")
     scores, highest, strange = _look(detector, [*good, *bad], progress)
     part = [row for row in range(len(good)) if strange[row] <= 1 and row not in same]

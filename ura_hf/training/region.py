@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,11 @@ def within(pixels: np.ndarray, processor: URANetImageProcessor, region: Region) 
     shown = pixels[box].copy()
     shown[~counts[box]] = shown[counts[box]].mean(0)
     return shown
+
+
+def loader_within(processor: URANetImageProcessor, region: Region) -> Callable[[Any], np.ndarray]:
+    """A function that reads a photo as the processor does and gives `within` of it."""
+    return lambda photo: within(processor.load_pixels(photo), processor, region)
 
 
 def _rectangle(numbers: list[int], size: tuple[int, int]) -> np.ndarray:

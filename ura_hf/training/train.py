@@ -37,7 +37,7 @@ from .pose import MAX_TURNED_RATIO, TURNED_COPIES, rotation_ratio, views_for
 from .posterior import fit_posterior
 from .processes import processes
 from .randomness import seeded_generators
-from .region import read_region, within
+from .region import loader_within, read_region
 from .report import FEW, FalseAlarms, examine, most_unusual, sentences, write_report
 from .run_folder import claim_output, resume_point
 
@@ -115,7 +115,7 @@ def _copies(
     images: Sequence[Any], processor: URANetImageProcessor, region: Region, progress: Progress
 ) -> dict[int, int]:
     """`near_copies` of the good images in a region, of which enough must differ; says so where there are hardly any images."""
-    copies = near_copies(images, lambda image: within(processor.load_pixels(image), processor, region), progress)
+    copies = near_copies(images, loader_within(processor, region), progress)
     different = len(images) - len(copies)
     if different < MIN_TRAIN_IMAGES:
         raise UserError(
