@@ -89,15 +89,32 @@ def test_the_seed_draws_the_cells():
     assert torch.equal(first, again) and not torch.equal(first, detector.uranet.views.memory.cells)
 
 
-def test_of_too_many_cells_every_image_gives_some(monkeypatch):
-    monkeypatch.setattr(fitting, "MAX_CANDIDATES", 45)
-    batches = prepared(draw(9))[1]
-    cells = (
-        torch.cat(list(fitting._some_cells(batches.features_of, batches.rows, 0, Region(None, GRID)))).double().numpy()
-    )
-    origin = np.abs(cells[:, None] - cells_of(batches.features)).max(2)
+def test_of_too_many_cells_every_image_gives_some():
+    features = draw(9)
+    cells = fitting._some_cells(torch.from_numpy(features), 5, torch.Generator().manual_seed(0)).double().numpy()
+    origin = np.abs(cells[:, None] - cells_of(features)).max(2)
     assert origin.min(1).max() == 0
     assert np.bincount(origin.argmin(1) // GRID**2).tolist() == [5] * 9
+
+
+def test_one_rare_cell_among_many_is_remembered(monkeypatch):
+    """Axes are fitted to some cells, but the memory is chosen from all: one of 1280 is not left to chance."""
+    monkeypatch.setattr(fitting, "MAX_AXES_CELLS", 100)
+    features = draw(20)
+    features[13, :, 5, 2] *= 4
+    for seed in range(3):
+        detector, batches = prepared(features, memory_cells=8)
+        fitting.fit_views(detector.uranet.views, batches.features_of, batches.rows, seed)
+        rare = detector.uranet.views.project(batches.features_of([13]))[0, :, 5, 2]
+        assert (detector.uranet.views.memory.cells - rare).abs().amax(1).min() < 0.05
+
+
+def test_the_memory_is_chosen_from_a_bounded_number_of_cells(monkeypatch):
+    monkeypatch.setattr(fitting, "MAX_MEMORY_CELLS", 90)
+    seen = []
+    monkeypatch.setattr(fitting, "_covering", lambda cells, count, seed: seen.append(len(cells)) or torch.arange(count))
+    fitted(draw(9), memory_cells=8)
+    assert seen == [90]
 
 
 def test_whole_images_are_drawn_where_there_are_many(monkeypatch):
@@ -147,7 +164,7 @@ def spied(monkeypatch) -> list[list[int]]:
 @pytest.mark.parametrize(("images", "copies", "folds"), [(2, 0, 2), (3, 3, 3), (10, 1, 10), (60, 0, 8), (110, 0, 5)])
 def test_every_image_is_left_out_once_with_its_turned_copies(images, copies, folds, monkeypatch):
     detector, batches = fitted(draw((copies + 1) * images))
-    monkeypatch.setattr(fitting, "MAX_CANDIDATES", 100)
+    monkeypatch.setattr(fitting, "MAX_AXES_CELLS", 100)
     rows = spied(monkeypatch)
     logs = fitting.unseen(detector, batches, images, 0)
     assert len(rows) == folds and {len(values) for values in logs.values()} == {images}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -25,7 +25,8 @@ from .coreset import farthest_points
 from .near_copies import firsts
 from .report import most_unusual
 
-MAX_CANDIDATES = 20_000  # cells that axes and memory are fitted to; of more, random ones of every image
+MAX_AXES_CELLS = 20_000  # cells that axes and normal tokens are fitted to; of more, random ones of every image
+MAX_MEMORY_CELLS = 2**19  # cells that the memory is chosen from, likewise: all of 512 images, a quarter of a GiB
 MAX_WHOLE_IMAGES = 1000  # images that the axes of whole images are fitted to
 FOLDS, IMAGES_IN_FOLDS = 5, 500
 """Folds of the good images, each scored by views fitted to the others; of few images more, so that these miss fewer."""
@@ -39,18 +40,20 @@ def fit_views(views: NormalViews, features_of: Callable[[list[int]], Tensor], ro
     """Fit axes, memory, places and whole images to the standardised features (n, C, G, G) of rows, in the views' region."""
     shuffled: list[int] = np.random.default_rng(seed).permutation(np.asarray(rows)).tolist()
     region = views.region
-    cells = torch.cat(list(_some_cells(features_of, shuffled, seed, region)))
-    views.set_axes(cells)
-    candidates = cells @ views.axes.to(cells)
-    views.memory.cells.copy_(candidates[_covering(candidates, len(views.memory.cells), seed)])
-    images, device = [], views.axes.device
+    draw = torch.Generator().manual_seed(seed)
+    steps = [shuffled[start : start + IMAGES_PER_STEP] for start in range(0, len(shuffled), IMAGES_PER_STEP)]
+    few = max(1, MAX_AXES_CELLS // len(rows))
+    views.set_axes(torch.cat([_some_cells(region.select(features_of(step)), few, draw) for step in steps]))
+    images, candidates, device = [], [], views.axes.device
     total = torch.zeros(views.places.centre.shape, dtype=torch.float64)  # on the CPU: Apple's GPUs lack this type
     products = torch.zeros(views.places.whitener.shape, dtype=torch.float64)
     count = torch.zeros(len(total), 1, dtype=torch.float64)
-    for start in range(0, len(shuffled), IMAGES_PER_STEP):
-        components = views.project(features_of(shuffled[start : start + IMAGES_PER_STEP]).to(device)).cpu()
+    for number, step in enumerate(steps):
+        components = views.project(features_of(step).to(device)).cpu()
+        own = _some_cells(region.select(components), max(1, MAX_MEMORY_CELLS // len(rows)), draw)
+        candidates.append(own.half())  # as a checkpoint holds them
         components = region.fill(components)
-        if start < MAX_WHOLE_IMAGES:
+        if number * IMAGES_PER_STEP < MAX_WHOLE_IMAGES:
             images.append(views.images.coarse(components))
         own = views.places.split(components).double()
         total += own.sum(1)
@@ -58,17 +61,17 @@ def fit_views(views: NormalViews, features_of: Callable[[list[int]], Tensor], ro
         count += views.places.split(region.inside.expand(len(components), 1, -1, -1)).double().sum(1)
     views.places.set(count, total, products)
     views.images.set(torch.cat(images))
+    cells = torch.cat(candidates).float()
+    candidates.clear()
+    views.memory.cells.copy_(cells[_covering(cells, len(views.memory.cells), seed)])
     views.round()
 
 
-def _some_cells(
-    features_of: Callable[[list[int]], Tensor], rows: list[int], seed: int, region: Region
-) -> Iterator[Tensor]:
-    """Cells (n, C) of every image in the region; of too many, random ones."""
-    draw, kept = torch.Generator().manual_seed(seed), max(1, MAX_CANDIDATES // len(rows))
-    for start in range(0, len(rows), IMAGES_PER_STEP):
-        for image in region.select(features_of(rows[start : start + IMAGES_PER_STEP])).flatten(2).transpose(1, 2):
-            yield image[torch.randperm(len(image), generator=draw)[:kept]]
+def _some_cells(images: Tensor, count: int, draw: torch.Generator) -> Tensor:
+    """Cells (n, C) of images (B, C, G, G) or (B, C, cells): all, or of more than `count` of an image random ones."""
+    cells = images.flatten(2).transpose(1, 2)
+    kept = [one if len(one) <= count else one[torch.randperm(len(one), generator=draw)[:count]] for one in cells]
+    return torch.cat(kept)
 
 
 def _covering(points: Tensor, count: int, seed: int) -> Tensor:
@@ -87,7 +90,7 @@ def fill_tokens(model: URANetForAnomalyDetection, batches: FeatureBatches, seed:
     if not len(store):
         return
     views, tokens, inside = uranet.views, [], uranet.region.indices(patch)
-    draw, kept = torch.Generator().manual_seed(seed), max(1, MAX_CANDIDATES // 4 // len(batches.rows))
+    draw, kept = torch.Generator().manual_seed(seed), max(1, MAX_AXES_CELLS // 4 // len(batches.rows))
     for row in batches.rows:
         features = batches.features_of([row]).to(views.axes.device)
         own = to_tokens(views.standardize(views.project(features)), patch)[0].cpu()[inside]
