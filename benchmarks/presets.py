@@ -32,8 +32,8 @@ SUSTAINED = 4e12  # operations a second, half of what a T4 reaches at best in fl
 def step(model: URANetForAnomalyDetection, count: int) -> tuple[int, int]:
     """Bytes kept for the backward pass, beside weights, and operations, forward and backward, of a step with `count` images."""
     config = model.config
-    shape = (count, model.backbone.channels, config.grid_size, config.grid_size)
-    features, textures = torch.randn(shape), torch.randn(shape)
+    shape = (count, model.uranet.views.components, config.grid_size, config.grid_size)
+    seen, textures = torch.randn(shape), torch.randn(shape)
     own = {value.untyped_storage().data_ptr() for value in [*model.parameters(), *model.buffers()]}
     kept: dict[int, int] = {}
 
@@ -45,9 +45,9 @@ def step(model: URANetForAnomalyDetection, count: int) -> tuple[int, int]:
 
     with FlopCounterMode(display=False) as counter:
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            loss = Learner(model)(features, textures).loss
+            loss = Learner(model)(seen, textures).loss
         loss.backward()
-    inputs = features.nbytes * 2 + features.nbytes // 2  # both in float32, and the float16 batch as it is read
+    inputs = seen.nbytes * 2 + seen.nbytes // 2  # both in float32, and the float16 batch as it is read
     return sum(kept.values()) + inputs, counter.get_total_flops()
 
 

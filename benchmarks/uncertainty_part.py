@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from detection import WEIGHTS
+from runs import slug
 from sets import data_folder
 from torch import Tensor, nn
 from torch.nn import functional
@@ -58,7 +59,11 @@ class Part:
         mean, deviations = channel_statistics(self.raw, self.rows)
         self.model.backbone.set_statistics(mean, self.model.backbone.level_deviations(deviations))
         self.batches = FeatureBatches(self.raw, self.rows, textures, self.model)
-        fit_views(self.model.uranet.views, self.batches.features_of, self.rows, seed)
+        views = self.model.uranet.views
+        fit_views(views, self.batches.features_of, self.rows, seed)
+        folder = options.work / slug(("components", name, seed, count))
+        folder.mkdir(parents=True, exist_ok=True)
+        self.batches.project(views, folder)
         self.components = self.seen(self.raw[self.rows])
         self.photos = self.seen(textures)
 

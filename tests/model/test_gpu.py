@@ -89,12 +89,14 @@ def test_detection(dtype):
 
 @pytest.mark.parametrize("roi", [None, LEFT])
 def test_learning(roi):
-    losses = Learner(detector(torch.float32, roi).train())(features(), features())
+    model = detector(torch.float32, roi).train()
+    seen = model.uranet.views.project(features())
+    losses = Learner(model)(seen, seen)
     assert {value.device.type for value in losses} == {"cuda"}
 
 
 @pytest.mark.parametrize("roi", [None, LEFT])
-def test_fitting_and_calibration(monkeypatch, roi):
+def test_fitting_and_calibration(monkeypatch, roi, tmp_path):
     if not_real():  # which cells cover the others depends on their content, and a copy of what has none crashes
         monkeypatch.setattr(fitting, "copy", SimpleNamespace(deepcopy=lambda views: views))
         monkeypatch.setattr(fitting, "_covering", lambda points, count, seed: torch.arange(count) % len(points))
@@ -102,6 +104,7 @@ def test_fitting_and_calibration(monkeypatch, roi):
     cached = np.random.default_rng(0).random((12, CHANNELS, SIDE, SIDE)).astype(np.float16)
     batches = FeatureBatches(cached, list(range(12)), None, model)
     fitting.fit_views(model.uranet.views, batches.features_of, batches.rows, 0)
+    batches.project(model.uranet.views, tmp_path)
     fitting.fill_tokens(model, batches, 0)
     fitting.calibrate_score(model, batches, 6, 0)
     assert model.config.is_calibrated

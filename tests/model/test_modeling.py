@@ -127,7 +127,7 @@ def test_loading_freezes_the_backbone_again(saved):
     again.train()
     assert again.training and not any(module.training for module in again.backbone.modules())
     before = {k: v.clone() for k, v in again.backbone.state_dict().items()}
-    Learner(again)(again.uranet.extract(pixels())).loss.backward()
+    Learner(again)(again.uranet.views.project(again.uranet.extract(pixels()))).loss.backward()
     assert all(torch.equal(before[k], v) for k, v in again.backbone.state_dict().items())
 
 

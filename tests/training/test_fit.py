@@ -11,7 +11,6 @@ from conftest import tiny_config
 
 from ura_hf import URANetForAnomalyDetection, UserError
 from ura_hf.model.normal_statistics import PRIOR_CELLS, RIDGE
-from ura_hf.model.region import Region
 from ura_hf.model.restoration import to_tokens
 from ura_hf.training import fit as fitting
 from ura_hf.training.batches import FeatureBatches
@@ -136,14 +135,16 @@ def test_views_of_few_images_are_finite(count):
     assert all(tensor.isfinite().all() for tensor in views.state_dict().values())
 
 
-def test_tokens_are_those_of_good_images():
+def test_tokens_are_those_of_good_images(tmp_path):
     detector, batches = fitted(draw(5))
+    batches.project(detector.uranet.views, tmp_path)
     fitting.fill_tokens(detector, batches, 0)
     uranet = detector.uranet
     seen = uranet.views.standardize(uranet.views.project(batches.features_of(batches.rows)))
+    torch.testing.assert_close(batches.components_of(batches.rows), seen, rtol=1e-3, atol=1e-3)  # kept as float16
     tokens = to_tokens(seen, uranet.restoration.patch_size).flatten(0, 1)
     found = torch.cdist(uranet.restoration.memory, tokens, compute_mode="donot_use_mm_for_euclid_dist").min(1)
-    assert found.values.max() < 1e-4 and len(found.indices.unique()) == len(uranet.restoration.memory)
+    assert found.values.max() < 0.05 and len(found.indices.unique()) == len(uranet.restoration.memory)
 
 
 # Calibration

@@ -21,7 +21,8 @@ def pixels(count: int) -> torch.Tensor:
 
 
 def learn(detector, count=4):
-    return Learner(detector)(detector.uranet.extract(pixels(count)))
+    views = detector.uranet.views
+    return Learner(detector)(views.standardize(views.project(detector.uranet.extract(pixels(count)))))
 
 
 def test_the_loss_and_its_parts():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -45,17 +46,18 @@ def test_the_precision_is_the_curvature_of_the_posterior():
             np.testing.assert_allclose(found[i, j], sum(corners) / 4e-6, rtol=1e-3, atol=1e-3)
 
 
-def posterior(count: int, **fields: object):
+def posterior(folder: Path, count: int, **fields: object):
     """A detector with drawn networks, and the posterior that so many images give it."""
     detector, batches = fitted(draw(count), **fields)
+    batches.project(detector.uranet.views, folder)
     before = copy.deepcopy(detector.uranet.perception.head)
     fit_posterior(detector, batches, count, 0)
     return detector, batches, before
 
 
-def test_the_posterior_moves_and_is_the_same_again():
-    detector, _, before = posterior(10)
-    head, again = detector.uranet.perception.head, posterior(10)[0].uranet.perception.head
+def test_the_posterior_moves_and_is_the_same_again(tmp_path):
+    detector, _, before = posterior(tmp_path, 10)
+    head, again = detector.uranet.perception.head, posterior(tmp_path, 10)[0].uranet.perception.head
     deviations = (head.root @ head.root.T).diagonal().sqrt()
     assert torch.equal(before.root, torch.eye(len(deviations)))  # the prior
     assert deviations.min() < 0.6 and deviations.max() <= 1.001
@@ -63,11 +65,11 @@ def test_the_posterior_moves_and_is_the_same_again():
     assert torch.equal(head.weight, before.weight)  # what is trained stays
 
 
-def test_more_good_images_leave_less_epistemic_uncertainty():
+def test_more_good_images_leave_less_epistemic_uncertainty(tmp_path):
     """The variance of good cells falls about as one over their number, where the prior says little."""
     uncertain, variance = [], []
     for count in (10, 50, 200):
-        detector, batches, _ = posterior(50)
+        detector, batches, _ = posterior(tmp_path, 50)
         fit_posterior(detector, batches, count, 0)
         seen = detector.uranet.views.standardize(detector.uranet.views.project(torch.from_numpy(draw(4, 7)).float()))
         perception = detector.uranet.perception
@@ -78,9 +80,9 @@ def test_more_good_images_leave_less_epistemic_uncertainty():
     assert variance[0] > 1.5 * variance[1] > 2.25 * variance[2]
 
 
-def test_cells_of_a_neighbourhood_count_as_one():
+def test_cells_of_a_neighbourhood_count_as_one(tmp_path):
     """The precision beyond the prior's is that of the cells drawn, each counting as its share of the images' neighbourhoods."""
-    detector, _, _ = posterior(10, prior_std=100.0)
+    detector, _, _ = posterior(tmp_path, 10, prior_std=100.0)
     head, config = detector.uranet.perception.head, detector.config
     precision = torch.linalg.inv(head.root.double() @ head.root.double().T)
     informed = float(precision[-1, -1])  # of the offset: sum of p (1 - p)
@@ -88,11 +90,11 @@ def test_cells_of_a_neighbourhood_count_as_one():
     assert 0 < informed < 0.25 * neighbourhoods * 1.01
 
 
-def test_cells_beyond_the_region_are_not_asked():
+def test_cells_beyond_the_region_are_not_asked(tmp_path):
     """Nothing was learnt of them; the images count by the region's cells."""
     cells = np.zeros((GRID, GRID), bool)
     cells[:2] = True
-    detector, batches, _ = posterior(10, roi=to_text(cells), prior_std=100.0)
+    detector, batches, _ = posterior(tmp_path, 10, roi=to_text(cells), prior_std=100.0)
     asked: list[int] = []
     plain = detector.uranet.perception.hide
     detector.uranet.perception.hide = lambda altered: asked.append(len(altered)) or plain(altered)
@@ -103,8 +105,8 @@ def test_cells_beyond_the_region_are_not_asked():
     assert 0 < float(torch.linalg.inv(root @ root.T)[-1, -1]) < 0.25 * 10 * 2 * GRID / NEIGHBOURHOOD**2 * 1.01
 
 
-def test_without_a_posterior_nothing_is_fitted():
-    detector, _, before = posterior(5, bayesian_perception=False)
+def test_without_a_posterior_nothing_is_fitted(tmp_path):
+    detector, _, before = posterior(tmp_path, 5, bayesian_perception=False)
     assert torch.equal(detector.uranet.perception.head.weight, before.weight)
 
 

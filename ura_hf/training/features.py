@@ -83,7 +83,7 @@ def _compute_missing(
         return
     name = path.name.split("-")[0]
     shape = ((copies + 1) * len(images), backbone.channels, backbone.grid_size, backbone.grid_size)
-    _check_space(path.parent, 2 * math.prod(shape), len(images))
+    require_space(path.parent, 2 * math.prod(shape), len(images))
     partial = path.with_suffix(".partial")
     store = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
     device = backbone.mean.device
@@ -130,7 +130,8 @@ def all_problems_at_once(images: Sequence[Path], processor: URANetImageProcessor
         raise UserError(f"{len(problems)} of {len(images)} images can't be read:{shown}{more}") from error
 
 
-def _check_space(folder: Path, needed: int, images: int) -> None:
+def require_space(folder: Path, needed: int, images: int) -> None:
+    """Raise UserError where `needed` bytes for features of so many images do not fit on the disk."""
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(

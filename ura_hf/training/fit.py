@@ -89,11 +89,10 @@ def fill_tokens(model: URANetForAnomalyDetection, batches: FeatureBatches, seed:
     store, patch = uranet.restoration.memory, uranet.restoration.patch_size
     if not len(store):
         return
-    views, tokens, inside = uranet.views, [], uranet.region.indices(patch)
+    tokens, inside = [], uranet.region.indices(patch)
     draw, kept = torch.Generator().manual_seed(seed), max(1, MAX_AXES_CELLS // 4 // len(batches.rows))
     for row in batches.rows:
-        features = batches.features_of([row]).to(views.axes.device)
-        own = to_tokens(views.standardize(views.project(features)), patch)[0].cpu()[inside]
+        own = to_tokens(batches.components_of([row]), patch)[0][inside]
         tokens.append(own[torch.randperm(len(own), generator=draw)[:kept]])
     found = torch.cat(tokens)
     store.copy_(found[_covering(found, len(store), seed)])

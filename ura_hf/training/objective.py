@@ -1,4 +1,4 @@
-"""The training loss: artificial anomalies made from features of good images, to be found and to be restored."""
+"""The training loss: artificial anomalies made from components of good images, to be found and to be restored."""
 
 from __future__ import annotations
 
@@ -29,26 +29,24 @@ class Learner(nn.Module):
         super().__init__()
         self.detector = detector
 
-    def forward(self, features: Tensor, textures: Tensor | None = None) -> Losses:
-        """Loss = restoration + lambda_p perception on anomalies made from features of good images.
+    def forward(self, seen: Tensor, textures: Tensor | None = None) -> Losses:
+        """Loss = restoration + lambda_p perception on anomalies made from components of good images.
 
         Args:
-            features: Standardised features of good images, (B, C, G, G).
-            textures: Standardised features of natural photos, (B, C, G, G), as a source of artificial anomalies.
+            seen: Standardised components of good images, (B, K, G, G).
+            textures: Standardised components of natural photos, (B, K, G, G), as a source of artificial anomalies.
         """
         detector, c = self.detector, self.detector.config
         uranet = detector.uranet
         views = uranet.views
-        seen = views.standardize(views.project(features))
-        photos = None if textures is None else views.standardize(views.project(textures))
-        altered, mask = synthesize(seen, photos, c.source_weights, c.mask_weights, c.max_blend)
+        altered, mask = synthesize(seen, textures, c.source_weights, c.mask_weights, c.max_blend)
         region = uranet.region
         if not region.is_whole:
             altered = torch.where(region.outside(altered.shape[-1], altered.device), seen, altered)
         logits, target = uranet.perception(altered), region.select(mask)
         perception = focal_loss(region.select(logits), target) + dice_loss(region.select(logits), target)
         suspicion = uranet.suspicion_of(logits.detach())
-        doubt = torch.rand(len(features), 1, 1, 1, device=features.device)
+        doubt = torch.rand(len(seen), 1, 1, 1, device=seen.device)
         suspicion = suspicion * (2 * doubt).clamp_max(1)  # perception misses real anomalies: restore them all the same
         restored = uranet.restoration(altered, suspicion).float()
         error = (seen.float() - restored).square().mean(1, keepdim=True)

@@ -27,7 +27,7 @@ from .synthesis import sample_masks
 MAX_PICTURES = 500  # photos and turned copies that the decoder is trained on; they are held in memory
 IMAGES_PER_STEP = 8
 GREY = 0.5  # beyond the region of interest
-REGRESSION_CELLS = 150_000  # at most, about: over a hundred for every weight of a pixel
+REGRESSION_CELLS = 75_000  # at most, about: 65 for every weight of a pixel
 RIDGE = 1e-3  # added to the variances, in units of their mean
 LEARNING_RATE = 3e-3
 
@@ -85,15 +85,14 @@ def look(
 
     Every image comes as it is, and with places restored as if they were suspicious: restored components look different.
     """
-    side, views = model.config.grid_size * decoder.cell_pixels, model.uranet.views
+    side = model.config.grid_size * decoder.cell_pixels
     rows: list[int] = np.random.default_rng(seed).permutation(np.asarray(batches.rows))[:MAX_PICTURES].tolist()
     region = model.uranet.region
     pictures = torch.cat(list(read_ahead(lambda row: _picture(row, images, processor, region, side), rows)))
     seen, mixed = [], []
     with seeded_generators(seed):
         for at in range(0, len(rows), IMAGES_PER_STEP):
-            features = batches.features_of(rows[at : at + IMAGES_PER_STEP]).to(model.device)
-            own = views.standardize(views.project(features))
+            own = batches.components_of(rows[at : at + IMAGES_PER_STEP]).to(model.device)
             mask = sample_masks(len(own), own.shape[-1], model.config.mask_weights, own.device)[0].to(own.dtype)
             seen.append(own.half().cpu())
             mixed.append(torch.lerp(own, model.uranet.restoration(own, mask), mask).half().cpu())

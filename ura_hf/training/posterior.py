@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import special
-from torch import Tensor
 
 from ..model.modeling_uranet import URANetForAnomalyDetection
 from ..model.perception import NEIGHBOURHOOD, PosteriorLinear
@@ -75,12 +74,9 @@ def _hidden_cells(model: URANetForAnomalyDetection, batches: FeatureBatches) -> 
     rows = torch.randint(len(batches.rows), (ALTERED_IMAGES,))
     cells, labels = [], []
     for step in rows.split(PER_STEP):
-        given = [batches.features_of([batches.rows[row] for row in step.tolist()]), _textures(batches, len(step))]
-        seen, photos = (
-            None if one is None else uranet.views.standardize(uranet.views.project(one.to(model.device)))
-            for one in given
-        )
-        assert seen is not None
+        seen = batches.components_of([batches.rows[row] for row in step.tolist()]).to(model.device)
+        textures = batches.draw_textures(len(step))
+        photos = None if textures is None else textures.to(model.device)
         altered, mask = synthesize(seen, photos, config.source_weights, config.mask_weights, config.max_blend)
         if not region.is_whole:  # nothing was learnt of what lies beyond
             altered = torch.where(region.outside(config.grid_size, seen.device), seen, altered)
@@ -88,8 +84,3 @@ def _hidden_cells(model: URANetForAnomalyDetection, batches: FeatureBatches) -> 
         labels.append(mask.cpu()[:, 0, region.inside].flatten())
     x = torch.cat(cells).double()
     return torch.cat([x, x.new_ones(len(x), 1)], 1).numpy(), torch.cat(labels).double().numpy()
-
-
-def _textures(batches: FeatureBatches, count: int) -> Tensor | None:
-    drawn = batches.draw_textures(count)
-    return None if drawn is None else batches.standardize(drawn)

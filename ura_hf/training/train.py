@@ -91,13 +91,13 @@ def train(
     ):
         model = URANetForAnomalyDetection(config)
         seen = extract(options, material, model, processor, work, state, progress)
-        batches = fit(options, model, seen, progress)
+        batches = fit(options, model, seen, work, state.process_index, progress)
         resumed = resume_point(work)
         trainer = learn(options, model, batches, work, resumed, callbacks, progress)
         if state.is_main_process:
             require_finite(model, options.learning_rate)
             fit_posterior(model, batches, seen.images - len(copies), options.seed)
-            learn_pictures(model, batches, material.images, processor, options.steps, options.seed, progress)
+            learn_pictures(model, batches, material.images, processor, -(-options.steps // 2), options.seed, progress)
             measured = calibrate_score(_rounded(model, options), batches, seen.images, options.seed, progress, copies)
             require_finite(model, options.learning_rate)
             known = {"command": command, **material.counts(), "pose": seen.pose, "resumed": resumed is not None}
@@ -198,7 +198,14 @@ def _texture_files(
     return cut_into_pieces(material.textures, cache) or generated, generated
 
 
-def fit(options: TrainingOptions, model: URANetForAnomalyDetection, seen: Seen, progress: Progress) -> FeatureBatches:
+def fit(
+    options: TrainingOptions,
+    model: URANetForAnomalyDetection,
+    seen: Seen,
+    work: Path,
+    process: int,
+    progress: Progress,
+) -> FeatureBatches:
     """Set the statistics, the views and the tokens of restoration from the good images; returns their batches."""
     model.config.views = views_for(model.config.views, seen.copies)
     rows = list(range(len(seen.features)))
@@ -210,6 +217,7 @@ def fit(options: TrainingOptions, model: URANetForAnomalyDetection, seen: Seen, 
     fit_views(model.uranet.views, batches.features_of, rows, options.seed)
     _rounded(model.uranet.views, options)
     progress("memory", 1, 2)
+    batches.project(model.uranet.views, work, process)
     fill_tokens(model, batches, options.seed)
     return batches
 

@@ -55,12 +55,11 @@ class RestorationTrainer(Trainer):
 
     def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
         dataset: Any = self.train_dataset
-        features = dataset.standardize(inputs["features"])
+        components = inputs["components"].float()
         began = time.monotonic()
-        textures = dataset.draw_textures(len(features))
+        textures = dataset.draw_textures(len(components))
         self.waited += time.monotonic() - began
-        textures = None if textures is None else dataset.standardize(textures.to(features.device))
-        losses: Losses = model(features=features, textures=textures)
+        losses: Losses = model(components, None if textures is None else textures.to(components.device))
         for name in LOSS_PARTS:  # numbers when they are logged: a GPU need not wait for every step's
             self.parts.setdefault(name, []).append(getattr(losses, name).detach().mean())
         return (losses.loss, losses) if return_outputs else losses.loss
