@@ -33,6 +33,7 @@ from ura_hf.training.calibration import peak_standard, standard
 from ura_hf.training.features import cached_features
 from ura_hf.training.fit import unseen
 from ura_hf.training.near_copies import near_copies
+from ura_hf.training.options import STEPS
 
 KEY = ("variant", "dataset", "seed", "steps")
 DEFAULT = "default"
@@ -163,7 +164,7 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=[DEFAULT])
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=TrainingOptions.steps, help="of a training (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=STEPS, help="of a training (default: %(default)s)")
     parser.add_argument(
         "--without-networks", action="store_true", help="score the rows alone that ask no network: --steps 20 will do"
     )

@@ -34,6 +34,7 @@ from ura_hf.data.reader import read_dataset
 from ura_hf.data.samples import Sample
 from ura_hf.evaluation.visualization import colorize, pca_colors
 from ura_hf.model.images import load_image, load_mask
+from ura_hf.training.options import STEPS
 from ura_hf.training.synthesis import synthesize
 
 KEY = ("dataset", "seed", "steps")
@@ -212,7 +213,7 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=shared, help="folder with data/ and backbones/")
     parser.add_argument("--work", type=Path, default=ROOT / "runs/claim", help="checkpoints and features go there")
     parser.add_argument("--output", type=Path, default=ROOT / "docs/results/claim.json")
-    parser.add_argument("--steps", type=int, default=TrainingOptions.steps, help="of a training (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=STEPS, help="of a training (default: %(default)s)")
     parser.add_argument(
         "--picture", type=Path, default=ROOT / "docs/pictures/claim.png", help="figure of the drawn ring"
     )

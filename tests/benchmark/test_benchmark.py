@@ -243,7 +243,7 @@ def test_paper_preset_is_what_the_sources_state(tmp_path):
     assert Settings("mvtec", str(tmp_path), "paper", training={"steps": 5}).options(tmp_path, tmp_path, 0, 9).steps == 5
     assert set(PRESETS) == {"paper", "fast"}
     fast = Settings("mvtec", str(tmp_path))
-    assert fast.options(tmp_path, tmp_path / "o", 0, 209) == TrainingOptions(tmp_path, tmp_path / "o")
+    assert fast.options(tmp_path, tmp_path / "o", 0, 209) == TrainingOptions(tmp_path, tmp_path / "o", steps=600)
 
 
 def test_launched_processes_keep_one_gpu_and_no_group(monkeypatch):

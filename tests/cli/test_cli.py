@@ -26,7 +26,7 @@ from ura_hf.cli.predict import output_names
 from ura_hf.data.records import METRIC_KEYS
 from ura_hf.evaluation.evaluate import IMAGE_COLUMNS
 from ura_hf.model.verdicts import LABELS
-from ura_hf.training.options import MAX_IMAGES
+from ura_hf.training.options import MAX_IMAGES, STEPS
 
 
 def fails(capsys, *arguments: object) -> str:
@@ -453,7 +453,7 @@ def test_defaults_in_the_help_are_those_of_the_config_and_of_the_options(capsys)
         ("--image-size S", URANetConfig.image_size),
         ("--grid-size G", URANetConfig.grid_size),
         ("--false-positive-rate RATE", URANetConfig.false_positive_rate),
-        ("--steps STEPS", TrainingOptions.steps),
+        ("--steps STEPS", STEPS),
         ("--batch-size BATCH_SIZE", TrainingOptions.batch_size),
         ("--learning-rate LEARNING_RATE", TrainingOptions.learning_rate),
         ("--save-every STEPS", TrainingOptions.save_every),

@@ -416,6 +416,12 @@ def test_every_process_draws_other_anomalies():
     assert not torch.equal(*draws)
 
 
+def test_few_images_need_fewer_steps(tmp_path):
+    usual = TrainingOptions(tmp_path, tmp_path / "o")
+    assert [usual.steps_for(images) for images in (2, 99, 100, 4000)] == [300, 300, 600, 600]
+    assert TrainingOptions(tmp_path, tmp_path / "o", steps=7).steps_for(2) == 7
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

@@ -87,7 +87,7 @@ def _result(run: Run, settings: Settings, command: str) -> dict[str, Any]:
     if not (run.checkpoint / TRAINING).exists():
         write_json(run.images, images_now)
         processor = make_processor(options, config)
-        every = max(1, options.steps // settings.best_on_test) if settings.best_on_test else 0
+        every = max(1, options.steps_for(images) // settings.best_on_test) if settings.best_on_test else 0
         train(options, config, command, [Envelope(run, processor, every)] if every else ())
     elif run.images.exists() and json.loads(run.images.read_text()) != images_now:
         raise UserError(f"its images changed since it was trained: remove {run.checkpoint} to do it again")

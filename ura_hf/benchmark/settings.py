@@ -74,11 +74,12 @@ class Settings:
         epochs = chosen.pop("epochs", None)
         paths = {name: Path(chosen[name]) for name in ("backbone_weights", "textures") if chosen.get(name)}
         options = TrainingOptions(category, output, seed=seed, strict=self.strict, **{**chosen, **paths})
+        fitted = min(images, options.limit or MAX_IMAGES, MAX_IMAGES)
         if epochs is not None and "steps" not in self.training:
             if epochs < 1:
                 raise UserError(f"epochs must be at least 1, but got {epochs}.")
-            fitted = min(images, options.limit or MAX_IMAGES, MAX_IMAGES)
             options.steps = epochs * math.ceil(fitted / options.batch_size)
+        options.steps = options.steps_for(fitted)
         return options
 
     def as_json(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..model.defaults import BACKBONE, FALSE_POSITIVE_RATE, GRID_SIZE, IMAGE_SIZE
 from ..model.errors import UserError
-from ..training.options import POSES, PRECISIONS, TrainingOptions
+from ..training.options import FEW_IMAGES, FEW_STEPS, POSES, PRECISIONS, STEPS, TrainingOptions
 from .fields import FRAMES_HELP, read_fields
 
 CHECKED_IMAGES = 8  # of which the largest value is looked at
@@ -115,7 +115,8 @@ def _add_model(group: Any) -> None:
 
 
 def _add_training(group: Any) -> None:
-    _add(group, "--steps", "optimiser steps (default: %(default)s)")
+    default = f"default: {STEPS}, of fewer than {FEW_IMAGES} images {FEW_STEPS}"
+    _add(group, "--steps", f"optimiser steps ({default})", type=int)
     _add(group, "--batch-size", "images per step per process (default: %(default)s)")
     _add(group, "--learning-rate", "peak of the schedule (default: %(default)s)")
     group.add_argument(

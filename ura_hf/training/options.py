@@ -10,6 +10,8 @@ from ..model.errors import UserError
 
 MAX_IMAGES = 4000
 """Largest number of images whose features are cached; of more, so many are drawn by the seed."""
+STEPS, FEW_STEPS, FEW_IMAGES = 600, 300, 100
+"""Optimiser steps, and those of fewer images than the last number."""
 MAX_SEED = 2**32 - 1
 POSES = ("auto", "fixed", "any")
 PATHS = ("output", "backbone_weights", "textures", "cache")
@@ -28,7 +30,7 @@ class TrainingOptions:
         backbone_weights: safetensors file in timm's key layout; None: timm fetches them from the Hub.
         textures: Folder of natural photos for artificial anomalies, searched recursively; None: photos of scikit-image, or
             generated textures where it is not installed.
-        steps: Optimiser steps.
+        steps: Optimiser steps; None: 600, of fewer than 100 good images 300.
         batch_size: Images per step per process.
         learning_rate: Peak of the schedule: 10 % linear warm-up, then cosine to zero.
         seed: Seed of the split, the weights and the artificial anomalies.
@@ -53,7 +55,7 @@ class TrainingOptions:
     output: Path
     backbone_weights: Path | None = None
     textures: Path | None = None
-    steps: int = 600
+    steps: int | None = None
     batch_size: int = 8
     learning_rate: float = 1e-3
     seed: int = 0
@@ -84,8 +86,8 @@ class TrainingOptions:
         if self.roi is not None:
             self.roi = str(self.roi) if isinstance(self.roi, (str, Path)) else ",".join(map(str, self.roi))
         for name in ("steps", "batch_size", "save_every"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1, but got {getattr(self, name)}.")
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UserError(f"{name} must be at least 1, but got {value}.")
         if not 0 <= self.seed <= MAX_SEED:
             raise UserError(f"seed must be from 0 to {MAX_SEED}, but got {self.seed}.")
         if self.limit is not None and self.limit < 2:
@@ -100,3 +102,7 @@ class TrainingOptions:
             raise UserError(f"pose must be one of {', '.join(POSES)}, but got {self.pose!r}.")
         if self.precision not in PRECISIONS:
             raise UserError(f"precision must be one of {', '.join(PRECISIONS)}, but got {self.precision!r}.")
+
+    def steps_for(self, images: int) -> int:
+        """Optimiser steps of a training on so many good images."""
+        return self.steps or (FEW_STEPS if images < FEW_IMAGES else STEPS)

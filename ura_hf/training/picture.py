@@ -20,6 +20,7 @@ from ..model.modeling_uranet import URANetForAnomalyDetection
 from ..model.picture import PictureDecoder
 from ..model.region import Region
 from .batches import FeatureBatches
+from .options import TrainingOptions
 from .pose import turned_copy
 from .randomness import seeded_generators
 from .synthesis import sample_masks
@@ -53,18 +54,19 @@ def learn_pictures(
     batches: FeatureBatches,
     images: Sequence[Path],
     processor: URANetImageProcessor,
-    steps: int,
-    seed: int,
+    options: TrainingOptions,
     progress: Progress = silent,
 ) -> None:
     """Train the model's decoder on photos of good parts and their turned copies, the rows after them in `batches`.
 
+    It takes half as many steps as the networks.
     Leaves the global generators as they were, so that nothing else of a run depends on it.
     """
     decoder = model.uranet.decoder
     if decoder is None:
         return
     model.eval()
+    steps, seed = -(-options.steps_for(len(images)) // 2), options.seed
     progress("pictures", 0, steps)
     pairs = look(model, decoder, batches, images, processor, seed)
     decoder.begin(*fit_linear(decoder, pairs, model.device), seed)

@@ -82,6 +82,7 @@ def train(
 
     clock, state = Clock(), processes()
     material, processor = read_material(options, config), make_processor(options, config)
+    options = dataclasses.replace(options, steps=options.steps_for(len(material.images)))
     if options.roi is not None:
         config.roi = read_region(str(options.roi), material.images[0], processor, config.grid_size)
     copies = _copies(material.images, processor, Region(config.roi, config.grid_size), progress)
@@ -97,7 +98,7 @@ def train(
         if state.is_main_process:
             require_finite(model, options.learning_rate)
             fit_posterior(model, batches, seen.images - len(copies), options.seed)
-            learn_pictures(model, batches, material.images, processor, -(-options.steps // 2), options.seed, progress)
+            learn_pictures(model, batches, material.images, processor, options, progress)
             measured = calibrate_score(_rounded(model, options), batches, seen.images, options.seed, progress, copies)
             require_finite(model, options.learning_rate)
             known = {"command": command, **material.counts(), "pose": seen.pose, "resumed": resumed is not None}

@@ -110,19 +110,19 @@ def learn(
     progress: Progress,
 ) -> RestorationTrainer:
     """Train perception and restoration on artificial anomalies, from the resume point `resumed` on if there is one."""
-    device = pick_device().type
+    device, steps = pick_device().type, options.steps_for(len(batches))
     arguments = TrainingArguments(
         output_dir=str(work),
-        max_steps=options.steps,
+        max_steps=steps,
         per_device_train_batch_size=options.batch_size,
         learning_rate=options.learning_rate,
         weight_decay=0.01,
         max_grad_norm=1.0,
         lr_scheduler_type="cosine",
-        warmup_steps=max(1, options.steps // 10),
+        warmup_steps=max(1, steps // 10),
         bf16=use_bf16(options.precision),
         use_cpu=device == "cpu",
-        logging_steps=max(1, min(50, options.steps // 10)),
+        logging_steps=max(1, min(50, steps // 10)),
         save_steps=options.save_every,
         save_total_limit=1,
         remove_unused_columns=False,
