@@ -106,8 +106,7 @@ def train(
             known |= examine([names[row] for row in measured.rows], measured.scores, named(copies, names), model.config)
             record = known | describe_run(options, trainer, clock)
             save(model.half() if options.half else model, processor, record, options.output)
-            if report is not None:
-                _write_report(report, record, material.images, measured, processor)
+            _write_report(report, record, material.images, measured, processor)
         state.wait_for_everyone()
     return dict(read_json(options.output / TRAINING))
 
@@ -132,8 +131,14 @@ def _copies(
 
 
 def _write_report(
-    folder: Path, record: dict[str, Any], images: Sequence[Any], measured: Measured, processor: URANetImageProcessor
+    folder: Path | None,
+    record: dict[str, Any],
+    images: Sequence[Any],
+    measured: Measured,
+    processor: URANetImageProcessor,
 ) -> None:
+    if folder is None:
+        return
     shown = [images[measured.rows[row]] for row in most_unusual(measured.scores)]
     write_report(
         folder, sentences(record, FalseAlarms.of_record(record)), [*zip(shown, measured.maps, strict=True)], processor
