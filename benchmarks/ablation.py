@@ -25,7 +25,7 @@ from ura_hf.data.reader import read_dataset
 from ura_hf.data.samples import Sample
 from ura_hf.evaluation.metrics import AnomalyMetrics
 from ura_hf.model.configuration_uranet import DEFAULT_VIEWS, PEAKS, VIEWS
-from ura_hf.model.images import load_mask
+from ura_hf.model.images import load_image, load_mask
 from ura_hf.model.modeling_uranet import URANetModel
 from ura_hf.model.scoring import standardized
 from ura_hf.training.batches import FeatureBatches
@@ -56,9 +56,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "with restoration": (*DEFAULT_VIEWS, "restored"),
     "with perception": (*DEFAULT_VIEWS, "perceived"),
     "with both": (*DEFAULT_VIEWS, "restored", "perceived"),
-    "memory and restoration": ("memory", "restored"),
-    "with restoration, without place": ("memory", "remainder", "restored", "image"),
-    "with restoration, without remainder": ("memory", "place", "restored", "image"),
+    "restoration in place of memory": tuple("restored" if view == "memory" else view for view in DEFAULT_VIEWS),
 }
 """What is scored, and the views that it adds up. A variant has only the rows with restoration."""
 BATCH = 8
@@ -97,7 +95,7 @@ class Scorer:
             mask = None if sample.mask is None else load_mask(sample.mask, None)
             shown = None
             if maps is not None and (mask is not None or not sample.label):
-                size = tuple(maps.shape[1:]) if mask is None else mask.shape
+                size = load_image(sample.image).shape[:2] if mask is None else mask.shape
                 shown = processor.restore_geometry(maps[row : row + 1], [size])
             masks = None if mask is None else [mask]
             self.metrics.update(scores[row : row + 1], [sample.label], shown, masks, [sample.defect_type])
@@ -130,7 +128,7 @@ def scored(checkpoint: Path, variant: str, name: str, seed: int, options: argpar
     model = URANetForAnomalyDetection.from_pretrained(checkpoint).eval()
     processor = URANetImageProcessor.from_pretrained(checkpoint)
     uranet, dataset = model.uranet, read_dataset(data_folder(name, options.shared, seed))
-    uranet.config.views = list(VIEWS)
+    uranet.config.views, calibrated = list(VIEWS), uranet.config.standards
     record = read_json(checkpoint / "training.json")
     copies = record["pose"]["turned_copies"]
     images = [sample.image for sample in dataset.train]
@@ -144,7 +142,7 @@ def scored(checkpoint: Path, variant: str, name: str, seed: int, options: argpar
     for at in range(0, len(dataset.test), BATCH):
         samples = dataset.test[at : at + BATCH]
         seen = uranet.extract(processor([s.image for s in samples], return_tensors="pt")["pixel_values"])
-        uranet.config.views = list(VIEWS)
+        uranet.config.views, uranet.config.standards = list(VIEWS), calibrated
         logs = uranet.look(seen)
         for scorer in scorers.values():
             scorer.add(logs, samples, processor)

@@ -101,9 +101,8 @@ def label_free(found: Part, net: AnomalyPerception) -> tuple[float, float]:
         drawn, mask = add_defect(small, KINDS[number % len(KINDS)], np.random.default_rng((found.seed, row)))
         shown.append(drawn)
         masks.append(mask)
-    maps = enlarged(
-        perceived([net], found.seen(np.concatenate([found.raw[found.held], found.pictures(shown)])))["probability"]
-    )
+    raw = np.concatenate([found.raw[found.held], found.pictures(shown)])
+    maps = enlarged(found.believed(net, raw)["probability"])
     return calibrator(thinned(maps), thinned(np.concatenate([np.zeros_like(masks), np.stack(masks)])))
 
 
@@ -164,7 +163,7 @@ def answers(found: Part, net: AnomalyPerception, test: Maps, masks: Values, rows
     samples = found.dataset.test
     good = [Image.open(s.image).convert("RGB").resize((SIDE, SIDE)) for s in samples if not s.label][:CHANGED]
     changed = {
-        words: means(perceived([net], found.seen(found.pictures([change(image) for image in good]))))
+        words: means(found.believed(net, found.pictures([change(image) for image in good])))
         for words, change in CHANGES.items()
     }
     large = {name: enlarged(test[name]) for name in MAPS}
@@ -183,7 +182,7 @@ def foreign(name: str, found: Part, net: AnomalyPerception, test: Maps, options:
         if other != name:
             images = [s.image for s in read_dataset(data_folder(other, options.shared, 0)).test]
             shown = images[:: max(1, len(images) // FOREIGN)][:FOREIGN]
-            maps = perceived([net], found.seen(found.features(shown, "other")))
+            maps = found.believed(net, found.features(shown, "other"))
             result[other] = {
                 kind: auroc(test[kind].mean((1, 2)).numpy(), maps[kind].mean((1, 2)).numpy()) for kind in MAPS
             }
@@ -195,7 +194,7 @@ def with_count(name: str, seed: int, count: int, options: argparse.Namespace) ->
     found = Part(name, seed, options, count)
     raw = found.features([sample.image for sample in found.dataset.test], "test")
     good = raw[[row for row, sample in enumerate(found.dataset.test) if not sample.label]]
-    return {"commit": commit(), "good": means(perceived([found.learn(seed * MEMBERS)], found.seen(good)))}
+    return {"commit": commit(), "good": means(found.believed(found.learn(seed * MEMBERS), good))}
 
 
 def detection(maps: Maps, labels: Values, masks: Values, rows: list[int]) -> dict[str, float]:
@@ -219,7 +218,8 @@ def run_one(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]
     seen, labels = found.seen(raw), np.array([bool(sample.label) for sample in samples])
     masks, rows = masks_of(samples)
     methods = {
-        "posterior": perceived(nets[:1], seen),
+        "posterior": found.believed(nets[0], raw),
+        "without distance": perceived(nets[:1], seen),
         "deterministic": perceived(nets[:1], seen, posterior=False),
         "dropout": perceived([dropped], seen, PASSES, posterior=False),
         "ensemble": perceived(nets, seen, posterior=False),

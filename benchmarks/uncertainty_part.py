@@ -64,6 +64,7 @@ class Part:
         folder = options.work / slug(("components", name, seed, count))
         folder.mkdir(parents=True, exist_ok=True)
         self.batches.project(views, folder)
+        self._set_standards()
         self.components = self.seen(self.raw[self.rows])
         self.photos = self.seen(textures)
 
@@ -115,24 +116,37 @@ class Part:
 
     def verdicts(self, raw: np.ndarray) -> tuple[Values, Values]:
         """Raw scores before they are made positive, (N,), and their maps, (N, S, S); by standards of the images held out."""
-        uranet, config = self.model.uranet, self.model.config
-        if config.standards is None:
-            logs = self._look(self.raw[self.held])
-            config.standards = {name: standard(values) for name, values in logs.items()}
-            _, peaks = uranet.add_up(logs)
-            config.standards |= {name: peak_standard(values) for name, values in peaks.items() if name in PEAKS}
-        maps, parts = uranet.add_up(self._look(raw))
-        return uranet.score(parts).numpy(), maps.numpy()
+        maps, parts = self.model.uranet.add_up(self._look(raw))
+        return self.model.uranet.score(parts).numpy(), maps.numpy()
+
+    def _set_standards(self) -> None:
+        config, logs = self.model.config, self._look(self.raw[self.held])
+        config.standards = {name: standard(values) for name, values in logs.items()}
+        _, peaks = self.model.uranet.add_up(logs)
+        config.standards |= {name: peak_standard(values) for name, values in peaks.items() if name in PEAKS}
+
+    @torch.no_grad()
+    def believed(self, net: AnomalyPerception, raw: np.ndarray) -> Maps:
+        """Maps (N, G, G) that a checkpoint with this perception gives for raw features, (N, C, G, G)."""
+        uranet, steps = self.model.uranet, []
+        for at in range(0, len(raw), BATCH):
+            features = self._standardized(raw[at : at + BATCH])
+            components = uranet.views.project(features)
+            far = uranet.far_cells(uranet.views.look(features, components)["memory"])
+            steps.append(net.predict(uranet.views.standardize(components), far=far))
+        return gathered(steps)
 
     @torch.inference_mode()
     def milliseconds(self, image: Path) -> dict[str, float]:
-        """Processor time on one thread of a verdict with heatmap, and of the uncertainty maps from the same components."""
+        """Processor time on one thread of a verdict with heatmap, and of the uncertainty maps from what that has made."""
         uranet, threads = self.model.uranet, torch.get_num_threads()
         pixels = self.processor([image], return_tensors="pt")["pixel_values"]
-        components = uranet.views.project(uranet.extract(pixels))
+        features = uranet.extract(pixels)
+        components = uranet.views.project(features)
+        distances = uranet.views.look(features, components)["memory"]
 
         def maps() -> None:
-            belief = uranet.perception.predict(uranet.views.standardize(components))
+            belief = uranet.perception.predict(uranet.views.standardize(components), far=uranet.far_cells(distances))
             for name in MAPS:
                 uranet.to_image(getattr(belief, name))
 
@@ -155,7 +169,11 @@ class Part:
 @torch.no_grad()
 def perceived(nets: list[AnomalyPerception], seen: Tensor, passes: int = 1, posterior: bool = True) -> Maps:
     """Maps (N, G, G) of components (N, K, G, G); of several nets or passes as of so many settings of the weights."""
-    steps = [_one(nets, seen[at : at + BATCH], passes, posterior) for at in range(0, len(seen), BATCH)]
+    return gathered([_one(nets, seen[at : at + BATCH], passes, posterior) for at in range(0, len(seen), BATCH)])
+
+
+def gathered(steps: list[Perception]) -> Maps:
+    """Maps (N, G, G) of some batches, and their logits."""
     return {name: torch.cat([getattr(step, name) for step in steps])[:, 0] for name in (*MAPS, "logits")}
 
 

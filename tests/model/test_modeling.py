@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import subprocess
@@ -272,7 +273,9 @@ def test_same_image_same_maps(model):
 def views_by_hand(plain: URANetModel, features: torch.Tensor) -> dict[str, np.ndarray]:
     """Squared residuals of every view of one image's features (1, C, 8, 8), by NumPy: (64,), and a number for `image`."""
     with torch.no_grad():
-        belief, restored = plain.perceive(plain.views.project(features))
+        seen = plain.views.project(features)
+        far = plain.far_cells(plain.views.look(features)["memory"])
+        belief, restored = plain.perceive(features, seen, far)
     values = {name: buffer.double().numpy() for name, buffer in plain.views.named_buffers()}
     cells = features[0].flatten(1).T.double().numpy()
     seen = cells @ values["axes"]
@@ -287,7 +290,7 @@ def views_by_hand(plain: URANetModel, features: torch.Tensor) -> dict[str, np.nd
         "memory": (nearest + (rest**2).sum(1)) / cells.shape[1],
         "place": (whitened**2).mean(1),
         "remainder": (rest**2).mean(1),
-        "restored": ((cells - restored[0].flatten(1).T.numpy() @ values["axes"].T) ** 2).mean(1),
+        "restored": ((cells - restored[0].flatten(1).T.numpy()) ** 2).mean(1),
         "perceived": probability / (1 - probability),
         "image": (whole**2).mean(),
     }
@@ -341,17 +344,43 @@ def test_maps_are_smoothed_as_wide_as_the_image_says(model):
         plain.load_state_dict(model.uranet.state_dict())
         with torch.no_grad():
             features = plain.extract(pixels(1))
-            found.append(plain.look(features, *plain.perceive(plain.views.project(features)))["memory"])
+            found.append(plain.look(features)["memory"])
     lengths, smooth = (log.exp()[0, 0].double().numpy() for log in found)
     np.testing.assert_allclose(smooth, ndimage.gaussian_filter(lengths, 2, mode="mirror", radius=7), rtol=1e-4)
 
 
-def test_restored_features_lie_in_the_components(model):
+def test_restored_features_are_the_normal_cells_nearest_to_content_and_surroundings(model):
+    """By hand: of (1 - p) c + p R(c, m), with the calibrated probability p and the suspicion m of the trained logits."""
+    uranet = copy.deepcopy(model.uranet)
+    views = uranet.views
     with torch.no_grad():
-        out = model(pixels(1))
-    views = model.uranet.views
-    again = views.features(views.project(out.restored_features))
-    torch.testing.assert_close(again, out.restored_features, rtol=1e-3, atol=1e-4)
+        features = uranet.extract(pixels(2))
+        views.axes.copy_(torch.linalg.qr(torch.randn(views.axes.shape, generator=torch.Generator().manual_seed(0))).Q)
+        components = views.project(features)
+        seen = views.standardize(components)
+        around = views.unstandardize(uranet.restoration(seen, uranet.suspicion_of(uranet.perception(seen))))
+        p = uranet.perception.predict(seen).probability
+        wanted = ((1 - p) * components + p * around).flatten(2).transpose(1, 2).flatten(0, 1)
+        views.memory.cells.copy_(wanted[1 : len(wanted) : len(wanted) // len(views.memory.cells)])
+        restored = uranet.perceive(features, components)[1]
+        nearest = torch.cdist(wanted, views.memory.cells, compute_mode="donot_use_mm_for_euclid_dist").argmin(1)
+        cells = (views.memory.cells[nearest] @ views.axes.T).view(2, -1, features.shape[1]).transpose(1, 2)
+    torch.testing.assert_close(restored.flatten(2), cells, rtol=1e-4, atol=1e-5)
+    assert 0 < float(p.mean()) < 1 and len(nearest.unique()) > 10
+
+
+@pytest.mark.parametrize("standards", [None, {"place": [0.0, 1.0]}, {"memory": [0.5, 1.5]}])
+def test_far_cells_are_deviations_above_the_usual(model, standards):
+    plain = URANetModel(tiny_config(smoothing_sigma=0)).eval()
+    plain.load_state_dict(model.uranet.state_dict())
+    plain.config.standards = standards
+    distances = torch.tensor([[0.1, 100.0], [7.3, 0.0]]).view(1, 1, 2, 2)
+    far = plain.far_cells(distances)
+    if not standards or "memory" not in standards:
+        assert far is None
+    else:
+        wanted = np.maximum((np.log(np.sqrt(distances.double().numpy() + 1e-4)) - 0.5) / 1.5, 0)
+        np.testing.assert_allclose(far.numpy(), wanted, rtol=1e-5)
 
 
 def test_uncalibrated_model_gives_raw_scores_only():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from scipy import integrate, special, stats
@@ -100,6 +101,27 @@ def test_means_of_drawn_weights_converge_to_the_moments():
 
     few, many = error(100), error(10_000)
     assert many < 5e-3 and few / many == pytest.approx(10, rel=0.5)
+
+
+def test_what_is_far_from_all_good_cells_is_unsure():
+    """It adds to the logit's deviation, in the closed form and in what is drawn, and leaves its mean as it is."""
+    model, features = perception(0.2), torch.randn(2, 7, 4, 4)
+    far = torch.zeros(2, 1, 4, 4)
+    far[0, 0, 1, 2] = 3.0
+    plain, out, drawn = (
+        model.predict(features),
+        model.predict(features, far=far),
+        model.predict(features, 20_000, far=far),
+    )
+    changed = (out.epistemic - plain.epistemic).abs() > 1e-6
+    assert changed.sum() == 1 and changed[0, 0, 1, 2]
+    assert out.epistemic[0, 0, 1, 2] > plain.epistemic[0, 0, 1, 2] + 0.05
+    mean, variance = (values.reshape(2, 1, 4, 4)[0, 0, 1, 2] for values in moments_by_hand(model, features))
+    nodes = stats.norm.ppf((np.arange(10_000) + 0.5) / 10_000)
+    wanted = special.expit(float(mean) + math.sqrt(float(variance) + 9) * nodes).mean()
+    assert float(out.probability[0, 0, 1, 2]) == pytest.approx(wanted, abs=2e-3)
+    for name in MAPS:
+        torch.testing.assert_close(getattr(drawn, name), getattr(out, name), rtol=0, atol=0.02)
 
 
 def test_drawn_weights_by_hand():

@@ -202,7 +202,9 @@ def test_each_image_is_scored_by_the_views_that_have_not_seen_it():
         fitting.fit_views(views, batches.features_of, [row for row in range(8) if row != image], 0)
         features = batches.features_of([image])
         with torch.no_grad():
-            wanted = uranet.look(features, *uranet.perceive(uranet.views.project(features)), views)
+            wanted = uranet.look(features, views)
+            whole = uranet.look(features)
+        assert not torch.allclose(whole["memory"], wanted["memory"], atol=1e-3)
         for name, values in logs.items():
             torch.testing.assert_close(values[[image]], wanted[name], rtol=1e-4, atol=1e-4)
     assert all(torch.equal(before[name], tensor) for name, tensor in detector.state_dict().items())
@@ -216,7 +218,7 @@ def test_a_strange_image_stands_out_though_it_was_trained_on():
     logs = fitting.unseen(detector, batches, 20, 0)
     with torch.no_grad():
         features = batches.features_of([7])
-        seen = detector.uranet.look(features, *detector.uranet.perceive(detector.uranet.views.project(features)))
+        seen = detector.uranet.look(features)
     for name in ("memory", "place", "remainder", "image"):
         means = logs[name].reshape(20, -1).mean(1)
         assert means.argmax() == 7 and means[7] > seen[name].mean() + 0.1, name
@@ -304,7 +306,8 @@ def test_few_images_calibrate(count):
 def test_any_views_calibrate(views):
     features = draw(12)
     detector, batches = calibrated(features, views=views)
-    assert detector.config.standards.keys() == {*views, "peak_place" if "place" in views else "peak_content"}
+    far = {"restored", "perceived"} & {*views} and {"memory"}  # what networks say depends on how far cells are usually
+    assert detector.config.standards.keys() == {*views, *far, "peak_place" if "place" in views else "peak_content"}
     assert detect(detector, batches, features)["score"].max() < 0.6
 
 

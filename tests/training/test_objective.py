@@ -12,7 +12,10 @@ from ura_hf.training.objective import Learner
 
 def with_axes(detector):
     """A detector whose axes are those of some cells, as training begins with."""
-    detector.uranet.views.set_axes(torch.randn(1000, detector.backbone.channels))
+    views = detector.uranet.views
+    views.set_axes(torch.randn(1000, detector.backbone.channels))
+    views.memory.cells.normal_().div_(10)  # near what networks say before they are trained
+    views.round()
     return detector
 
 

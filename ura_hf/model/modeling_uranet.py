@@ -71,39 +71,66 @@ class URANetModel(URANetPreTrainedModel):
             )
         return self.extractor(pixel_values.to(self.dtype))
 
-    def perceive(self, components: Tensor, num_samples: int | None = None) -> tuple[Perception, Tensor]:
-        """Perception, and restored components (B, K, G, G), of components (B, K, G, G)."""
+    def perceive(
+        self,
+        features: Tensor,
+        components: Tensor,
+        far: Tensor | None = None,
+        num_samples: int | None = None,
+        views: NormalViews | None = None,
+    ) -> tuple[Perception, Tensor]:
+        """Perception, and restored features (B, C, G, G), of features (B, C, G, G) and their components; `far` as in `far_cells`.
+
+        Every cell becomes the normal cell that is nearest to (1 - p) c + p R(c, m), with restoration R: the likelier an anomaly,
+        the less its content decides, and the more its surroundings.
+        """
         seen = self.views.standardize(components)
-        belief = self.perception.predict(seen, num_samples)
-        return belief, self.views.unstandardize(self.restoration(seen, self.suspicion_of(belief.logits)))
+        belief = self.perception.predict(seen, num_samples, far=far)
+        restored = self.views.unstandardize(self.restoration(seen, self.suspicion_of(belief.logits)))
+        if views is not None:  # whose components lie along other axes
+            components, restored = views.project(features), views.project(self.views.features(restored))
+        views = views or self.views
+        wanted = torch.lerp(components, restored.float(), belief.probability)
+        return belief, views.features(views.memory.nearest(wanted).to(features.dtype))
+
+    def far_cells(self, distances: Tensor) -> Tensor | None:
+        """How much farther cells are from all good ones than is usual, in deviations of good images, >= 0.
+
+        From the residuals of the view `memory` (B, 1, G, G). None before calibration, and where the score leaves that view out.
+        """
+        standard = (self.config.standards or {}).get("memory")
+        return None if standard is None else standardized(self._log(distances), standard).clamp_min(0)
+
+    def _log(self, residual: Tensor) -> Tensor:
+        c = self.config
+        return log_residual(residual, c.smoothing_sigma * c.grid_size / c.image_size, self.region)
 
     def suspicion_of(self, logits: Tensor) -> Tensor:
         """`suspicion` of logits as they were trained, before calibration, which restoration has learnt from; same shape."""
         probability = logits.float().sigmoid()
         return self.suspicion(probability, binary_entropy(probability))
 
-    def look(
-        self,
-        features: Tensor,
-        belief: Perception | None = None,
-        restored: Tensor | None = None,
-        views: NormalViews | None = None,
-        components: Tensor | None = None,
-    ) -> dict[str, Tensor]:
+    def look(self, features: Tensor, views: NormalViews | None = None) -> dict[str, Tensor]:
         """`log_residual` of the configured views of features (B, C, G, G): maps (B, 1, G, G), and ``image`` (B,).
 
-        Components of the features, and what `perceive` gives for them, are made where they are needed and not given. `views`
-        stand in place of the model's own, and their components are made anew.
+        `views` stand in place of the model's own.
         """
-        c = self.config
+        return self.inspect(features, 0, views)[0]
+
+    def inspect(
+        self, features: Tensor, num_samples: int | None = None, views: NormalViews | None = None
+    ) -> tuple[dict[str, Tensor], Perception | None, Tensor | None]:
+        """As `look`, and what `perceive` gives, which is left out with `num_samples` of 0 if no view needs it."""
+        needed = not {"restored", "perceived"}.isdisjoint(self.config.views)
+        components = self.views.project(features)
         found = (views or self.views).look(features, components if views is None else None)
-        if {"restored", "perceived"} & {*c.views}:
-            if belief is None or restored is None:
-                belief, restored = self.perceive(self.views.project(features) if components is None else components)
-            found["restored"] = (features - self.views.features(restored)).float().square().mean(1, keepdim=True)
+        belief = restored = None
+        if needed or num_samples != 0:
+            far = self.far_cells(found["memory"])
+            belief, restored = self.perceive(features, components, far, num_samples or None, views)
+            found["restored"] = (features - restored).float().square().mean(1, keepdim=True)
             found["perceived"] = belief.probability.float() / (1 - belief.probability.float()).clamp_min(1e-7)
-        sigma = c.smoothing_sigma * c.grid_size / c.image_size
-        return {name: log_residual(found[name], sigma, self.region) for name in c.views}
+        return {name: self._log(found[name]) for name in self.config.views}, belief, restored
 
     def add_up(self, logs: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The sum of the standardised maps of `look`, (B, S, S), and what the image score adds up by name, (B,) each.
@@ -177,9 +204,7 @@ class URANetModel(URANetPreTrainedModel):
             if pixel_values is None:
                 raise UserError("pixel_values or features must be given, but got neither.")
             features = self.extract(pixel_values)
-        components = self.views.project(features)
-        belief, restored = (None, None) if num_samples == 0 else self.perceive(components, num_samples)
-        logs = self.look(features, belief, restored, components=components)
+        logs, belief, restored = self.inspect(features, num_samples)
         z, parts = self.add_up(logs)
         out = URANetOutput(
             features=features,
@@ -187,8 +212,8 @@ class URANetModel(URANetPreTrainedModel):
             image_score=positive(self.score(parts)),
             strangeness=self.strangeness(logs),
         )
-        if belief is not None and restored is not None:
-            out.restored_features = self.views.features(restored)
+        if belief is not None and num_samples != 0:
+            out.restored_features = restored
             out.anomaly_probability = self.region.fill(self.to_image(belief.probability))
             out.total_uncertainty = self.region.fill(self.to_image(belief.total))
             out.aleatoric_uncertainty = self.region.fill(self.to_image(belief.aleatoric))

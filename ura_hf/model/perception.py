@@ -13,6 +13,7 @@ from .errors import UserError
 from .scoring import exactly
 
 NEIGHBOURHOOD = 5  # cells a side that the belief of a cell depends on
+FAR_DEVIATION = 1.0  # of a logit, for each deviation that a cell is farther from the good ones than is usual
 NODES, REACH = 25, 4.0
 """Evenly spaced nodes within 4 standard deviations: expectations of probability and entropy err by less than 0.001 for logits
 that deviate by up to 5, and by less than 0.01 for 10. Nodes of Gauss and Hermite err ten times as much there."""
@@ -118,11 +119,15 @@ class AnomalyPerception(nn.Module):
         """Logits of the mean weights, (B, C, G, G) -> (B, 1, G, G)."""
         return self.head(self.hide(features)).movedim(-1, 1)
 
-    def predict(self, features: Tensor, num_samples: int | None = None, seed: int = 0) -> Perception:
+    def predict(
+        self, features: Tensor, num_samples: int | None = None, seed: int = 0, far: Tensor | None = None
+    ) -> Perception:
         """The predictive distribution in one pass, without drawing anything; the same inputs give the same maps.
 
         A logit is Gaussian, so expectations over it are weighted sums over a few nodes. With `num_samples` they are means over
-        weights drawn with `seed` instead, which converge to these sums.
+        weights drawn with `seed` instead, which converge to these sums. `far` (B, 1, G, G), >= 0, is how much farther cells are
+        from all good ones than is usual, in deviations: there training had nothing, so it is added to the logit's deviation
+        (distance awareness, Liu et al. 2020).
         """
         if num_samples is not None and num_samples < 1:
             raise UserError(f"num_samples must be at least 1, but got {num_samples}.")
@@ -131,12 +136,16 @@ class AnomalyPerception(nn.Module):
         if not isinstance(self.head, PosteriorLinear):
             return summarize(trained, trained.float(), torch.ones(1))
         mean = self.head.mean(trained)
+        beyond = torch.zeros_like(mean) if far is None else FAR_DEVIATION * far.movedim(1, -1).float()
         if num_samples is None:
             nodes, weights = _quadrature()
-            return summarize(trained, mean + self.head.deviation(hidden) * nodes.to(mean.device), weights)
-        noise = torch.randn(num_samples, len(self.head.root), generator=torch.Generator().manual_seed(seed))
+            deviation = (self.head.deviation(hidden).square() + beyond.square()).sqrt()
+            return summarize(trained, mean + deviation * nodes.to(mean.device), weights)
+        draw = torch.Generator().manual_seed(seed)
+        noise, apart = (torch.randn(num_samples, size, generator=draw) for size in (len(self.head.root), 1))
         weights = torch.full((num_samples,), 1 / num_samples)
-        return summarize(trained, mean + self.head.sampled(hidden, noise), weights)
+        logits = mean + self.head.sampled(hidden, noise) + beyond * apart[:, 0].to(mean.device)
+        return summarize(trained, logits, weights)
 
 
 def _quadrature() -> tuple[Tensor, Tensor]:

@@ -132,9 +132,13 @@ def calibrate_score(
     config, uranet = model.config, model.uranet
     config.standards = config.image_threshold = config.pixel_threshold = None
     config.false_alarms = config.strangeness = None
+    if not {"restored", "perceived"}.isdisjoint(config.views):  # which depend on how far cells are usually
+        config.views, wanted = ["memory"], config.views
+        config.standards = _standards(unseen(model, batches, images, seed, progress, copies), uranet.region)
+        config.views = wanted
     logs = unseen(model, batches, images, seed, progress, copies)
     rows = [row for row in range(images) if row not in copies]
-    config.standards = {name: standard(_counted(values, uranet.region)) for name, values in logs.items()}
+    config.standards = {**(config.standards or {}), **_standards(logs, uranet.region)}
     found: list[dict[str, Tensor]] = []
     for at in range(0, len(rows), IMAGES_PER_STEP):  # whose full-size maps are not kept
         z, step = uranet.add_up({name: values[at : at + IMAGES_PER_STEP] for name, values in logs.items()})
@@ -150,8 +154,9 @@ def calibrate_score(
     return Measured(rows, scores, [uranet.add_up(one)[0][0] for one in unusual])
 
 
-def _counted(logs: Tensor, region: Region) -> Tensor:
-    return region.select(logs) if logs.dim() == 4 else logs
+def _standards(logs: dict[str, Tensor], region: Region) -> dict[str, list[float]]:
+    """`standard` of each view, over the cells that count."""
+    return {name: standard(region.select(log) if log.dim() == 4 else log) for name, log in logs.items()}
 
 
 def set_thresholds(config: URANetConfig, scores: Tensor, highest: Tensor) -> None:
