@@ -22,12 +22,12 @@ CASES = (
     ("ring", 1_000_001, "crack"),
     ("cloth", 1_000_001, None),
 )
-"""Kind, number of the drawing and defect: one that is perceived, a good part, a defect that is not perceived, another part."""
+"""Kind, number of the drawing and defect: one like those of training, a good part, one unlike those, another part."""
 MAPS = {
     "anomaly_probability": 1.0,
     "total_uncertainty": MAX_ENTROPY,
     "aleatoric_uncertainty": MAX_ENTROPY,
-    "epistemic_uncertainty": 0.1,
+    "epistemic_uncertainty": MAX_ENTROPY,
 }
 """Maps, and the value at the end of each one's scale."""
 TITLES = ("photo", "probability", "total", "aleatoric", "epistemic")

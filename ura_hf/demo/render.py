@@ -22,7 +22,6 @@ from .analysis import Analysis
 MAP_SIDE = 384  # longer side of the small pictures, pixels
 PNG_LEVEL = 3  # of 9: much faster than PIL's own choice, 6, for somewhat larger files
 RESIDUAL_SPAN = 4.0  # the residual picture runs from 0 to this many pixel thresholds
-EPISTEMIC_SPAN = 0.1  # nats at the end of the epistemic picture's scale
 MAX_ENTROPY = math.log(2)  # of a yes/no question, nats
 LISTED = 8  # regions in the table
 MOST_OF_THE_IMAGE = 0.5  # share of the pixels
@@ -62,9 +61,9 @@ FIGURES: tuple[tuple[str, str, str, ColorMap, Sequence[tuple[float, str]]], ...]
     (
         "epistemic_uncertainty",
         "Epistemic part",
-        "The rest, which more training would settle. Its scale is much finer.",
+        "The rest: training had nothing like this place.",
         "cividis",
-        ((0, "0"), (100, f"{EPISTEMIC_SPAN:g} or more")),
+        UNSURE,
     ),
 )
 """Map of the pipeline, title, sentence, colours, and ticks of the legend as (per cent of the scale, text)."""
@@ -237,7 +236,6 @@ def scaled_map(analysis: Analysis, name: str, size: tuple[int, ...] | None = Non
         "anomaly_map": RESIDUAL_SPAN * analysis.about["pixel_threshold"],
         "score_map": 1.0,
         "anomaly_probability": 1.0,
-        "epistemic_uncertainty": EPISTEMIC_SPAN,
     }
     return analysis.map(name, size), tops.get(name, MAX_ENTROPY)  # type: ignore[arg-type]
 
