@@ -92,10 +92,8 @@ def sources(detector: URANetPipeline, pixels: Tensor) -> dict[str, Tensor]:
     out = detector.model(pixels, return_restored=True)
     views, draw = model.views, model.decoder
     seen = views.standardize(views.project(out.features))
-    attention = views.standardize(views.project(out.restored_features))
-    cells = views.memory.cells.float() / views.scale
-    rows = seen.flatten(2).transpose(1, 2)
-    nearest = cells[(rows @ cells.T - cells.square().sum(1) / 2).argmax(-1)].transpose(1, 2).reshape(seen.shape)
+    attention = model.restoration(seen, model.suspicion_of(model.perception(seen)))
+    nearest = views.standardize(views.memory.nearest(views.unstandardize(seen)))
     gate = replaced(out.score_map[:, None], model.config.grid_size)
     drawn = {
         "attention everywhere": attention,
