@@ -81,7 +81,7 @@ def read_runs(output: Path, key: Sequence[str]) -> dict[Key, dict[str, Any]]:
 def write_report(output: Path, report: dict[str, Any]) -> None:
     """Write a report (what it gives itself stands) with the command, versions, hardware and date in front; never half of one."""
     facts = {
-        "command": shlex.join(["python", *sys.argv]),
+        "command": shlex.join(["python", *told(sys.argv)]),
         "hardware": f"{os.cpu_count()} CPU cores ({platform.machine()})",
         "versions": versions("torch", "transformers"),
         "date": datetime.date.today().isoformat(),
@@ -89,6 +89,11 @@ def write_report(output: Path, report: dict[str, Any]) -> None:
     partial = output.with_suffix(".partial")
     partial.write_text(json.dumps({**facts, **report}, indent=1) + "\n")
     partial.replace(output)
+
+
+def told(arguments: Sequence[str]) -> list[str]:
+    """Arguments of a command without --work and its folder, which say nothing of what was measured."""
+    return [one for one, before in zip(arguments, ["", *arguments], strict=False) if "--work" not in (one, before)]
 
 
 def versions(*packages: str) -> dict[str, str]:

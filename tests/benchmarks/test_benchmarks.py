@@ -156,6 +156,12 @@ def test_runs_go_on_where_they_stopped(tmp_path):
     assert json.loads(output.read_text())["versions"]["torch"]
 
 
+def test_the_command_is_told_without_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["benchmarks/peers.py", "--seeds", "0", "--work", "/tmp/x", "--jobs", "2"])
+    runs.write_report(tmp_path / "out.json", {"runs": []})
+    assert json.loads((tmp_path / "out.json").read_text())["command"] == "python benchmarks/peers.py --seeds 0 --jobs 2"
+
+
 def test_a_gpu_that_is_not_there_is_one_sentence(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(argparse.ArgumentTypeError, match="there is none here"):
