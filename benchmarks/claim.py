@@ -104,6 +104,14 @@ class Error:
         return {"inside": self.sums[0] / self.sums[1], "outside": self.sums[2] / self.sums[3]}
 
 
+def attended(model: URANetForAnomalyDetection, features: Tensor) -> Tensor:
+    """Features (B, C, G, G) that restoration attention gives, before the memory is asked for the nearest normal cells."""
+    uranet = model.uranet
+    seen = uranet.views.standardize(uranet.views.project(features))
+    restored = uranet.restoration(seen, uranet.suspicion_of(uranet.perception(seen)))
+    return uranet.views.features(uranet.views.unstandardize(restored))
+
+
 @torch.inference_mode()
 def on_synthesis(models: Sequence[URANetForAnomalyDetection], features: Tensor, seed: int) -> list[dict[str, float]]:
     """Errors on anomalies of two of the training's sources in features (N, C, G, G) of held-out good images, alike for all."""
@@ -113,7 +121,7 @@ def on_synthesis(models: Sequence[URANetForAnomalyDetection], features: Tensor, 
     for batch in features.split(8):
         altered, mask = synthesize(batch, None, {"self": 1.0, "noise": 1.0}, weights, config.max_blend)
         for model, error in zip(models, errors, strict=True):
-            restored = model.uranet(features=altered).restored_features
+            restored = attended(model, altered)
             error.add(batch, altered, restored, mask, 1 - mask)
     return [error.ratios() for error in errors]
 
@@ -133,7 +141,7 @@ def on_drawn(
             inside = functional.adaptive_max_pool2d(pixels, clean.shape[-2:])
             reached = functional.max_pool2d(inside, 2 * MARGIN + 1, stride=1, padding=MARGIN)
             for model, error in zip(models, errors, strict=True):
-                restored = model.uranet(features=altered).restored_features
+                restored = attended(model, altered)
                 error.add(clean, altered, restored, inside, 1 - reached)
     return [error.ratios() for error in errors]
 
@@ -162,7 +170,7 @@ def figure(
     for row, sample in enumerate(samples):
         pixels = processor([sample.image], return_tensors="pt")["pixel_values"]
         features = models[0].uranet.extract(pixels)
-        restored = [model.uranet(features=features).restored_features for model in models]
+        restored = [attended(model, features) for model in models]
         maps = torch.cat([features, *restored], 3)[0].numpy()  # side by side, so that one PCA colours all three
         colours = np.split(pca_colors(maps, maps)[0], 3, axis=1)
         errors = [(x - features).square().mean(1)[0].numpy() for x in restored]

@@ -62,7 +62,8 @@ def measure(preset: str) -> dict[str, Any]:
     batch = settings.options(Path("a"), Path("b"), 0, 100).batch_size
     activations = bytes_1 + (batch - 1) * (bytes_2 - bytes_1)
     flops = flops_1 + (batch - 1) * (flops_2 - flops_1)
-    features = 2 * model.backbone.channels * settings.model().grid_size ** 2
+    kept = model.backbone.channels + model.uranet.views.components
+    features = 2 * kept * settings.model().grid_size ** 2
     runs = {}
     for title, places in PLACES.items():
         images = [published_counts(key, name)[0].train for key, name in places]

@@ -22,7 +22,7 @@ CASES = (
     ("ring", 1_000_001, "crack"),
     ("cloth", 1_000_001, None),
 )
-"""Kind, number of the drawing and defect: one like those of training, a good part, one unlike those, another part."""
+"""Kind, number of the drawing and defect: a defect, a good part, another defect, another part."""
 MAPS = {
     "anomaly_probability": 1.0,
     "total_uncertainty": MAX_ENTROPY,

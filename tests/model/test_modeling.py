@@ -275,6 +275,7 @@ def views_by_hand(plain: URANetModel, features: torch.Tensor) -> dict[str, np.nd
     with torch.no_grad():
         seen = plain.views.project(features)
         far = plain.far_cells(plain.views.look(features)["memory"])
+        assert far is None or far.max() > 0
         belief, restored = plain.perceive(features, seen, far)
     values = {name: buffer.double().numpy() for name, buffer in plain.views.named_buffers()}
     cells = features[0].flatten(1).T.double().numpy()
@@ -301,7 +302,7 @@ def grown(z: np.ndarray) -> np.ndarray:
 
 
 STANDARDS = {
-    "memory": [0.5, 1.5],
+    "memory": [-4.0, 1.5],
     "place": [-1.0, 0.3],
     "remainder": [0.1, 0.7],
     "restored": [-0.2, 0.4],
@@ -367,6 +368,20 @@ def test_restored_features_are_the_normal_cells_nearest_to_content_and_surroundi
         cells = (views.memory.cells[nearest] @ views.axes.T).view(2, -1, features.shape[1]).transpose(1, 2)
     torch.testing.assert_close(restored.flatten(2), cells, rtol=1e-4, atol=1e-5)
     assert 0 < float(p.mean()) < 1 and len(nearest.unique()) > 10
+
+
+def test_all_of_it_runs_in_autocast(model):
+    """What is compared with thresholds is not rounded by it."""
+    uranet = copy.deepcopy(model.uranet)
+    uranet.config.standards = {"memory": [-1.0, 0.5], "place": [0.0, 1.0], "remainder": [0.0, 1.0], "image": [0.0, 1.0]}
+    with torch.no_grad():
+        features = uranet.extract(pixels(2))
+        wanted = uranet(features=features)
+        with torch.autocast("cpu", torch.bfloat16):
+            out = uranet(features=features)
+    for name in ("anomaly_map", "image_score"):
+        torch.testing.assert_close(out[name], wanted[name], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(out.anomaly_probability, wanted.anomaly_probability, rtol=0.02, atol=0.02)
 
 
 @pytest.mark.parametrize("standards", [None, {"place": [0.0, 1.0]}, {"memory": [0.5, 1.5]}])

@@ -109,7 +109,7 @@ def test_one_rare_cell_among_many_is_remembered(monkeypatch):
 
 
 def test_the_memory_is_chosen_from_a_bounded_number_of_cells(monkeypatch):
-    monkeypatch.setattr(fitting, "MAX_MEMORY_CELLS", 90)
+    monkeypatch.setattr(fitting, "MAX_MEMORY_VALUES", 90 * tiny_config().components)
     seen = []
     monkeypatch.setattr(fitting, "_covering", lambda cells, count, seed: seen.append(len(cells)) or torch.arange(count))
     fitted(draw(9), memory_cells=8)

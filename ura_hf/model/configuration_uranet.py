@@ -116,14 +116,14 @@ class URANetConfig(PreTrainedConfig):
         uncertainty_weight: w in the suspicion m = clip(p + w u, 0, 1), >= 0.
         weigh_keys: Whether attention weighs keys by their normality, log(1 - m + eps).
         take_out_queries: Whether suspicious content is taken out of the queries, (1 - m) t + m t_mask. With neither and no
-            `memory_tokens`, what is left is plain reconstruction.
+            `memory_tokens`, what is left of attention is plain reconstruction.
         source_weights: Relative weights of the anomaly sources ``texture``, ``self`` and ``noise``.
         mask_weights: Relative weights of the mask families ``large``, ``small``, ``thin``, ``subtle`` and ``empty``.
         max_blend: Upper end of b ~ U(0, max_blend) in F~ = (1-M) F + M (b F + (1-b) A), in [0, 1).
         views: What the score adds up: ``memory``, ``place``, ``remainder`` and ``image`` (`model.views`), ``restored``
             (features against restored ones), ``perceived`` (odds of the perception); at least one that is a map.
-        standards: Location and spread of the log of each view, and of the largest values in `PEAKS`, over good images that the
-            view has not seen; None before calibration.
+        standards: Location and spread of the log of each view and of ``memory``, and of the largest values in `PEAKS`, over good
+            images that the view has not seen; None before calibration.
         roi: Cells of the feature grid that count, as `model.region.to_text` writes them; None: all. `uranet train --roi` sets it.
         smoothing_sigma: Standard deviation of the map's Gaussian filter, pixels of the network input, >= 0.
         cosine_weight: lambda_c of the restoration loss.

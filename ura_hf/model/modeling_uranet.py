@@ -90,8 +90,8 @@ class URANetModel(URANetPreTrainedModel):
         if views is not None:  # whose components lie along other axes
             components, restored = views.project(features), views.project(self.views.features(restored))
         views = views or self.views
-        wanted = torch.lerp(components, restored.float(), belief.probability)
-        return belief, views.features(views.memory.nearest(wanted).to(features.dtype))
+        wanted = torch.lerp(components, restored.float(), belief.probability.float())
+        return belief, views.features(views.memory.nearest(wanted).to(views.axes.dtype))
 
     def far_cells(self, distances: Tensor) -> Tensor | None:
         """How much farther cells are from all good ones than is usual, in deviations of good images, >= 0.
@@ -121,11 +121,11 @@ class URANetModel(URANetPreTrainedModel):
         self, features: Tensor, num_samples: int | None = None, views: NormalViews | None = None
     ) -> tuple[dict[str, Tensor], Perception | None, Tensor | None]:
         """As `look`, and what `perceive` gives, which is left out with `num_samples` of 0 if no view needs it."""
-        needed = not {"restored", "perceived"}.isdisjoint(self.config.views)
-        components = self.views.project(features)
+        perceives = num_samples != 0 or not {"restored", "perceived"}.isdisjoint(self.config.views)
+        components = self.views.project(features) if perceives or views is None else None
         found = (views or self.views).look(features, components if views is None else None)
         belief = restored = None
-        if needed or num_samples != 0:
+        if perceives and components is not None:
             far = self.far_cells(found["memory"])
             belief, restored = self.perceive(features, components, far, num_samples or None, views)
             found["restored"] = (features - restored).float().square().mean(1, keepdim=True)

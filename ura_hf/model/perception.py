@@ -13,7 +13,7 @@ from .errors import UserError
 from .scoring import exactly
 
 NEIGHBOURHOOD = 5  # cells a side that the belief of a cell depends on
-FAR_DEVIATION = 1.0  # of a logit, for each deviation that a cell is farther from the good ones than is usual
+FARTHEST = 5.0  # deviations of a logit: beyond, it says the same, and expectations would err
 NODES, REACH = 25, 4.0
 """Evenly spaced nodes within 4 standard deviations: expectations of probability and entropy err by less than 0.001 for logits
 that deviate by up to 5, and by less than 0.01 for 10. Nodes of Gauss and Hermite err ten times as much there."""
@@ -126,8 +126,8 @@ class AnomalyPerception(nn.Module):
 
         A logit is Gaussian, so expectations over it are weighted sums over a few nodes. With `num_samples` they are means over
         weights drawn with `seed` instead, which converge to these sums. `far` (B, 1, G, G), >= 0, is how much farther cells are
-        from all good ones than is usual, in deviations: there training had nothing, so it is added to the logit's deviation
-        (distance awareness, Liu et al. 2020).
+        from all good ones than is usual, in deviations: there training had nothing, so up to 5 of them are added to the logit's
+        deviation, as those of independent errors add up (distance awareness, Liu et al. 2020).
         """
         if num_samples is not None and num_samples < 1:
             raise UserError(f"num_samples must be at least 1, but got {num_samples}.")
@@ -136,7 +136,7 @@ class AnomalyPerception(nn.Module):
         if not isinstance(self.head, PosteriorLinear):
             return summarize(trained, trained.float(), torch.ones(1))
         mean = self.head.mean(trained)
-        beyond = torch.zeros_like(mean) if far is None else FAR_DEVIATION * far.movedim(1, -1).float()
+        beyond = torch.zeros_like(mean) if far is None else far.movedim(1, -1).float().clamp_max(FARTHEST)
         if num_samples is None:
             nodes, weights = _quadrature()
             deviation = (self.head.deviation(hidden).square() + beyond.square()).sqrt()
@@ -157,7 +157,8 @@ def _quadrature() -> tuple[Tensor, Tensor]:
 def summarize(trained: Tensor, logits: Tensor, weights: Tensor) -> Perception:
     """From trained logits (B, G, G, 1), and logits (B, G, G, T) of T settings of the weights that count as `weights` (T,)."""
     p, weights = logits.sigmoid(), weights.to(logits.device)
-    mean_p = (p @ weights).clamp(0, 1)[:, None]
-    total = binary_entropy(mean_p)
-    aleatoric = torch.minimum((binary_entropy(p) @ weights)[:, None], total)
+    with exactly(logits.device.type):  # rounded products would lose small probabilities
+        mean_p = (p @ weights).clamp(0, 1)[:, None]
+        total = binary_entropy(mean_p)
+        aleatoric = torch.minimum((binary_entropy(p) @ weights)[:, None], total)
     return Perception(mean_p, total, aleatoric, total - aleatoric, trained.movedim(-1, 1))

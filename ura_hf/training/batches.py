@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..model.backbone import LARGEST
 from ..model.modeling_uranet import URANetForAnomalyDetection
 from ..model.views import NormalViews
 from .features import require_space
@@ -62,23 +63,29 @@ class FeatureBatches(torch.utils.data.Dataset[int]):
         return self.standardize(torch.from_numpy(self.features[np.asarray(rows)]))
 
     @torch.no_grad()
-    def project(self, views: NormalViews, folder: Path, process: int = 0) -> None:
-        """Keep the standardised components of all images and textures in files of a folder: a step need not project them."""
+    def project(self, views: NormalViews, folder: Path, write: bool = True) -> None:
+        """Keep the standardised components of all images and textures in files of a folder: a step need not project them.
+
+        Without `write` another process has just written them.
+        """
 
         def projected(raw: np.ndarray, path: Path) -> np.ndarray:
+            if not write:
+                return np.load(path, mmap_mode="r")
+            path.unlink(missing_ok=True)  # of a killed run
             shape = (len(raw), views.components, *raw.shape[2:])
             require_space(folder, 2 * math.prod(shape), len(raw))
             kept = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
             for at in range(0, len(raw), IMAGES_PER_STEP):
                 step = torch.from_numpy(raw[at : at + IMAGES_PER_STEP].copy()).to(views.axes.device)
-                components = views.standardize(views.project(self.standardize(step)))
+                components = views.standardize(views.project(self.standardize(step))).clamp(-LARGEST, LARGEST)
                 torch.from_numpy(kept[at : at + len(step)]).copy_(components)
             kept.flush()
             return np.load(path, mmap_mode="r")
 
-        self.seen = projected(self.features, folder / f"components-{process}.npy")
+        self.seen = projected(self.features, folder / "components.npy")
         if self.textures is not None:
-            self.seen_textures = projected(self.textures, folder / f"texture-components-{process}.npy")
+            self.seen_textures = projected(self.textures, folder / "texture-components.npy")
 
     def components_of(self, rows: list[int]) -> Tensor:
         """Standardised components of some rows, float32 (B, K, G, G)."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..data.progress import Progress, silent
+from ..model.backbone import LARGEST
 from ..model.configuration_uranet import PEAKS, URANetConfig
 from ..model.modeling_uranet import URANetForAnomalyDetection
 from ..model.region import Region
@@ -26,7 +27,9 @@ from .near_copies import firsts
 from .report import most_unusual
 
 MAX_AXES_CELLS = 20_000  # cells that axes and normal tokens are fitted to; of more, random ones of every image
-MAX_MEMORY_CELLS = 2**19  # cells that the memory is chosen from, likewise: all of 512 images, a quarter of a GiB
+MAX_MEMORY_VALUES = (
+    2**26
+)  # components of the cells that the memory is chosen from: all of 512 images, a quarter of a GiB
 MAX_WHOLE_IMAGES = 1000  # images that the axes of whole images are fitted to
 FOLDS, IMAGES_IN_FOLDS = 5, 500
 """Folds of the good images, each scored by views fitted to the others; of few images more, so that these miss fewer."""
@@ -43,6 +46,7 @@ def fit_views(views: NormalViews, features_of: Callable[[list[int]], Tensor], ro
     draw = torch.Generator().manual_seed(seed)
     steps = [shuffled[start : start + IMAGES_PER_STEP] for start in range(0, len(shuffled), IMAGES_PER_STEP)]
     few = max(1, MAX_AXES_CELLS // len(rows))
+    many = max(1, MAX_MEMORY_VALUES // (views.components * len(rows)))
     views.set_axes(torch.cat([_some_cells(region.select(features_of(step)), few, draw) for step in steps]))
     images, candidates, device = [], [], views.axes.device
     total = torch.zeros(views.places.centre.shape, dtype=torch.float64)  # on the CPU: Apple's GPUs lack this type
@@ -50,8 +54,8 @@ def fit_views(views: NormalViews, features_of: Callable[[list[int]], Tensor], ro
     count = torch.zeros(len(total), 1, dtype=torch.float64)
     for number, step in enumerate(steps):
         components = views.project(features_of(step).to(device)).cpu()
-        own = _some_cells(region.select(components), max(1, MAX_MEMORY_CELLS // len(rows)), draw)
-        candidates.append(own.half())  # as a checkpoint holds them
+        own = _some_cells(region.select(components), many, draw)
+        candidates.append(own.clamp(-LARGEST, LARGEST).half())  # as a checkpoint holds them
         components = region.fill(components)
         if number * IMAGES_PER_STEP < MAX_WHOLE_IMAGES:
             images.append(views.images.coarse(components))
@@ -134,8 +138,10 @@ def calibrate_score(
     config.false_alarms = config.strangeness = None
     if not {"restored", "perceived"}.isdisjoint(config.views):  # which depend on how far cells are usually
         config.views, wanted = ["memory"], config.views
-        config.standards = _standards(unseen(model, batches, images, seed, progress, copies), uranet.region)
-        config.views = wanted
+        try:
+            config.standards = _standards(unseen(model, batches, images, seed, progress, copies), uranet.region)
+        finally:
+            config.views = wanted
     logs = unseen(model, batches, images, seed, progress, copies)
     rows = [row for row in range(images) if row not in copies]
     config.standards = {**(config.standards or {}), **_standards(logs, uranet.region)}

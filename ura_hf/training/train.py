@@ -92,7 +92,7 @@ def train(
     ):
         model = URANetForAnomalyDetection(config)
         seen = extract(options, material, model, processor, work, state, progress)
-        batches = fit(options, model, seen, work, state.process_index, progress)
+        batches = fit(options, model, seen, work, state, progress)
         resumed = resume_point(work)
         trainer = learn(options, model, batches, work, resumed, callbacks, progress)
         if state.is_main_process:
@@ -209,7 +209,7 @@ def fit(
     model: URANetForAnomalyDetection,
     seen: Seen,
     work: Path,
-    process: int,
+    state: PartialState,
     progress: Progress,
 ) -> FeatureBatches:
     """Set the statistics, the views and the tokens of restoration from the good images; returns their batches."""
@@ -223,7 +223,8 @@ def fit(
     fit_views(model.uranet.views, batches.features_of, rows, options.seed)
     _rounded(model.uranet.views, options)
     progress("memory", 1, 2)
-    batches.project(model.uranet.views, work, process)
+    with state.main_process_first():
+        batches.project(model.uranet.views, work, state.is_main_process)
     fill_tokens(model, batches, options.seed)
     return batches
 
