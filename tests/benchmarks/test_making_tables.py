@@ -126,7 +126,9 @@ def test_turned_parts_are_in_no_mean():
     turned["summary"] = peers.summarise(turned["runs"])
     both = {**real, "runs": real["runs"] + turned["runs"]}
     both["summary"] = peers.summarise(both["runs"])
-    assert tables_methods.figures(both) == tables_methods.figures({**real, "summary": peers.summarise(real["runs"])})
+    tables = [tables_methods.figures({**report, "summary": peers.summarise(report["runs"])}) for report in (both, real)]
+    first, second = (table.rsplit(" · ", 1)[0] for table in tables)  # but for the days
+    assert first == second
     assert both["summary"]["uranet"]["mean"] == real["summary"]["uranet"]["mean"]
     assert "**pill_turned**" in tables_methods.models(both)
     assert "Mean over" in tables_methods.models(real) and "Mean over" not in tables_methods.models(turned)
