@@ -88,6 +88,35 @@ def ablation(report: dict[str, Any]) -> str:
     return "\n".join([*lines, caption(report, "python benchmarks/ablation.py", about)])
 
 
+def left_out(report: dict[str, Any]) -> str:
+    """What would be scored had a data set not been looked at: of the rows of `ablation`, the best in the mean of the others."""
+    runs = [run for run in report["runs"] if run["variant"] == "default"]
+    lines: list[str] = []
+    for key in ("image_auroc", "pixel_ap"):
+        found: dict[str, dict[str, float]] = {}  # row -> data set -> mean over seeds
+        for row in runs[0]["rows"]:
+            values: dict[str, list[float]] = {}
+            for run in runs:
+                if row in run["rows"] and run["rows"][row][key] is not None:
+                    values.setdefault(run["dataset"], []).append(run["rows"][row][key])
+            if values:
+                found[row] = {name: fmean(several) for name, several in values.items()}
+        places = list(found["the score"])
+        rows, chosen = [], []
+        for name in places:
+            best = max(found, key=lambda row: fmean(found[row][one] for one in places if one != name))
+            chosen.append(found[best][name])
+            rows.append([name, best, f"{found[best][name]:.3f}", f"{found['the score'][name]:.3f}"])
+        rows.append(["mean", "", f"{fmean(chosen):.3f}", f"{fmean(found['the score'].values()):.3f}"])
+        lines += [
+            f"**{COLUMNS[key]}**",
+            "",
+            *table(["left out", "best on the others", "there", "the score there"], rows),
+            "",
+        ]
+    return "\n".join([*lines, caption(report, "python benchmarks/render.py", f"the runs above, {seeds_of(runs)}")])
+
+
 def restored(report: dict[str, Any]) -> str:
     """Tables of `benchmarks/restored.py`: pictures of good parts, of artificial defects, and what the decoder costs."""
     runs = report["runs"]

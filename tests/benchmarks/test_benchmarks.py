@@ -156,6 +156,27 @@ def test_runs_go_on_where_they_stopped(tmp_path):
     assert json.loads(output.read_text())["versions"]["torch"]
 
 
+def test_what_is_best_on_the_others_is_judged_on_the_one_left_out():
+    """Data sets that favour other rows: what is chosen never saw the figure that is told."""
+    figures = {"a": (0.9, 0.6), "b": (0.8, 0.7), "c": (0.5, 0.95)}  # of the score, and of another row
+    runs = [
+        {
+            "variant": "default",
+            "dataset": name,
+            "seed": 0,
+            "rows": {
+                row: {"image_auroc": value, "pixel_ap": value}
+                for row, value in zip(("the score", "other"), pair, strict=True)
+            },
+        }
+        for name, pair in figures.items()
+    ]
+    text = tables_parts.left_out({"runs": runs, "hardware": "2 CPU cores", "date": "2026-01-01"})
+    for line in ("| a | other | 0.600 | 0.900 |", "| b | other | 0.700 | 0.800 |", "| c | the score | 0.500 | 0.500 |"):
+        assert line in text
+    assert "| mean |  | 0.600 | 0.733 |" in text
+
+
 def test_the_command_is_told_without_the_working_folder(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["benchmarks/peers.py", "--seeds", "0", "--work", "/tmp/x", "--jobs", "2"])
     runs.write_report(tmp_path / "out.json", {"runs": []})
