@@ -69,7 +69,11 @@ def ablation(report: dict[str, Any]) -> str:
         places = [name for name in sets if name in known]
         for variant, row in names:
             own = {
-                name: [r["rows"][row][key] for r in runs if (r["variant"], r["dataset"]) == (variant, name)]
+                name: [
+                    r["rows"][row][key]
+                    for r in runs
+                    if (r["variant"], r["dataset"]) == (variant, name) and row in r["rows"]
+                ]
                 for name in places
             }
             found = {name: [value for value in values if value is not None] for name, values in own.items()}
@@ -91,13 +95,14 @@ def ablation(report: dict[str, Any]) -> str:
 def left_out(report: dict[str, Any]) -> str:
     """What would be scored had a data set not been looked at: of the rows of `ablation`, the best in the mean of the others."""
     runs = [run for run in report["runs"] if run["variant"] == "default"]
+    runs = [run for run in runs if len(run["rows"]) == len(runs[0]["rows"])]  # all rows of the same trainings
     lines: list[str] = []
     for key in ("image_auroc", "pixel_ap"):
         found: dict[str, dict[str, float]] = {}  # row -> data set -> mean over seeds
         for row in runs[0]["rows"]:
             values: dict[str, list[float]] = {}
             for run in runs:
-                if row in run["rows"] and run["rows"][row][key] is not None:
+                if run["rows"][row][key] is not None:
                     values.setdefault(run["dataset"], []).append(run["rows"][row][key])
             if values:
                 found[row] = {name: fmean(several) for name, several in values.items()}
