@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from artificial import KINDS, write_held_out
-from claim import RING
+from claim import RING, attended
 from detection import WEIGHTS
 from PIL import Image
 from runs import commit, cpu_seconds, read_runs, write_report
@@ -92,7 +92,7 @@ def sources(detector: URANetPipeline, pixels: Tensor) -> dict[str, Tensor]:
     out = detector.model(pixels, return_restored=True)
     views, draw = model.views, model.decoder
     seen = views.standardize(views.project(out.features))
-    attention = model.restoration(seen, model.suspicion_of(model.perception(seen)))
+    attention = views.standardize(views.project(attended(detector.model, out.features)))
     nearest = views.standardize(views.memory.nearest(views.unstandardize(seen)))
     gate = replaced(out.score_map[:, None], model.config.grid_size)
     drawn = {

@@ -110,7 +110,8 @@ def learn(
     progress: Progress,
 ) -> RestorationTrainer:
     """Train perception and restoration on artificial anomalies, from the resume point `resumed` on if there is one."""
-    device, steps = pick_device().type, options.steps_for(len(batches))
+    assert options.steps is not None, "train() chooses them by the number of images"
+    device, steps = pick_device().type, options.steps
     arguments = TrainingArguments(
         output_dir=str(work),
         max_steps=steps,
