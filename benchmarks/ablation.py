@@ -11,7 +11,7 @@ import argparse
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from detection import WEIGHTS
@@ -24,10 +24,10 @@ from ura_hf.data.files import read_json, write_json
 from ura_hf.data.reader import read_dataset
 from ura_hf.data.samples import Sample
 from ura_hf.evaluation.metrics import AnomalyMetrics
-from ura_hf.model.configuration_uranet import DEFAULT_VIEWS, PEAKS, VIEWS
+from ura_hf.model.configuration_uranet import DEFAULT_SCORE_VIEWS, DEFAULT_VIEWS, PEAKS, VIEWS
 from ura_hf.model.images import load_image, load_mask
 from ura_hf.model.modeling_uranet import URANetModel
-from ura_hf.model.scoring import standardized
+from ura_hf.model.scoring import log_residual, standardized
 from ura_hf.training.batches import FeatureBatches
 from ura_hf.training.calibration import peak_standard, standard
 from ura_hf.training.features import cached_features
@@ -44,21 +44,44 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "plain reconstruction": {"weigh_keys": False, "take_out_queries": False, "memory_tokens": 0},
 }
 """Trainings, and what their configs change."""
-ROWS: dict[str, tuple[str, ...]] = {
-    "the score": DEFAULT_VIEWS,
-    "nearest normal cell alone": ("memory",),
-    "Gaussian of the place alone": ("place",),
-    "remainder of the projection alone": ("remainder",),
-    "whole image alone": ("image",),
-    "restoration alone": ("restored",),
-    "perception alone": ("perceived",),
-    **{f"without {name}": tuple(view for view in DEFAULT_VIEWS if view != name) for name in DEFAULT_VIEWS},
-    "with restoration": (*DEFAULT_VIEWS, "restored"),
-    "with perception": (*DEFAULT_VIEWS, "perceived"),
-    "with both": (*DEFAULT_VIEWS, "restored", "perceived"),
-    "restoration in place of memory": tuple("restored" if view == "memory" else view for view in DEFAULT_VIEWS),
+PERCEIVED = ("perceived",)
+
+
+class Row(NamedTuple):
+    """What is scored: views of map and score, views of the score alone, and whether perception is as sure as its mean weights."""
+
+    views: tuple[str, ...]
+    score_views: tuple[str, ...] = ()
+    sure: bool = False
+
+    @property
+    def needs(self) -> set[str]:
+        """Names of the logs that it adds up."""
+        return {*self.views, *self.score_views}
+
+
+ROWS: dict[str, Row] = {
+    "the score": Row(DEFAULT_VIEWS, DEFAULT_SCORE_VIEWS),
+    "nearest normal cell alone": Row(("memory",)),
+    "Gaussian of the place alone": Row(("place",)),
+    "remainder of the projection alone": Row(("remainder",)),
+    "whole image alone": Row(("image",)),
+    "restoration alone": Row(("restored",)),
+    "perception alone": Row(PERCEIVED),
+    "perception alone, without its uncertainty": Row(PERCEIVED, sure=True),
+    **{f"without {name}": Row(tuple(v for v in DEFAULT_VIEWS if v != name), PERCEIVED) for name in DEFAULT_VIEWS},
+    "without perception": Row(DEFAULT_VIEWS),
+    "without perception's uncertainty": Row(DEFAULT_VIEWS, PERCEIVED, sure=True),
+    "perception in the map, too": Row((*DEFAULT_VIEWS, *PERCEIVED)),
+    "with restoration": Row((*DEFAULT_VIEWS, "restored"), PERCEIVED),
+    "restoration in place of memory": Row(
+        tuple("restored" if view == "memory" else view for view in DEFAULT_VIEWS), PERCEIVED
+    ),
 }
-"""What is scored, and the views that it adds up. A variant has only the rows with restoration."""
+"""A variant has only the rows with restoration, and perception alone."""
+SURE = "sure"
+"""Name of the logs of a perception without uncertainty."""
+LARGEST_LOGIT = 16.0  # as the odds of a probability that rounds to 1
 BATCH = 8
 Logs = dict[str, Tensor]
 
@@ -66,9 +89,9 @@ Logs = dict[str, Tensor]
 class Scorer:
     """One row: its views with standards of its own, and its figures so far."""
 
-    def __init__(self, model: URANetModel, views: Sequence[str], good: Mapping[str, Tensor]) -> None:
-        self.model, self.views, self.metrics = model, list(views), AnomalyMetrics()
-        own = {name: good[name] for name in views}
+    def __init__(self, model: URANetModel, row: Row, good: Mapping[str, Tensor]) -> None:
+        self.model, self.row, self.metrics = model, row, AnomalyMetrics()
+        own = self._own(good)
         self.standards = {name: standard(values) for name, values in own.items()}
         if self.has_map:
             _, parts = self._add_up(own)
@@ -77,17 +100,22 @@ class Scorer:
     @property
     def has_map(self) -> bool:
         """Whether any of the views is a map."""
-        return self.views != ["image"]
+        return self.row.views != ("image",)
+
+    def _own(self, logs: Mapping[str, Tensor]) -> Logs:
+        known = {**logs, "perceived": logs[SURE]} if self.row.sure else logs
+        return {name: known[name] for name in known if name in self.row.needs}
 
     def _add_up(self, logs: Logs) -> tuple[Tensor, Logs]:
-        self.model.config.views, self.model.config.standards = self.views, self.standards
+        config = self.model.config
+        config.views, config.score_views, config.standards = [*self.row.views], [*self.row.score_views], self.standards
         return self.model.add_up(logs)
 
     def add(self, logs: Mapping[str, Tensor], samples: Sequence[Sample], processor: URANetImageProcessor) -> None:
         """Test images: what `look` gives for them. Maps are compared with the masks at the size of the images."""
         maps: Tensor | None = None
         if self.has_map:
-            maps, parts = self._add_up({name: logs[name] for name in self.views})
+            maps, parts = self._add_up(self._own(logs))
             scores = self.model.score(parts)
         else:
             scores = standardized(logs["image"], self.standards["image"])
@@ -117,6 +145,14 @@ def trained(variant: str, name: str, seed: int, options: argparse.Namespace) -> 
     return output
 
 
+def sure_look(model: URANetModel, features: Tensor) -> Logs:
+    """Logs of perception as its mean weights see features (B, C, G, G): without their posterior, and without distance."""
+    config, perception = model.config, model.perception
+    logits = perception.head.mean(perception(model.views.standardize(model.views.project(features))))
+    odds = logits.clamp_max(LARGEST_LOGIT).exp()
+    return {SURE: log_residual(odds, config.smoothing_sigma * config.grid_size / config.image_size, model.region)}
+
+
 def run_one(variant: str, name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """Train where it is missing, and score every row on one data set."""
     return scored(trained(variant, name, seed, options), variant, name, seed, options)
@@ -128,22 +164,28 @@ def scored(checkpoint: Path, variant: str, name: str, seed: int, options: argpar
     model = URANetForAnomalyDetection.from_pretrained(checkpoint).eval()
     processor = URANetImageProcessor.from_pretrained(checkpoint)
     uranet, dataset = model.uranet, read_dataset(data_folder(name, options.shared, seed))
-    uranet.config.views, calibrated = list(VIEWS), uranet.config.standards
+    calibrated = uranet.config.standards
+    uranet.config.views, uranet.config.score_views = list(VIEWS), []
     record = read_json(checkpoint / "training.json")
     copies = record["pose"]["turned_copies"]
     images = [sample.image for sample in dataset.train]
     features = cached_features(images, model.backbone, processor, options.work / "features", "training", copies)
     batches = FeatureBatches(features, list(range(len(features))), None, model)
-    good = unseen(model, batches, len(images), seed, copies=near_copies(images, processor.load_pixels))
-    rows = {row: views for row, views in ROWS.items() if variant == DEFAULT or "restored" in views}
-    if options.without_networks:
-        rows = {row: views for row, views in rows.items() if not {"restored", "perceived"} & {*views}}
-    scorers = {row: Scorer(uranet, views, good) for row, views in rows.items()}
+    twice = near_copies(images, processor.load_pixels)
+    good = unseen(model, batches, len(images), seed, copies=twice)
+    rows = [row for row in range(len(images)) if row not in twice]
+    good[SURE] = torch.cat([sure_look(uranet, batches.features_of([row]))[SURE] for row in rows])
+    kept = {
+        name: row
+        for name, row in ROWS.items()
+        if variant == DEFAULT or row.needs & {"restored"} or row.views == PERCEIVED
+    }
+    scorers = {name: Scorer(uranet, row, good) for name, row in kept.items()}
     for at in range(0, len(dataset.test), BATCH):
         samples = dataset.test[at : at + BATCH]
         seen = uranet.extract(processor([s.image for s in samples], return_tensors="pt")["pixel_values"])
-        uranet.config.views, uranet.config.standards = list(VIEWS), calibrated
-        logs = uranet.look(seen)
+        uranet.config.views, uranet.config.score_views, uranet.config.standards = list(VIEWS), [], calibrated
+        logs = uranet.look(seen) | sure_look(uranet, seen)
         for scorer in scorers.values():
             scorer.add(logs, samples, processor)
     figures = {row: {k: v for k, v in s.metrics.compute().items() if k != "per_type"} for row, s in scorers.items()}
@@ -163,9 +205,6 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=STEPS, help="of a training (default: %(default)s)")
-    parser.add_argument(
-        "--without-networks", action="store_true", help="score the rows alone that ask no network: --steps 20 will do"
-    )
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, which share the cores (default: 1)")
     parser.add_argument("--only", nargs=4, metavar=("VARIANT", "SET", "SEED", "STEPS"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -183,7 +222,6 @@ def main() -> None:
         write_report(options.output, {"runs": [found[key] for key in order]})
 
     passed = ["--shared", options.shared, "--work", options.work]
-    passed += ["--without-networks"] if options.without_networks else []
     run_missing(__file__, missing, options.work, options.jobs, passed, add)
 
 

@@ -85,17 +85,14 @@ def ablation(report: dict[str, Any]) -> str:
                     [label, *cells, f"{fmean(means):.3f}" if all(found[name] for name in places if own[name]) else ""]
                 )
         lines += [f"**{COLUMNS[key]}**", "", *table(["what is scored", *places, "mean"], rows), ""]
-    learnt = [run for run in runs if any("restor" in row for row in run["rows"])]
-    about = f"{', '.join(str(n) for n in sorted({run['steps'] for run in learnt}))} steps, {seeds_of(learnt)}"
-    if len(learnt) < len(runs):
-        about += f"; rows that ask no network: {seeds_of(runs)}, ± standard deviation"
+    steps = ", ".join(str(n) for n in sorted({run["steps"] for run in runs}))
+    about = f"{steps} steps, {seeds_of(runs)}, ± standard deviation"
     return "\n".join([*lines, caption(report, "python benchmarks/ablation.py", about)])
 
 
 def left_out(report: dict[str, Any]) -> str:
     """What would be scored had a data set not been looked at: of the rows of `ablation`, the best in the mean of the others."""
     runs = [run for run in report["runs"] if run["variant"] == "default"]
-    runs = [run for run in runs if len(run["rows"]) == len(runs[0]["rows"])]  # all rows of the same trainings
     lines: list[str] = []
     for key in ("image_auroc", "pixel_ap"):
         found: dict[str, dict[str, float]] = {}  # row -> data set -> mean over seeds

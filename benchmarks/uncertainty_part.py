@@ -46,7 +46,7 @@ class Part:
     def __init__(self, name: str, seed: int, options: argparse.Namespace, count: int | None = None) -> None:
         self.seed, self.options, self.processor = seed, options, URANetImageProcessor()
         torch.manual_seed(seed)
-        self.model = URANetForAnomalyDetection(URANetConfig()).eval()
+        self.model = URANetForAnomalyDetection(URANetConfig(score_views=[])).eval()
         load_imagenet(self.model.backbone, options.shared / WEIGHTS)
         self.dataset = read_dataset(data_folder(name, options.shared, seed))
         self.good = [sample.image for sample in self.dataset.train]

@@ -1,10 +1,10 @@
 """How often verdicts err: thresholds from a few good images against good and defective ones that were not among them.
 
 `python benchmarks/verdicts.py`. Of the good images of a data set (those to train on and those to test on) N are drawn, the views
-are fitted to them and calibrated on them as `uranet train` does, and all others are scored. The networks are not trained: no
-default view asks them. Good images of ball_screw are those to train on alone, since its test images are of other wear: what that
-shift does, and what `uranet monitor` and `uranet calibrate` make of it, is told apart. Goes on where it stopped: --work keeps
-scores and features. Writes docs/results/verdicts.json and a picture.
+are fitted to them and calibrated on them as `uranet train` does, and all others are scored. The networks are not trained, so
+perception, which the image score of a checkpoint adds, is left out. Good images of ball_screw are those to train on alone, since
+its test images are of other wear: what that shift does, and what `uranet monitor` and `uranet calibrate` make of it, is told
+apart. Goes on where it stopped: --work keeps scores and features. Writes docs/results/verdicts.json and a picture.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def images_of(name: str, shared: Path) -> tuple[list[Path], int, list[Path], lis
 def run_one(name: str, count: int, draw: int, options: argparse.Namespace) -> dict[str, Any]:
     """One draw: what its verdicts say of the other good images and of the defective ones."""
     good, trained, bad, moved = images_of(name, options.shared)
-    model, processor = URANetForAnomalyDetection(URANetConfig()).eval(), URANetImageProcessor()
+    model, processor = URANetForAnomalyDetection(URANetConfig(score_views=[])).eval(), URANetImageProcessor()
     load_imagenet(model.backbone, options.shared / WEIGHTS)
     copies, kept = TURNED_COPIES if name in TURNED else 0, options.work / "features"
     model.config.views = views_for(model.config.views, copies)

@@ -91,8 +91,9 @@ def test_defects_of_grey_images_are_grey():
 
 def test_every_row_and_variant_is_a_config():
     """And no two variants are alike."""
-    for views in ablation.ROWS.values():
-        assert set(views) <= set(VIEWS) and (views == ("image",) or URANetConfig(views=list(views)))
+    for row in ablation.ROWS.values():
+        fields = {"views": list(row.views), "score_views": list(row.score_views)}
+        assert row.needs <= set(VIEWS) and (row.views == ("image",) or URANetConfig(**fields))
     variants = [URANetConfig(**fields).to_dict() for fields in ablation.VARIANTS.values()]
     assert all(one != other for i, one in enumerate(variants) for other in variants[:i])
 
@@ -101,7 +102,7 @@ def test_rows_have_the_scores_of_a_model_that_adds_up_their_views(checkpoint, ca
     """The first row is the checkpoint's own score, measured as `evaluate` does; one view's figures are others."""
     monkeypatch.setattr(ablation, "trained", lambda *_: checkpoint)
     monkeypatch.setattr(ablation, "data_folder", lambda *_: category)
-    options = argparse.Namespace(work=tmp_path, shared=tmp_path, steps=3, without_networks=False)
+    options = argparse.Namespace(work=tmp_path, shared=tmp_path, steps=3)
     found = ablation.run_one(ablation.DEFAULT, "pill", 0, options)["rows"]
     report = evaluate(load_detector(checkpoint), category)
     for key in ("image_auroc", "pixel_auroc", "pixel_ap"):
@@ -109,11 +110,10 @@ def test_rows_have_the_scores_of_a_model_that_adds_up_their_views(checkpoint, ca
     assert found["whole image alone"]["pixel_ap"] is None and found["whole image alone"]["image_auroc"] is not None
     assert found["perception alone"]["pixel_ap"] != found["the score"]["pixel_ap"]
     assert set(found) == set(ablation.ROWS)
-    options.without_networks = True
-    fewer = ablation.run_one(ablation.DEFAULT, "pill", 0, options)["rows"]
-    assert {*found} - {*fewer} == {
-        row for row in found if "restor" in row or row in ("perception alone", "with perception", "with both")
-    }
+    sure = [found[name]["image_auroc"] for name, row in ablation.ROWS.items() if row.sure]
+    assert None not in sure and found["without perception"]["pixel_ap"] == found["the score"]["pixel_ap"]
+    fewer = ablation.run_one("without suspicion", "pill", 0, options)["rows"]
+    assert {*fewer} == {name for name in found if "restor" in name or name.startswith("perception alone")}
     assert fewer == {row: found[row] for row in fewer}
 
 
@@ -247,9 +247,7 @@ def test_ablation_table():
     assert "| whole image alone | 0.150 ± 0.035 | 0.225 |" in text.split("**pixel AP**")[0]
     assert "whole image alone" not in text.split("**pixel AP**")[1]
     assert "| restoration alone, without suspicion |  | 0.900 |" in text
-    assert text.endswith(
-        "300 steps, seed 0; rows that ask no network: seeds 0, 1, ± standard deviation · 2 cores · 2026-01-01"
-    )
+    assert text.endswith("300 steps, seeds 0, 1, ± standard deviation · 2 cores · 2026-01-01")
 
 
 def test_small_types_and_claim_tables():

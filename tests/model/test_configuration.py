@@ -99,6 +99,9 @@ def test_defaults_are_the_documented_ones():
         ("standards", {"memory": [0.0]}),
         ("standards", {"memory": 1.0}),
         ("standards", [0.0, 1.0]),
+        ("score_views", ["image"]),
+        ("score_views", ["memory", "memory"]),
+        ("score_views", "memory"),
         ("smoothing_sigma", -1),
         ("smoothing_sigma", 65),
         ("cosine_weight", -1),
@@ -129,6 +132,8 @@ def test_a_value_out_of_range_is_named(field, value):
         {"components": 4096, "place_components": 4096, "image_rank": 1000},
         *({"views": [view]} for view in MAP_VIEWS),
         {"views": ("image", "place")},
+        {"score_views": ()},
+        {"score_views": ("memory", "restored")},
         {"standards": {}},
         {"prior_std": 1e-4},
         {"bottleneck_dropout": 0, "smoothing_sigma": 0, "max_blend": 0, "uncertainty_weight": 0},
@@ -186,6 +191,7 @@ def test_round_trip_keeps_every_field(tmp_path):
         "place_components": 5,
         "image_rank": 6,
         "views": ["restored", "image"],
+        "score_views": ["memory"],
         "standards": {"restored": [-2.5, 0.1 + 0.2], "image": [1, 2.0], "peak_content": [7.0, 1.5]},
         "smoothing_sigma": 2.5,
         "cosine_weight": 0.5,
@@ -202,6 +208,15 @@ def test_round_trip_keeps_every_field(tmp_path):
         assert isinstance(loaded, URANetConfig)
         assert {field: getattr(loaded, field) for field in changed} == changed
     assert loaded.is_calibrated
+
+
+def test_a_score_stays_what_it_was_when_the_checkpoint_was_made():
+    """Perception joined the score in version 0.2; configs of before do not say that there are views of the score alone."""
+    before = {name: value for name, value in URANetConfig().to_diff_dict().items() if name != "score_views"}
+    loaded = URANetConfig.from_dict(before)
+    assert loaded.score_views == [] and loaded.all_views == loaded.views
+    assert URANetConfig().all_views == [*loaded.views, "perceived"]
+    assert URANetConfig(views=["memory", "perceived"]).all_views == ["memory", "perceived"]
 
 
 def test_every_field_is_one_of_the_dataclass_and_comes_back(tmp_path):

@@ -18,7 +18,7 @@ from transformers import pipeline
 
 from ura_hf import URANetForAnomalyDetection, URANetModel, URANetOutput, UserError
 from ura_hf.hub.load import load_detector
-from ura_hf.model.configuration_uranet import MAP_VIEWS
+from ura_hf.model.configuration_uranet import DEFAULT_SCORE_VIEWS, DEFAULT_VIEWS, MAP_VIEWS
 from ura_hf.model.views import NormalViews
 from ura_hf.training.imagenet import load_imagenet
 from ura_hf.training.objective import Learner
@@ -267,6 +267,7 @@ def test_same_image_same_maps(model):
         more = model(pixels(), num_samples=16)
     assert torch.equal(first.anomaly_map, second.anomaly_map)
     assert torch.equal(first.epistemic_uncertainty, second.epistemic_uncertainty)
+    assert torch.equal(first.image_score, more.image_score)  # which is of closed form, whatever is drawn for the maps
     assert not torch.equal(first.anomaly_probability, more.anomaly_probability)
 
 
@@ -276,7 +277,8 @@ def views_by_hand(plain: URANetModel, features: torch.Tensor) -> dict[str, np.nd
         seen = plain.views.project(features)
         far = plain.far_cells(plain.views.look(features)["memory"])
         assert far is None or far.max() > 0
-        belief, restored = plain.perceive(features, seen, far)
+        belief = plain.perception.predict(plain.views.standardize(seen), far=far)
+        restored = plain.restore(seen, belief)
     values = {name: buffer.double().numpy() for name, buffer in plain.views.named_buffers()}
     cells = features[0].flatten(1).T.double().numpy()
     seen = cells @ values["axes"]
@@ -314,11 +316,20 @@ STANDARDS = {
 
 
 @pytest.mark.parametrize("calibrated", [True, False])
-@pytest.mark.parametrize("views", [[*MAP_VIEWS, "image"], ["image", "remainder", "place"], *([v] for v in MAP_VIEWS)])
-def test_map_and_score_by_hand(model, views, calibrated):
+@pytest.mark.parametrize(
+    ("views", "score_views"),
+    [
+        ([*MAP_VIEWS, "image"], []),
+        (list(DEFAULT_VIEWS), list(DEFAULT_SCORE_VIEWS)),
+        (["image", "remainder"], ["remainder", "restored", "place"]),
+        *(([view], []) for view in MAP_VIEWS),
+    ],
+)
+def test_map_and_score_by_hand(model, views, score_views, calibrated):
     """Every view alone and together, without smoothing: sums of standardised logarithms, and of what peaks among them."""
     standards = STANDARDS if calibrated else {}
-    plain = URANetModel(tiny_config(views=views, standards=standards or None, smoothing_sigma=0)).eval()
+    config = tiny_config(views=views, score_views=score_views, standards=standards or None, smoothing_sigma=0)
+    plain = URANetModel(config).eval()
     plain.load_state_dict(model.uranet.state_dict())
     with torch.no_grad():
         out = plain(pixels(1))
@@ -331,7 +342,7 @@ def test_map_and_score_by_hand(model, views, calibrated):
     np.testing.assert_allclose(out.anomaly_map[0].numpy(), grown(wanted), rtol=1e-3, atol=1e-3)
     score = float(z["image"]) if "image" in views else 0.0
     for peak, names in (("peak_content", ("memory", "remainder", "restored", "perceived")), ("peak_place", ("place",))):
-        if shown := [z[name] for name in names if name in views]:
+        if shown := [z[name] for name in names if name in {*views, *score_views}]:
             location, spread = standards.get(peak, (0.0, 1.0))
             score += (sum(shown).max() - location) / spread
     assert float(out.image_score) == pytest.approx(float(grown(score)), rel=2e-3)
@@ -363,7 +374,7 @@ def test_restored_features_are_the_normal_cells_nearest_to_content_and_surroundi
         p = uranet.perception.predict(seen).probability
         wanted = ((1 - p) * components + p * around).flatten(2).transpose(1, 2).flatten(0, 1)
         views.memory.cells.copy_(wanted[1 : len(wanted) : len(wanted) // len(views.memory.cells)])
-        restored = uranet.perceive(features, components)[1]
+        restored = uranet.restore(components, uranet.perception.predict(seen))
         nearest = torch.cdist(wanted, views.memory.cells, compute_mode="donot_use_mm_for_euclid_dist").argmin(1)
         cells = (views.memory.cells[nearest] @ views.axes.T).view(2, -1, features.shape[1]).transpose(1, 2)
     torch.testing.assert_close(restored.flatten(2), cells, rtol=1e-4, atol=1e-5)

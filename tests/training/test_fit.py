@@ -10,6 +10,7 @@ import torch
 from conftest import tiny_config
 
 from ura_hf import URANetForAnomalyDetection, UserError
+from ura_hf.model.configuration_uranet import MAP_VIEWS
 from ura_hf.model.normal_statistics import PRIOR_CELLS, RIDGE
 from ura_hf.model.restoration import to_tokens
 from ura_hf.training import fit as fitting
@@ -245,7 +246,8 @@ def test_standards_and_thresholds_by_hand():
         found = values.double().numpy()
         assert config.standards[name] == pytest.approx([found.mean(), found.std(ddof=1)], rel=1e-6)
         z[name] = (found - found.mean()) / found.std(ddof=1)
-    content, place = ((z["memory"] + z["remainder"])[:, 0].max((1, 2)), z["place"][:, 0].max((1, 2)))
+    content = (z["memory"] + z["remainder"] + z["perceived"])[:, 0].max((1, 2))
+    place = z["place"][:, 0].max((1, 2))
     score = z["image"].copy()
     for name, peak in (("peak_content", content), ("peak_place", place)):
         assert config.standards[name] == pytest.approx([peak.mean(), peak.std(ddof=1)], rel=1e-4)
@@ -301,13 +303,20 @@ def test_few_images_calibrate(count):
 
 
 @pytest.mark.parametrize(
-    "views", [["memory"], ["place"], ["remainder"], ["restored"], ["perceived"], ["place", "image"]]
+    ("views", "score_views"),
+    [
+        *(([view], []) for view in MAP_VIEWS),
+        (["place", "image"], []),
+        (["remainder"], ["perceived"]),
+        (["perceived"], ["remainder", "perceived"]),
+    ],
 )
-def test_any_views_calibrate(views):
-    features = draw(12)
-    detector, batches = calibrated(features, views=views)
-    far = {"restored", "perceived"} & {*views} and {"memory"}  # what networks say depends on how far cells are usually
-    assert detector.config.standards.keys() == {*views, *far, "peak_place" if "place" in views else "peak_content"}
+def test_any_views_calibrate(views, score_views):
+    features, names = draw(12), {*views, *score_views}
+    detector, batches = calibrated(features, views=views, score_views=score_views)
+    far = {"restored", "perceived"} & names and {"memory"}  # what networks say depends on how far cells are usually
+    assert detector.config.standards.keys() == {*names, *far, "peak_place" if "place" in views else "peak_content"}
+    assert (detector.config.views, detector.config.score_views) == (views, score_views)
     assert detect(detector, batches, features)["score"].max() < 0.6
 
 

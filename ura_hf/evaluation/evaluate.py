@@ -80,6 +80,7 @@ def evaluate(
             "aupro_fpr_limit": AUPRO_FPR_LIMIT,
             "network_input": config.image_size,
             "views": config.views,
+            "score_views": config.score_views,
             "checkpoint": "last step",
         },
         "date": datetime.date.today().isoformat(),

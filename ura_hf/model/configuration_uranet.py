@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from transformers import PreTrainedConfig
 
 from .defaults import BACKBONE, FALSE_POSITIVE_RATE, GRID_SIZE, IMAGE_SIZE
 from .errors import UserError
+from .field_checks import are_limits, are_names, are_standards, are_weights
 from .loading import CONFIG_FILE, Hooks, what_to_load
 from .region import is_region
 from .verdicts import is_curve, is_number
@@ -21,6 +21,7 @@ MASK_KINDS = ("large", "small", "thin", "subtle", "empty")
 MAP_VIEWS = ("memory", "place", "remainder", "restored", "perceived")
 VIEWS = (*MAP_VIEWS, "image")
 DEFAULT_VIEWS = ("memory", "place", "remainder", "image")
+DEFAULT_SCORE_VIEWS = ("perceived",)
 PEAKS = {"peak_content": ("memory", "remainder", "restored", "perceived"), "peak_place": ("place",)}
 """The largest values that the image score adds up, and the maps whose sum they are of."""
 
@@ -28,8 +29,8 @@ SOURCE_WEIGHTS = {"texture": 1.0, "self": 1.0, "noise": 0.5}
 MASK_WEIGHTS = {"large": 2.0, "small": 0.5, "thin": 0.5, "subtle": 0.3, "empty": 0.2}
 OUTDATED = ("residuals", "reliabilities", "subspace_rank", "spread_ratio")
 """Fields of checkpoints of version 0.1, whose score no longer exists."""
-BEFORE_PICTURES = {"cell_pixels": 0}
-"""What the config of a checkpoint without a decoder of pictures does not say."""
+BEFORE = {"cell_pixels": 0, "score_views": []}
+"""What the config of a checkpoint does not say that is older than these fields."""
 MAX_ATTENTION = 3 * 2**26  # pairs of tokens in all heads together: scores of 0.75 GiB, and twice that on the way
 MAX_LABELS = 1000
 BACKBONE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,96}")  # no `hf-hub:`, which would make timm fetch another repository
@@ -65,23 +66,6 @@ NUMBERS = {
 SWITCHES = ("bayesian_perception", "weigh_keys", "take_out_queries")
 MEASURED = ("image_threshold", "pixel_threshold")
 WEIGHTS = {"source_weights": SOURCES, "mask_weights": MASK_KINDS}
-
-
-def _are_weights(values: Any, names: tuple[str, ...], least: float) -> bool:
-    known = isinstance(values, Mapping) and set(values) <= set(names)
-    return known and all(is_number(value) and value >= least for value in values.values())
-
-
-def _are_standards(values: Any) -> bool:
-    known = isinstance(values, Mapping) and set(values) <= {*VIEWS, *PEAKS}
-    pairs = known and all(
-        isinstance(pair, list) and len(pair) == 2 and all(map(is_number, pair)) for pair in values.values()
-    )
-    return pairs and all(spread > 0 for _, spread in values.values())
-
-
-def _are_limits(values: Any) -> bool:
-    return isinstance(values, list) and len(values) == 2 and all(map(is_number, values)) and values[0] < values[1]
 
 
 class URANetConfig(PreTrainedConfig):
@@ -120,8 +104,9 @@ class URANetConfig(PreTrainedConfig):
         source_weights: Relative weights of the anomaly sources ``texture``, ``self`` and ``noise``.
         mask_weights: Relative weights of the mask families ``large``, ``small``, ``thin``, ``subtle`` and ``empty``.
         max_blend: Upper end of b ~ U(0, max_blend) in F~ = (1-M) F + M (b F + (1-b) A), in [0, 1).
-        views: What the score adds up: ``memory``, ``place``, ``remainder`` and ``image`` (`model.views`), ``restored``
+        views: What map and score add up: ``memory``, ``place``, ``remainder`` and ``image`` (`model.views`), ``restored``
             (features against restored ones), ``perceived`` (odds of the perception); at least one that is a map.
+        score_views: Maps that the image score adds to these; the anomaly map leaves them out.
         standards: Location and spread of the log of each view and of ``memory``, and of the largest values in `PEAKS`, over good
             images that the view has not seen; None before calibration.
         roi: Cells of the feature grid that count, as `model.region.to_text` writes them; None: all. `uranet train --roi` sets it.
@@ -170,6 +155,7 @@ class URANetConfig(PreTrainedConfig):
     mask_weights: dict[str, float] = field(default_factory=lambda: dict(MASK_WEIGHTS))
     max_blend: float = 0.8
     views: list[str] = field(default_factory=lambda: list(DEFAULT_VIEWS))
+    score_views: list[str] = field(default_factory=lambda: list(DEFAULT_SCORE_VIEWS))
     standards: dict[str, list[float]] | None = None
     roi: str | None = None
     smoothing_sigma: float = 4.0
@@ -189,7 +175,7 @@ class URANetConfig(PreTrainedConfig):
                 f"the config is of version 0.1 of ura_hf (it has {', '.join(old)}), whose score this version does not compute: "
                 "train the checkpoint again with `uranet train`, or install ura_hf 0.1."
             )
-        for name in ("out_indices", "views"):
+        for name in ("out_indices", "views", "score_views"):
             if isinstance(getattr(self, name), tuple):
                 setattr(self, name, list(getattr(self, name)))
         defaults = {"source_weights": SOURCE_WEIGHTS, "mask_weights": MASK_WEIGHTS}
@@ -215,7 +201,7 @@ class URANetConfig(PreTrainedConfig):
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """As in transformers; values that are given for our fields are checked, too."""
         own = {name: kwargs.pop(name) for name in cls.own_fields() if name in kwargs}
-        return super().from_dict({**BEFORE_PICTURES, **config_dict, **own}, **kwargs)
+        return super().from_dict({**BEFORE, **config_dict, **own}, **kwargs)
 
     @classmethod
     def own_fields(cls) -> list[str]:
@@ -225,6 +211,11 @@ class URANetConfig(PreTrainedConfig):
     def to_diff_dict(self) -> dict[str, Any]:
         """As in transformers, and every field of ours: a checkpoint must not change when a later version has other defaults."""
         return {**super().to_diff_dict(), **{name: getattr(self, name) for name in self.own_fields()}}
+
+    @property
+    def all_views(self) -> list[str]:
+        """What the image score adds up: `views`, and those of `score_views` that are not among them."""
+        return [*self.views, *(name for name in self.score_views if name not in self.views)]
 
     @property
     def is_calibrated(self) -> bool:
@@ -259,7 +250,7 @@ class URANetConfig(PreTrainedConfig):
     def _check_weights(self) -> None:
         for name, names in WEIGHTS.items():
             weights = getattr(self, name)
-            self._require(_are_weights(weights, names, 0), name, f"finite weights >= 0 for some of {names}")
+            self._require(are_weights(weights, names, 0), name, f"finite weights >= 0 for some of {names}")
             self._require(sum(weights.values()) > 0, name, "weights with a positive sum")
 
     def _check_architecture(self) -> None:
@@ -280,17 +271,13 @@ class URANetConfig(PreTrainedConfig):
         self._require(self.grid_size <= self.image_size, "grid_size", f"at most image_size ({self.image_size})")
 
     def _check_views(self) -> None:
-        views = self.views
-        known = (
-            isinstance(views, list) and set(map(str, views)) <= set(VIEWS) and len(set(map(str, views))) == len(views)
-        )
-        self._require(
-            known and bool({*views} & {*MAP_VIEWS}), "views", f"some of {VIEWS}, one of {MAP_VIEWS} among them"
-        )
+        has_map = are_names(self.views, VIEWS) and bool({*self.views} & {*MAP_VIEWS})
+        self._require(has_map, "views", f"some of {VIEWS}, one of {MAP_VIEWS} among them")
+        self._require(are_names(self.score_views, MAP_VIEWS), "score_views", f"some of {MAP_VIEWS}, or none")
         optional = (
-            ("standards", _are_standards, "two numbers a view"),
+            ("standards", lambda pairs: are_standards(pairs, {*VIEWS, *PEAKS}), "two numbers a view"),
             ("false_alarms", is_curve, "pairs of falling rates and rising raw scores"),
-            ("strangeness", _are_limits, "two rising numbers"),
+            ("strangeness", are_limits, "two rising numbers"),
             ("roi", lambda text: is_region(text, self.grid_size), f"a bit a cell of a {self.grid_size}-grid"),
         )
         for name, fits, rule in optional:

@@ -71,27 +71,22 @@ class URANetModel(URANetPreTrainedModel):
             )
         return self.extractor(pixel_values.to(self.dtype))
 
-    def perceive(
-        self,
-        features: Tensor,
-        components: Tensor,
-        far: Tensor | None = None,
-        num_samples: int | None = None,
-        views: NormalViews | None = None,
-    ) -> tuple[Perception, Tensor]:
-        """Perception, and restored features (B, C, G, G), of features (B, C, G, G) and their components; `far` as in `far_cells`.
+    def restore(
+        self, components: Tensor, belief: Perception, features: Tensor | None = None, views: NormalViews | None = None
+    ) -> Tensor:
+        """Restored features, (B, C, G, G), of components c (B, K, G, G), given what is believed of them.
 
         Every cell becomes the normal cell that is nearest to (1 - p) c + p R(c, m), with restoration R: the likelier an anomaly,
-        the less its content decides, and the more its surroundings.
+        the less its content decides, and the more its surroundings. `views`, whose components lie along other axes, need the
+        features, too.
         """
         seen = self.views.standardize(components)
-        belief = self.perception.predict(seen, num_samples, far=far)
         restored = self.views.unstandardize(self.restoration(seen, self.suspicion_of(belief.logits)))
-        if views is not None:  # whose components lie along other axes
+        if views is not None and features is not None:
             components, restored = views.project(features), views.project(self.views.features(restored))
         views = views or self.views
         wanted = torch.lerp(components, restored.float(), belief.probability.float())
-        return belief, views.features(views.memory.nearest(wanted).to(views.axes.dtype))
+        return views.features(views.memory.nearest(wanted).to(views.axes.dtype))
 
     def far_cells(self, distances: Tensor) -> Tensor | None:
         """How much farther cells are from all good ones than is usual, in deviations of good images, >= 0.
@@ -120,32 +115,43 @@ class URANetModel(URANetPreTrainedModel):
     def inspect(
         self, features: Tensor, num_samples: int | None = None, views: NormalViews | None = None
     ) -> tuple[dict[str, Tensor], Perception | None, Tensor | None]:
-        """As `look`, and what `perceive` gives, which is left out with `num_samples` of 0 if no view needs it."""
-        perceives = num_samples != 0 or not {"restored", "perceived"}.isdisjoint(self.config.views)
+        """As `look`, and what is believed of features, and their restored ones, (B, C, G, G); the last two None with 0 samples.
+
+        Views are of closed form whatever the samples, so that a score is always the same.
+        """
+        names, learns = self.config.all_views, num_samples != 0
+        restores = learns or "restored" in names
+        perceives = restores or "perceived" in names
         components = self.views.project(features) if perceives or views is None else None
         found = (views or self.views).look(features, components if views is None else None)
-        belief = restored = None
-        if perceives and components is not None:
-            far = self.far_cells(found["memory"])
-            belief, restored = self.perceive(features, components, far, num_samples or None, views)
+        if not perceives or components is None:
+            return {name: self._log(found[name]) for name in names}, None, None
+        seen, far = self.views.standardize(components), self.far_cells(found["memory"])
+        belief = self.perception.predict(seen, far=far)
+        found["perceived"] = belief.probability.float() / (1 - belief.probability.float()).clamp_min(1e-7)
+        restored = self.restore(components, belief, features, views) if restores else None
+        if restored is not None:
             found["restored"] = (features - restored).float().square().mean(1, keepdim=True)
-            found["perceived"] = belief.probability.float() / (1 - belief.probability.float()).clamp_min(1e-7)
-        return {name: self._log(found[name]) for name in self.config.views}, belief, restored
+        logs = {name: self._log(found[name]) for name in names}
+        if num_samples:
+            belief = self.perception.predict(seen, num_samples, far=far)
+        return logs, belief if learns else None, restored if learns else None
 
     def add_up(self, logs: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The sum of the standardised maps of `look`, (B, S, S), and what the image score adds up by name, (B,) each.
 
-        Outside of the region of interest the sum is -inf. What is added up is the largest value of what lies in the cells,
-        the largest of what does not belong to its place, and the whole image: one that peaks widely on good images must not hide
-        another.
+        Maps of the config's `score_views` alone are left out of the sum. Outside of the region of interest it is -inf.
+        What is added up is the largest value of what lies in the cells, the largest of what does not belong to its place, and
+        the whole image: one that peaks widely on good images must not hide another.
         """
         standards = self.config.standards or {}
         z = {name: standardized(log, standards.get(name)) for name, log in logs.items()}
         parts = {"image": z.pop("image")} if "image" in z else {}
         for peak, names in PEAKS.items():
-            if shown := [z[name] for name in names if name in z]:
-                parts[peak] = self.region.fill(torch.stack(shown).sum(0), -math.inf).amax((1, 2, 3))
-        return self.region.fill(self.to_image(torch.stack(list(z.values())).sum(0)), -math.inf), parts
+            if own := [z[name] for name in names if name in z]:
+                parts[peak] = self.region.fill(torch.stack(own).sum(0), -math.inf).amax((1, 2, 3))
+        shown = [value for name, value in z.items() if name in self.config.views]
+        return self.region.fill(self.to_image(torch.stack(shown).sum(0)), -math.inf), parts
 
     def score(self, parts: dict[str, Tensor]) -> Tensor:
         """The sum of the parts of `add_up`, those that are peaks standardised -> (B,)."""
@@ -212,7 +218,7 @@ class URANetModel(URANetPreTrainedModel):
             image_score=positive(self.score(parts)),
             strangeness=self.strangeness(logs),
         )
-        if belief is not None and num_samples != 0:
+        if belief is not None:
             out.restored_features = restored
             out.anomaly_probability = self.region.fill(self.to_image(belief.probability))
             out.total_uncertainty = self.region.fill(self.to_image(belief.total))

@@ -102,6 +102,10 @@ def fill_tokens(model: URANetForAnomalyDetection, batches: FeatureBatches, seed:
     store.copy_(found[_covering(found, len(store), seed)])
 
 
+Fold = tuple[list[int], NormalViews]
+"""Rows of good images, and views that are fitted to the other ones."""
+
+
 class Measured(NamedTuple):
     """Scores of good images that what scores them has not seen, (N,), and the maps of the `most_unusual` ones, (S, S) each.
 
@@ -136,15 +140,12 @@ def calibrate_score(
     config, uranet = model.config, model.uranet
     config.standards = config.image_threshold = config.pixel_threshold = None
     config.false_alarms = config.strangeness = None
-    if not {"restored", "perceived"}.isdisjoint(config.views):  # which depend on how far cells are usually
-        config.views, wanted = ["memory"], config.views
-        try:
-            config.standards = _standards(unseen(model, batches, images, seed, progress, copies), uranet.region)
-        finally:
-            config.views = wanted
     logs = unseen(model, batches, images, seed, progress, copies)
     rows = [row for row in range(images) if row not in copies]
-    config.standards = {**(config.standards or {}), **_standards(logs, uranet.region)}
+    config.standards = {
+        **(config.standards or {}),
+        **_standards(logs, uranet.region),
+    }  # `unseen` may have set that of memory
     found: list[dict[str, Tensor]] = []
     for at in range(0, len(rows), IMAGES_PER_STEP):  # whose full-size maps are not kept
         z, step = uranet.add_up({name: values[at : at + IMAGES_PER_STEP] for name, values in logs.items()})
@@ -197,6 +198,7 @@ def _strangeness(
     return [usual, limit] if limit > usual else None
 
 
+@torch.no_grad()
 def unseen(
     model: URANetForAnomalyDetection,
     batches: FeatureBatches,
@@ -207,21 +209,37 @@ def unseen(
 ) -> dict[str, Tensor]:
     """What `URANetModel.look` gives for the good images, each by views that are fitted to the other folds; on the CPU.
 
-    Rows of `copies` are left out, and lie in the fold of the image that they show again.
+    Rows of `copies` are left out, and lie in the fold of the image that they show again. Where a view asks how far cells are
+    from all good ones, the standard of `memory` is measured first, and stays in the config.
     """
-    shown, uranet = firsts(images, copies), model.uranet
+    shown, config = firsts(images, copies), model.config
     rows = np.random.default_rng(seed).permutation([row for row in range(images) if row not in copies])
+    folds: list[Fold] = []
+    for fold in np.array_split(rows, min(max(FOLDS, IMAGES_IN_FOLDS // len(rows)), len(rows))):
+        progress("calibration", sum(len(done) for done, _ in folds), len(rows))
+        apart = set(fold.tolist())
+        views = copy.deepcopy(model.uranet.views)
+        fit_views(views, batches.features_of, [row for row in batches.rows if shown[row % images] not in apart], seed)
+        folds.append((fold.tolist(), views))
+    if not {"restored", "perceived"}.isdisjoint(config.all_views):
+        wanted = config.views, config.score_views
+        config.views, config.score_views = ["memory"], []
+        try:
+            measured = _standards(_look(model, batches, folds), model.uranet.region)
+            config.standards = {**(config.standards or {}), **measured}
+        finally:
+            config.views, config.score_views = wanted
+    return _look(model, batches, folds)
+
+
+def _look(model: URANetForAnomalyDetection, batches: FeatureBatches, folds: Sequence[Fold]) -> dict[str, Tensor]:
+    """What `URANetModel.look` gives for the images of all folds, by the views of each, in the order of their rows."""
     order: list[int] = []
     found: list[dict[str, Tensor]] = []
-    for fold in np.array_split(rows, min(max(FOLDS, IMAGES_IN_FOLDS // len(rows)), len(rows))):
-        apart = set(fold.tolist())
-        views = copy.deepcopy(uranet.views)
-        fit_views(views, batches.features_of, [row for row in batches.rows if shown[row % images] not in apart], seed)
+    for fold, views in folds:
         for start in range(0, len(fold), IMAGES_PER_STEP):
-            part = fold[start : start + IMAGES_PER_STEP].tolist()
-            progress("calibration", len(order), len(rows))
-            features = batches.features_of(part).to(model.device)
-            logs = uranet.look(features, views=views)
+            part = fold[start : start + IMAGES_PER_STEP]
+            logs = model.uranet.look(batches.features_of(part).to(model.device), views=views)
             found.append({name: value.cpu() for name, value in logs.items()})
             order += part
     back = torch.tensor(order).argsort()
