@@ -73,9 +73,7 @@ def run(name: str, seed: int, shared: Path, work: Path, extra: list[str], backbo
     if not (output / "training.json").exists():
         weights = weights_of(backbone, shared, work)
         options = ["--backbone", backbone, "--backbone-weights", str(weights), "--seed", str(seed)]
-        photos = shared / "data/textures"
-        textures = ["--textures", str(photos)] if photos.is_dir() else []
-        subprocess.run([*uranet, "train", *data, "--output", str(output), *options, *textures, *extra], check=True)
+        subprocess.run([*uranet, "train", *data, "--output", str(output), *options, *extra], check=True)
     if not result.exists():
         subprocess.run([*uranet, "evaluate", str(output), *data, "--json", str(result)], check=True)
     training = json.loads((output / "training.json").read_text())

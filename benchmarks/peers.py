@@ -39,7 +39,6 @@ DESCENDED = ("fre", "stfpm", "reverse_distillation", "supersimplenet")
 NAMES = (OURS, *FITTED, *DESCENDED)
 PACKAGES = ("torch", "transformers", "anomalib")
 FEW = "Trained on {} good images, the same ones for every model, drawn by the seed."
-SHORT = "Runs with steps trained URA-Net's networks for {}, on which its score does not depend; training costs are of the others."
 NOTES = [
     "Same backbone and weights (ResNet-18 of ImageNet, if not named), 256x256 bilinear input without crop, ImageNet "
     "normalisation, one evaluator for all.",
@@ -106,15 +105,13 @@ def run_one(name: str, dataset: str, seed: int, options: argparse.Namespace) -> 
     facts["versions"] = versions(*PACKAGES)
     began = cpu_seconds(), time.perf_counter()
     if name == OURS:
-        given = {name: getattr(options, name) for name in ("limit", "steps") if getattr(options, name)}
-        extra = [f"--{name}={value}" for name, value in given.items()]
+        extra = [f"--limit={options.limit}"] if options.limit else []
         found = run_uranet(dataset, seed, options.shared, options.work, extra, options.backbone)
         training = found.pop("training")
         checkpoint = options.work / f"{dataset}-{seed}"
         model = URANetForAnomalyDetection.from_pretrained(checkpoint).eval()
         if training["peak_gpu_memory_gib"] is None:
-            whole = {"train_cpu_seconds": training["cpu_seconds"], "peak_memory_gib": training["peak_memory_gib"]}
-            facts |= {"steps": options.steps} if options.steps else whole
+            facts |= {"train_cpu_seconds": training["cpu_seconds"], "peak_memory_gib": training["peak_memory_gib"]}
             photo = read_dataset(data_folder(dataset, options.shared, seed)).test[0]
             processor = URANetImageProcessor.from_pretrained(checkpoint)
             facts["ms_per_image"] = latency(model, processor([photo.image], return_tensors="pt")["pixel_values"])
@@ -177,9 +174,6 @@ def read_options(defaults: dict[str, Any]) -> argparse.Namespace:
     )
     parser.add_argument("--backbone", choices=BACKBONES, default=RESNET, help="of all models (default: %(default)s)")
     parser.add_argument("--limit", type=int, help="train on this many good images, drawn by the seed (default: all)")
-    parser.add_argument(
-        "--steps", type=int, help="of URA-Net's networks, which its score does not ask; its cost is left out"
-    )
     parser.add_argument("--only", nargs=3, metavar=("MODEL", "DATASET", "SEED"), help=argparse.SUPPRESS)
     parser.set_defaults(**defaults)
     return parser.parse_args()
@@ -212,8 +206,7 @@ def main(**defaults: Any) -> Path:
         data_folder(dataset, options.shared, seed)  # written once, and not in a run's time
     passed = [*("--shared", options.shared), *("--work", options.work), *("--budget", options.budget)]
     passed += ["--device", options.device, "--backbone", options.backbone]
-    for name in ("limit", "steps"):
-        passed += [f"--{name}", getattr(options, name)] if getattr(options, name) else []
+    passed += ["--limit", options.limit] if options.limit else []
 
     def add(key: tuple[Any, ...], run: dict[str, Any]) -> None:
         write(options, read_runs(options.output, KEY) | {key: run})
@@ -261,8 +254,6 @@ def write(options: argparse.Namespace, found: dict[tuple[Any, ...], dict[str, An
     order = sorted(found, key=lambda key: (names.index(key[0]), datasets.index(key[1]), key[2]))
     runs = [found[key] for key in order]
     notes = [FEW.format(options.limit)] * bool(options.limit) + NOTES
-    if short := sorted({run["steps"] for run in runs if "steps" in run}):
-        notes.append(SHORT.format(", ".join(map(str, short))))
     facts = {
         "backbone": options.backbone,
         "jobs": options.jobs,
