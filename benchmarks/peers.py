@@ -47,7 +47,6 @@ NOTES = [
     "for PatchCore at 0.01 and with all cells: 0.1 is documented.",
     "Maps are smoothed as each method has it: URA-Net's views with sigma 4, PatchCore's, MH-PatchCore's, PaDiM's and "
     "ReverseDistillation's with 4; STFPM's not at all, nor DFM's of 4x4 and FRE's of 8x8 cells.",
-    "URA-Net uses texture photos (../shared/data/textures) where there are some; its score does not depend on them.",
     "Image scores are each method's own: PatchCore's and MH-PatchCore's re-weighted patch maximum, URA-Net's sum of the largest "
     "content, the largest misplacement and the whole image's residual, DFM's and FRE's error summed over the image, "
     "SuperSimpleNet's classifier, the map's maximum elsewhere.",
