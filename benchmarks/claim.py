@@ -23,7 +23,7 @@ from artificial import KINDS, write_held_out
 from detection import WEIGHTS
 from PIL import Image, ImageDraw, ImageFont
 from runs import commit, read_runs, slug, write_report
-from sets import DATASETS, ROOT, data_folder, written_once
+from sets import DATASETS, RING, ROOT, data_folder, written_once
 from torch import Tensor
 from torch.nn import functional
 
@@ -38,7 +38,7 @@ from ura_hf.training.options import STEPS
 from ura_hf.training.synthesis import synthesize
 
 KEY = ("dataset", "seed", "steps")
-RING = "drawn_ring"
+
 MODELS = {"uranet": DEFAULT, "without_uncertainty": "without uncertainty", "plain": "plain reconstruction"}
 """Names in the results, and variants of `ablation.py`."""
 ALL = (RING, *DATASETS)

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 from artificial import KINDS, write_held_out
-from claim import RING, attended
+from claim import attended
 from detection import WEIGHTS
 from PIL import Image
 from runs import commit, cpu_seconds, read_runs, write_report
-from sets import ROOT, SETS, SOLAR, data_folder, written_once
+from sets import RING, ROOT, SETS, SOLAR, data_folder, written_once
 from torch import Tensor
 from torch.nn import functional
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from turned import write_turned
 
+from ura_hf.data.drawn.parts import write_demo_data
 from ura_hf.data.elpv import DEFECTIVE, read_cells
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -17,6 +18,8 @@ DATASETS = {"bottle": "data/mvtec/bottle", "pill": "data/mvtec/pill", "magnetic_
 TURNED = {"pill_turned": 1.0, "pill_turned_small": 0.5}
 """Pills in any rotation (`turned.py`), and how large they are in the picture against the original."""
 GENERATED = ROOT / "runs/generated"
+RING = "drawn_ring"
+"""The part that `uranet demo-data` draws."""
 SOLAR = "elpv_mono"
 SETS = {**DATASETS, "ball_screw": "open/ball_screw", "cookies": "open/cookies", SOLAR: None}
 """Name -> folder below the shared one; None: the package elpv-dataset."""
@@ -24,13 +27,17 @@ GOOD_CELLS = 200  # solar cells to train on
 
 
 def data_folder(name: str, shared: Path, seed: int = 0) -> Path:
-    """Folder of a data set; cells and turned pills are written under GENERATED where they are missing.
+    """Folder of a data set; cells, turned pills and drawn rings are written under GENERATED where they are missing.
 
     Of the mono solar cells, 200 good ones that the seed draws are to train on, the others to test.
     """
     if name in TURNED:
         source = shared / DATASETS["pill"]
         return written_once(GENERATED / name, lambda folder: write_turned(source, folder, TURNED[name]))
+    if name == RING:
+        return written_once(
+            GENERATED / name, lambda folder: write_demo_data("ring", folder, train=150, good=40, each=8)
+        )
     if (place := SETS[name]) is not None:
         return shared / place
     return written_once(GENERATED / f"{name}-{seed}", lambda folder: _link_cells(folder, seed))

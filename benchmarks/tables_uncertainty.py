@@ -16,7 +16,13 @@ def uncertainty(report: dict[str, Any]) -> str:
     runs: Runs = [run for run in report["runs"] if not run["count"]]
     sets = list(dict.fromkeys(run["dataset"] for run in runs))
     blocks = [_aims(runs, sets), _detection(runs, sets), _reliability(runs, sets)]
-    blocks += [_deferral(runs, sets, "images"), _deferral(runs, sets, "pixels"), _own(runs, sets), _regions(runs, sets)]
+    blocks += [
+        _decisions(runs, sets),
+        _deferral(runs, sets, "images"),
+        _deferral(runs, sets, "pixels"),
+        _own(runs, sets),
+        _regions(runs, sets),
+    ]
     blocks += [_places(runs, sets), _changes(runs), _counts([run for run in report["runs"] if run["count"]])]
     steps = ", ".join(map(str, sorted({run["steps"] for run in runs})))
     data = f"{', '.join(sets)}, {seeds_of(runs)}, {steps} steps"
@@ -56,6 +62,11 @@ def _aims(runs: Runs, sets: list[str]) -> list[str]:
         rows.append(
             [words, f"{own:.4f}", f"at most {best:.4f}, the best of one network without a posterior", own <= best]
         )
+    areas = {by: fmean(_mean(runs, s, "decisions", by, "area") for s in sets) for by in runs[0]["decisions"]}
+    best = min(areas[by] for by in ("deterministic", "dropout"))
+    words = "error rate of verdicts by the score with each probability, deferred by its distance to the threshold"
+    aim = f"at most {best:.4f}, the best of one network without a posterior"
+    rows.append([words, f"{areas['posterior']:.4f}", aim, areas["posterior"] <= best])
     lines = [[*map(str, row[:3]), "yes" if row[3] else "no"] for row in rows]
     title = "Aims, with the figure of the worst set, and of deferral the mean over sets:"
     return [title, "", *table(["", "measured", "aim", "reached"], lines)]
@@ -80,6 +91,16 @@ def _detection(runs: Runs, sets: list[str]) -> list[str]:
         cells = [", ".join(f"{_mean(runs, s, 'detection', method, kind):.3f}" for kind in kinds) for s in sets]
         rows.append([method, *cells])
     return ["Image and pixel AUROC of the probability alone:", "", *table(["probability", *sets], rows)]
+
+
+def _decisions(runs: Runs, sets: list[str]) -> list[str]:
+    keys = ("image_auroc", "errors", "area")
+    rows = [
+        [method, *(", ".join(f"{_mean(runs, s, 'decisions', method, key):.3f}" for key in keys) for s in sets)]
+        for method in runs[0]["decisions"]
+    ]
+    title = "Scores with each probability: image AUROC, errors, and area under risk and coverage by distance to the threshold:"
+    return [title, "", *table(["probability", *sets], rows)]
 
 
 def _own(runs: Runs, sets: list[str]) -> list[str]:

@@ -19,7 +19,7 @@ import torch
 from artificial import KINDS, add_defect
 from PIL import Image, ImageEnhance, ImageFilter
 from runs import commit, part, read_runs, run_missing, write_report
-from sets import ROOT, data_folder
+from sets import RING, ROOT, data_folder
 from torch import Tensor
 from torch.nn import functional
 from uncertainty_measures import (
@@ -33,20 +33,19 @@ from uncertainty_measures import (
     region_figures,
     reliability,
 )
-from uncertainty_part import MAPS, Maps, Part, perceived
+from uncertainty_part import MAPS, Maps, Part, odds, of_methods
 
 from ura_hf.data.files import write_json
 from ura_hf.data.reader import read_dataset
 from ura_hf.data.samples import Sample
 from ura_hf.model.images import load_image, load_mask
 from ura_hf.model.perception import AnomalyPerception
-from ura_hf.model.scoring import log_residual
 from ura_hf.training.calibration import bound
 
 KEY = ("dataset", "seed", "steps", "count")
-DATA = ("bottle", "pill", "magnetic_tile", "ball_screw", "cookies")
+DATA = ("bottle", "pill", "magnetic_tile", "ball_screw", "cookies", RING)
 CHANGED, FOREIGN = 12, 20  # good test images that are changed; images of each other set
-MEMBERS, DROPOUT, PASSES = 3, 0.1, 8
+MEMBERS, DROPOUT = 3, 0.1
 COUNTS, COUNTED = (10, 50, 150), "bottle"  # good images to learn from, not all, and the set where this is tried
 NEAR = "distance to the threshold"
 BOTH = f"{NEAR}, and posterior, epistemic (ranks added)"
@@ -199,13 +198,21 @@ def with_count(name: str, seed: int, count: int, options: argparse.Namespace) ->
 
 def detection(maps: Maps, labels: Values, masks: Values, rows: list[int]) -> dict[str, float]:
     """AUROC of images and pixels of the view `perceived` alone: the odds, smoothed by half a cell."""
-    odds = maps["probability"] / (1 - maps["probability"]).clamp_min(1e-7)
-    logs = log_residual(odds[:, None], 0.5)[:, 0]
+    logs = odds(maps)[:, 0]
     scores, truth, shown = logs.amax((1, 2)).numpy(), thinned(masks), thinned(enlarged(logs)[rows])
     return {
         "image_auroc": auroc(scores[~labels], scores[labels]),
         "pixel_auroc": auroc(shown[~truth], shown[truth]),
     }
+
+
+def decided(found: Part, maps: Maps, raw: Values, held: Maps, labels: Values) -> dict[str, float]:
+    """Figures of verdicts by the score with a perception's odds, those nearest to their threshold deferred first."""
+    scores, good = found.decisions(maps, raw, held)
+    threshold = bound(torch.from_numpy(good), found.model.config.false_positive_rate)
+    wrong = ((scores > threshold) != labels).astype(float)
+    area = area_under_risk(wrong, -np.abs(scores - threshold))
+    return {"image_auroc": auroc(scores[~labels], scores[labels]), "errors": float(wrong.mean()), "area": area}
 
 
 def run_one(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
@@ -215,15 +222,9 @@ def run_one(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]
     dropped = found.learn(seed * MEMBERS, DROPOUT)
     samples = found.dataset.test
     raw = found.features([sample.image for sample in samples], "test")
-    seen, labels = found.seen(raw), np.array([bool(sample.label) for sample in samples])
+    labels = np.array([bool(sample.label) for sample in samples])
     masks, rows = masks_of(samples)
-    methods = {
-        "posterior": found.believed(nets[0], raw),
-        "without distance": perceived(nets[:1], seen),
-        "deterministic": perceived(nets[:1], seen, posterior=False),
-        "dropout": perceived([dropped], seen, PASSES, posterior=False),
-        "ensemble": perceived(nets, seen, posterior=False),
-    }
+    methods, held = (of_methods(found, nets, dropped, some) for some in (raw, found.raw[found.held]))
     test, scale = methods["posterior"], label_free(found, nets[0])
     p, truth = thinned(enlarged(test["probability"])[rows]), thinned(masks)
     edges = {kind: edge_share(enlarged(test[kind])[rows], masks) for kind in MAPS[1:]}
@@ -243,6 +244,7 @@ def run_one(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]
             "defective": means({k: test[k][labels] for k in MAPS}),
         },
         "risk": risks(found, methods, raw, labels, masks, rows),
+        "decisions": {method: decided(found, maps, raw, held[method], labels) for method, maps in methods.items()},
         "edge_share": edges,
         **answers(found, nets[0], test, masks, rows),
         "milliseconds": found.milliseconds(samples[0].image),

@@ -23,6 +23,7 @@ from ura_hf.data.reader import read_dataset
 from ura_hf.data.textures import generated_textures
 from ura_hf.model.configuration_uranet import PEAKS
 from ura_hf.model.perception import AnomalyPerception, Perception, summarize
+from ura_hf.model.scoring import log_residual
 from ura_hf.training.batches import FeatureBatches
 from ura_hf.training.calibration import peak_standard, standard
 from ura_hf.training.features import cached_features, channel_statistics
@@ -35,6 +36,8 @@ from ura_hf.training.synthesis import synthesize
 HELD, MOST_HELD = 0.2, 30  # good images that are not trained on: share, and number that is used
 BATCH = 16  # images at once
 TURNS = 30  # of what is timed
+PASSES = 8  # with dropout
+SMOOTHED = 0.5  # cells, as by the config's default
 MAPS = ("probability", "total", "aleatoric", "epistemic")
 Maps = dict[str, Tensor]
 Values = np.ndarray
@@ -126,6 +129,24 @@ class Part:
         config.standards |= {name: peak_standard(values) for name, values in peaks.items() if name in PEAKS}
 
     @torch.no_grad()
+    def decisions(self, maps: Maps, raw: np.ndarray, held: Maps) -> tuple[Values, Values]:
+        """Scores as of a checkpoint, which also add the odds of a perception: of raw features, (N,), and of images held out.
+
+        `maps` are the perception's for both. Before they are made positive.
+        """
+        uranet, kept = self.model.uranet, self.model.config.standards
+        good, new = self._look(self.raw[self.held]), self._look(raw)
+        good["perceived"], new["perceived"] = odds(held), odds(maps)
+        try:
+            own = {**(kept or {}), "perceived": standard(good["perceived"])}
+            self.model.config.standards = {name: value for name, value in own.items() if name not in PEAKS}
+            _, peaks = uranet.add_up(good)
+            self.model.config.standards |= {k: peak_standard(v) for k, v in peaks.items() if k in PEAKS}
+            return uranet.score(uranet.add_up(new)[1]).numpy(), uranet.score(uranet.add_up(good)[1]).numpy()
+        finally:
+            self.model.config.standards = kept
+
+    @torch.no_grad()
     def believed(self, net: AnomalyPerception, raw: np.ndarray) -> Maps:
         """Maps (N, G, G) that a checkpoint with this perception gives for raw features, (N, C, G, G)."""
         uranet, steps = self.model.uranet, []
@@ -138,8 +159,9 @@ class Part:
 
     @torch.inference_mode()
     def milliseconds(self, image: Path) -> dict[str, float]:
-        """Processor time on one thread of a verdict with heatmap, and of the uncertainty maps from what that has made."""
+        """Processor time on one thread of a checkpoint's verdict with heatmap, and of perception and its maps, which it needs."""
         uranet, threads = self.model.uranet, torch.get_num_threads()
+        score_views, self.model.config.score_views = self.model.config.score_views, ["perceived"]
         pixels = self.processor([image], return_tensors="pt")["pixel_values"]
         features = uranet.extract(pixels)
         components = uranet.views.project(features)
@@ -159,6 +181,7 @@ class Part:
                 call()
                 times[name].append(1000 * (time.process_time() - began))
         torch.set_num_threads(threads)
+        self.model.config.score_views = score_views
         return {name: median(found) for name, found in times.items()}
 
     def _look(self, raw: np.ndarray) -> Maps:
@@ -166,10 +189,28 @@ class Part:
         return {name: torch.cat([step[name] for step in steps]) for name in steps[0]}
 
 
+def odds(maps: Maps) -> Tensor:
+    """Logs of the view `perceived` of a perception's maps, (N, 1, G, G)."""
+    p = maps["probability"][:, None]
+    return log_residual(p / (1 - p).clamp_min(1e-7), SMOOTHED)
+
+
 @torch.no_grad()
 def perceived(nets: list[AnomalyPerception], seen: Tensor, passes: int = 1, posterior: bool = True) -> Maps:
     """Maps (N, G, G) of components (N, K, G, G); of several nets or passes as of so many settings of the weights."""
     return gathered([_one(nets, seen[at : at + BATCH], passes, posterior) for at in range(0, len(seen), BATCH)])
+
+
+def of_methods(found: Part, nets: list[AnomalyPerception], dropped: AnomalyPerception, raw: Values) -> dict[str, Maps]:
+    """Maps of raw features (N, C, G, G) by every way to make them."""
+    seen = found.seen(raw)
+    return {
+        "posterior": found.believed(nets[0], raw),
+        "without distance": perceived(nets[:1], seen),
+        "deterministic": perceived(nets[:1], seen, posterior=False),
+        "dropout": perceived([dropped], seen, PASSES, posterior=False),
+        "ensemble": perceived(nets, seen, posterior=False),
+    }
 
 
 def gathered(steps: list[Perception]) -> Maps:

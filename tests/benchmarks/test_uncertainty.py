@@ -76,6 +76,7 @@ def test_the_benchmark_on_the_smallest_data(category, tmp_path, monkeypatch):
     assert detection["posterior"] != detection["deterministic"] != detection["ensemble"]
     assert {"posterior, epistemic", "dropout, epistemic"} <= set(found["risk"]["pixels"])
     assert not [key for key in found["risk"]["pixels"] if key == "deterministic, epistemic"]
+    assert len({figures["area"] for figures in found["decisions"].values()}) > 1
     assert found["means"]["good"]["epistemic"] > 0 and set(found["other_parts"]) == {"other"}
     assert uncertainty.BOTH in found["risk"]["images"] and min(found["milliseconds"].values()) > 0
     few = uncertainty.with_count("disc", 0, 4, options)
@@ -86,6 +87,9 @@ def test_the_benchmark_on_the_smallest_data(category, tmp_path, monkeypatch):
     runs[0]["risk"]["own_pixels"] |= {"posterior": 0.2, "deterministic": 0.3, "dropout": 0.25}
     assert "nan" not in (text := as_tables(report)) and "| posterior | " in text and "| 4 | " in text
     assert "| calibration error of the probability | 0.040 | at most 0.03 | no |" in text
+    for name, area in {"posterior": 0.0123, "deterministic": 0.0121, "dropout": 0.0122}.items():
+        runs[0]["decisions"][name]["area"] = area
+    assert "| 0.0123 | at most 0.0121, the best of one" in as_tables(report)
     assert "| aleatoric: near edges, 1 is chance | 3.5 | at least 3 | yes |" in text
     assert "| 0.2000 | at most 0.2500, the best of one network without a posterior | yes |" in text
 
