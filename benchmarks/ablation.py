@@ -27,7 +27,7 @@ from ura_hf.evaluation.metrics import AnomalyMetrics
 from ura_hf.model.configuration_uranet import DEFAULT_SCORE_VIEWS, DEFAULT_VIEWS, PEAKS, VIEWS
 from ura_hf.model.images import load_image, load_mask
 from ura_hf.model.modeling_uranet import URANetModel
-from ura_hf.model.scoring import log_residual, standardized
+from ura_hf.model.scoring import standardized
 from ura_hf.training.batches import FeatureBatches
 from ura_hf.training.calibration import peak_standard, standard
 from ura_hf.training.features import cached_features
@@ -47,16 +47,20 @@ VARIANTS: dict[str, dict[str, Any]] = {
 PERCEIVED = ("perceived",)
 
 
+SURE, WITHOUT_DISTANCE = "sure", "without distance"
+"""Logs of the odds of the mean weights, and of the weights' posterior alone."""
+
+
 class Row(NamedTuple):
-    """What is scored: views of map and score, views of the score alone, and whether perception is as sure as its mean weights."""
+    """What is scored: views of map and score, views of the score alone, and whose logs stand for those of perception."""
 
     views: tuple[str, ...]
     score_views: tuple[str, ...] = ()
-    sure: bool = False
+    perceived: str = "perceived"
 
     @property
     def needs(self) -> set[str]:
-        """Names of the logs that it adds up."""
+        """Names of the views that it adds up."""
         return {*self.views, *self.score_views}
 
 
@@ -68,10 +72,13 @@ ROWS: dict[str, Row] = {
     "whole image alone": Row(("image",)),
     "restoration alone": Row(("restored",)),
     "perception alone": Row(PERCEIVED),
-    "perception alone, without its uncertainty": Row(PERCEIVED, sure=True),
+    "perception alone, without distance": Row(PERCEIVED, perceived=WITHOUT_DISTANCE),
+    "perception alone, without uncertainty": Row(PERCEIVED, perceived=SURE),
     **{f"without {name}": Row(tuple(v for v in DEFAULT_VIEWS if v != name), PERCEIVED) for name in DEFAULT_VIEWS},
     "without perception": Row(DEFAULT_VIEWS),
-    "without perception's uncertainty": Row(DEFAULT_VIEWS, PERCEIVED, sure=True),
+    "without perception, but memory twice": Row(DEFAULT_VIEWS, PERCEIVED, perceived="memory"),
+    "perception without distance": Row(DEFAULT_VIEWS, PERCEIVED, perceived=WITHOUT_DISTANCE),
+    "perception without uncertainty": Row(DEFAULT_VIEWS, PERCEIVED, perceived=SURE),
     "perception in the map, too": Row((*DEFAULT_VIEWS, *PERCEIVED)),
     "with restoration": Row((*DEFAULT_VIEWS, "restored"), PERCEIVED),
     "restoration in place of memory": Row(
@@ -79,9 +86,6 @@ ROWS: dict[str, Row] = {
     ),
 }
 """A variant has only the rows with restoration, and perception alone."""
-SURE = "sure"
-"""Name of the logs of a perception without uncertainty."""
-LARGEST_LOGIT = 16.0  # as the odds of a probability that rounds to 1
 BATCH = 8
 Logs = dict[str, Tensor]
 
@@ -103,7 +107,7 @@ class Scorer:
         return self.row.views != ("image",)
 
     def _own(self, logs: Mapping[str, Tensor]) -> Logs:
-        known = {**logs, "perceived": logs[SURE]} if self.row.sure else logs
+        known = {**logs, "perceived": logs[self.row.perceived]}
         return {name: known[name] for name in known if name in self.row.needs}
 
     def _add_up(self, logs: Logs) -> tuple[Tensor, Logs]:
@@ -145,12 +149,11 @@ def trained(variant: str, name: str, seed: int, options: argparse.Namespace) -> 
     return output
 
 
-def sure_look(model: URANetModel, features: Tensor) -> Logs:
-    """Logs of perception as its mean weights see features (B, C, G, G): without their posterior, and without distance."""
-    config, perception = model.config, model.perception
-    logits = perception.head.mean(perception(model.views.standardize(model.views.project(features))))
-    odds = logits.clamp_max(LARGEST_LOGIT).exp()
-    return {SURE: log_residual(odds, config.smoothing_sigma * config.grid_size / config.image_size, model.region)}
+def other_perceptions(model: URANetModel, features: Tensor) -> Logs:
+    """Logs of what perception says of features (B, C, G, G) with less uncertainty."""
+    components = model.views.project(features)
+    logits = model.perception.head.mean(model.perception(model.views.standardize(components)))
+    return {SURE: model.log(logits.exp()), WITHOUT_DISTANCE: model.log(model.believe(components, None).odds)}
 
 
 def run_one(variant: str, name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
@@ -174,7 +177,8 @@ def scored(checkpoint: Path, variant: str, name: str, seed: int, options: argpar
     twice = near_copies(images, processor.load_pixels)
     good = unseen(model, batches, len(images), seed, copies=twice)
     rows = [row for row in range(len(images)) if row not in twice]
-    good[SURE] = torch.cat([sure_look(uranet, batches.features_of([row]))[SURE] for row in rows])
+    others = [other_perceptions(uranet, batches.features_of([row])) for row in rows]
+    good |= {name: torch.cat([one[name] for one in others]) for name in others[0]}
     kept = {
         name: row
         for name, row in ROWS.items()
@@ -185,7 +189,7 @@ def scored(checkpoint: Path, variant: str, name: str, seed: int, options: argpar
         samples = dataset.test[at : at + BATCH]
         seen = uranet.extract(processor([s.image for s in samples], return_tensors="pt")["pixel_values"])
         uranet.config.views, uranet.config.score_views, uranet.config.standards = list(VIEWS), [], calibrated
-        logs = uranet.look(seen) | sure_look(uranet, seen)
+        logs = uranet.look(seen) | other_perceptions(uranet, seen)
         for scorer in scorers.values():
             scorer.add(logs, samples, processor)
     figures = {row: {k: v for k, v in s.metrics.compute().items() if k != "per_type"} for row, s in scorers.items()}

@@ -150,11 +150,10 @@ class Part:
     def believed(self, net: AnomalyPerception, raw: np.ndarray) -> Maps:
         """Maps (N, G, G) that a checkpoint with this perception gives for raw features, (N, C, G, G)."""
         uranet, steps = self.model.uranet, []
+        uranet.perception = net
         for at in range(0, len(raw), BATCH):
             features = self._standardized(raw[at : at + BATCH])
-            components = uranet.views.project(features)
-            far = uranet.far_cells(uranet.views.look(features, components)["memory"])
-            steps.append(net.predict(uranet.views.standardize(components), far=far))
+            steps.append(uranet.believe(uranet.views.project(features), uranet.look(features)["memory"]))
         return gathered(steps)
 
     @torch.inference_mode()
@@ -165,10 +164,10 @@ class Part:
         pixels = self.processor([image], return_tensors="pt")["pixel_values"]
         features = uranet.extract(pixels)
         components = uranet.views.project(features)
-        distances = uranet.views.look(features, components)["memory"]
+        near = uranet.look(features)["memory"]
 
         def maps() -> None:
-            belief = uranet.perception.predict(uranet.views.standardize(components), far=uranet.far_cells(distances))
+            belief = uranet.believe(components, near)
             for name in MAPS:
                 uranet.to_image(getattr(belief, name))
 
@@ -191,8 +190,7 @@ class Part:
 
 def odds(maps: Maps) -> Tensor:
     """Logs of the view `perceived` of a perception's maps, (N, 1, G, G)."""
-    p = maps["probability"][:, None]
-    return log_residual(p / (1 - p).clamp_min(1e-7), SMOOTHED)
+    return log_residual(maps["odds"][:, None], SMOOTHED)
 
 
 @torch.no_grad()
@@ -215,7 +213,7 @@ def of_methods(found: Part, nets: list[AnomalyPerception], dropped: AnomalyPerce
 
 def gathered(steps: list[Perception]) -> Maps:
     """Maps (N, G, G) of some batches, and their logits."""
-    return {name: torch.cat([getattr(step, name) for step in steps])[:, 0] for name in (*MAPS, "logits")}
+    return {name: torch.cat([getattr(step, name) for step in steps])[:, 0] for name in (*MAPS, "odds", "logits")}
 
 
 def _one(nets: list[AnomalyPerception], seen: Tensor, passes: int, posterior: bool) -> Perception:

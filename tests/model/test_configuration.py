@@ -216,6 +216,8 @@ def test_a_score_stays_what_it_was_when_the_checkpoint_was_made():
     loaded = URANetConfig.from_dict(before)
     assert loaded.score_views == [] and loaded.all_views == loaded.views
     assert URANetConfig().all_views == [*loaded.views, "perceived"]
+    assert URANetConfig(bayesian_perception=False).score_views == []  # as sure of itself as it is, it would mislead
+    assert URANetConfig(bayesian_perception=False, score_views=["perceived"]).score_views == ["perceived"]
     assert URANetConfig(views=["memory", "perceived"]).all_views == ["memory", "perceived"]
 
 

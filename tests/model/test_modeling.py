@@ -275,10 +275,9 @@ def views_by_hand(plain: URANetModel, features: torch.Tensor) -> dict[str, np.nd
     """Squared residuals of every view of one image's features (1, C, 8, 8), by NumPy: (64,), and a number for `image`."""
     with torch.no_grad():
         seen = plain.views.project(features)
-        far = plain.far_cells(plain.views.look(features)["memory"])
-        assert far is None or far.max() > 0
-        belief = plain.perception.predict(plain.views.standardize(seen), far=far)
-        restored = plain.restore(seen, belief)
+        memory = plain.look(features, names=["memory"])["memory"]
+        belief = plain.believe(seen, memory)
+        restored = plain.restore(features, seen, belief)
     values = {name: buffer.double().numpy() for name, buffer in plain.views.named_buffers()}
     cells = features[0].flatten(1).T.double().numpy()
     seen = cells @ values["axes"]
@@ -374,7 +373,7 @@ def test_restored_features_are_the_normal_cells_nearest_to_content_and_surroundi
         p = uranet.perception.predict(seen).probability
         wanted = ((1 - p) * components + p * around).flatten(2).transpose(1, 2).flatten(0, 1)
         views.memory.cells.copy_(wanted[1 : len(wanted) : len(wanted) // len(views.memory.cells)])
-        restored = uranet.restore(components, uranet.perception.predict(seen))
+        restored = uranet.restore(features, components, uranet.perception.predict(seen))
         nearest = torch.cdist(wanted, views.memory.cells, compute_mode="donot_use_mm_for_euclid_dist").argmin(1)
         cells = (views.memory.cells[nearest] @ views.axes.T).view(2, -1, features.shape[1]).transpose(1, 2)
     torch.testing.assert_close(restored.flatten(2), cells, rtol=1e-4, atol=1e-5)
@@ -384,8 +383,10 @@ def test_restored_features_are_the_normal_cells_nearest_to_content_and_surroundi
 def test_all_of_it_runs_in_autocast(model):
     """What is compared with thresholds is not rounded by it."""
     uranet = copy.deepcopy(model.uranet)
-    uranet.config.standards = {"memory": [-1.0, 0.5], "place": [0.0, 1.0], "remainder": [0.0, 1.0], "image": [0.0, 1.0]}
+    names = ("place", "remainder", "image", "perceived")
+    uranet.config.standards = {"memory": [-1.0, 0.5], **{name: [0.0, 1.0] for name in names}}
     with torch.no_grad():
+        uranet.perception.head.weight.mul_(30)  # logits of some tens, whose last digits bfloat16 lacks
         features = uranet.extract(pixels(2))
         wanted = uranet(features=features)
         with torch.autocast("cpu", torch.bfloat16):
@@ -396,17 +397,19 @@ def test_all_of_it_runs_in_autocast(model):
 
 
 @pytest.mark.parametrize("standards", [None, {"place": [0.0, 1.0]}, {"memory": [0.5, 1.5]}])
-def test_far_cells_are_deviations_above_the_usual(model, standards):
-    plain = URANetModel(tiny_config(smoothing_sigma=0)).eval()
+def test_perception_is_less_sure_of_cells_farther_than_usual(model, standards):
+    """By as many deviations of good images as they are above the usual."""
+    plain = URANetModel(tiny_config()).eval()
     plain.load_state_dict(model.uranet.state_dict())
     plain.config.standards = standards
-    distances = torch.tensor([[0.1, 100.0], [7.3, 0.0]]).view(1, 1, 2, 2)
-    far = plain.far_cells(distances)
-    if not standards or "memory" not in standards:
-        assert far is None
-    else:
-        wanted = np.maximum((np.log(np.sqrt(distances.double().numpy() + 1e-4)) - 0.5) / 1.5, 0)
-        np.testing.assert_allclose(far.numpy(), wanted, rtol=1e-5)
+    with torch.no_grad():
+        components = plain.views.project(plain.extract(pixels(1)))
+        memory = torch.linspace(-4, 5, 64).view(1, 1, 8, 8)
+        found = plain.believe(components, memory)
+        far = ((memory - 0.5) / 1.5).clamp_min(0) if standards and "memory" in standards else None
+        wanted = plain.perception.predict(plain.views.standardize(components), far=far)
+    torch.testing.assert_close(found.probability, wanted.probability)
+    torch.testing.assert_close(found.odds, wanted.odds)
 
 
 def test_uncalibrated_model_gives_raw_scores_only():

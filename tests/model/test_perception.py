@@ -10,7 +10,14 @@ import torch
 from scipy import integrate, special, stats
 from torch import distributions
 
-from ura_hf.model.perception import AnomalyPerception, Perception, PosteriorLinear, binary_entropy
+from ura_hf.model.perception import (
+    AnomalyPerception,
+    Perception,
+    PosteriorLinear,
+    _quadrature,
+    binary_entropy,
+    summarize,
+)
 
 MAPS = ("probability", "total", "aleatoric", "epistemic")
 
@@ -202,6 +209,17 @@ def test_saturated_logits_stay_finite():
 
 
 # Training
+
+
+@pytest.mark.parametrize("mean", [-12.0, 0.0, 9.0, 22.0])
+def test_odds_are_exact_where_probabilities_round_to_one(mean):
+    """By float64 over the same nodes; in float32 1 - p has lost all its digits at a logit of 17."""
+    nodes, weights = _quadrature()
+    found = summarize(torch.zeros(1, 1, 1, 1), (mean + 0.5 * nodes).view(1, 1, 1, -1), weights)
+    p = torch.sigmoid(mean + 0.5 * nodes.double())
+    q = torch.sigmoid(-mean - 0.5 * nodes.double())
+    wanted = (p @ weights.double()) / (q @ weights.double())
+    assert found.odds.item() == pytest.approx(wanted.item(), rel=1e-4)
 
 
 def test_the_gradient_reaches_every_weight():

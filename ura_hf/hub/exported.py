@@ -33,7 +33,7 @@ def is_exported(name: str | Path) -> bool:
 def outputs_of(config: URANetConfig) -> tuple[str, ...]:
     """What a file of this config gives, raw: names in `URANetOutput`."""
     raw = ("image_score", *(name for name in MAPS if name != "score_map"))
-    return (*raw, "strangeness") if config.strangeness is not None and "memory" in config.views else raw
+    return (*raw, "strangeness") if config.strangeness is not None and "memory" in config.all_views else raw
 
 
 class ExportedModel:

@@ -20,6 +20,8 @@ SOURCES = ("texture", "self", "noise")
 MASK_KINDS = ("large", "small", "thin", "subtle", "empty")
 MAP_VIEWS = ("memory", "place", "remainder", "restored", "perceived")
 VIEWS = (*MAP_VIEWS, "image")
+LEARNT = ("restored", "perceived")
+"""Views that ask networks."""
 DEFAULT_VIEWS = ("memory", "place", "remainder", "image")
 DEFAULT_SCORE_VIEWS = ("perceived",)
 PEAKS = {"peak_content": ("memory", "remainder", "restored", "perceived"), "peak_place": ("place",)}
@@ -106,7 +108,8 @@ class URANetConfig(PreTrainedConfig):
         max_blend: Upper end of b ~ U(0, max_blend) in F~ = (1-M) F + M (b F + (1-b) A), in [0, 1).
         views: What map and score add up: ``memory``, ``place``, ``remainder`` and ``image`` (`model.views`), ``restored``
             (features against restored ones), ``perceived`` (odds of the perception); at least one that is a map.
-        score_views: Maps that the image score adds to these; the anomaly map leaves them out.
+        score_views: Maps that the image score adds to these; the anomaly map leaves them out. None: ``perceived``, or none
+            without `bayesian_perception`, whose sureness would mislead.
         standards: Location and spread of the log of each view and of ``memory``, and of the largest values in `PEAKS`, over good
             images that the view has not seen; None before calibration.
         roi: Cells of the feature grid that count, as `model.region.to_text` writes them; None: all. `uranet train --roi` sets it.
@@ -155,7 +158,7 @@ class URANetConfig(PreTrainedConfig):
     mask_weights: dict[str, float] = field(default_factory=lambda: dict(MASK_WEIGHTS))
     max_blend: float = 0.8
     views: list[str] = field(default_factory=lambda: list(DEFAULT_VIEWS))
-    score_views: list[str] = field(default_factory=lambda: list(DEFAULT_SCORE_VIEWS))
+    score_views: list[str] | None = None
     standards: dict[str, list[float]] | None = None
     roi: str | None = None
     smoothing_sigma: float = 4.0
@@ -178,6 +181,8 @@ class URANetConfig(PreTrainedConfig):
         for name in ("out_indices", "views", "score_views"):
             if isinstance(getattr(self, name), tuple):
                 setattr(self, name, list(getattr(self, name)))
+        if self.score_views is None:
+            self.score_views = list(DEFAULT_SCORE_VIEWS) if self.bayesian_perception else []
         defaults = {"source_weights": SOURCE_WEIGHTS, "mask_weights": MASK_WEIGHTS}
         for name, default in defaults.items():
             if getattr(self, name) is None:
@@ -215,7 +220,7 @@ class URANetConfig(PreTrainedConfig):
     @property
     def all_views(self) -> list[str]:
         """What the image score adds up: `views`, and those of `score_views` that are not among them."""
-        return [*self.views, *(name for name in self.score_views if name not in self.views)]
+        return [*self.views, *(name for name in self.score_views or [] if name not in self.views)]
 
     @property
     def is_calibrated(self) -> bool:

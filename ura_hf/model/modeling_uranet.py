@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import torch
 from torch import Tensor
@@ -72,31 +73,33 @@ class URANetModel(URANetPreTrainedModel):
         return self.extractor(pixel_values.to(self.dtype))
 
     def restore(
-        self, components: Tensor, belief: Perception, features: Tensor | None = None, views: NormalViews | None = None
+        self, features: Tensor, components: Tensor, belief: Perception, views: NormalViews | None = None
     ) -> Tensor:
-        """Restored features, (B, C, G, G), of components c (B, K, G, G), given what is believed of them.
+        """Restored features, (B, C, G, G), of features (B, C, G, G) with components c, given what is believed of them.
 
         Every cell becomes the normal cell that is nearest to (1 - p) c + p R(c, m), with restoration R: the likelier an anomaly,
-        the less its content decides, and the more its surroundings. `views`, whose components lie along other axes, need the
-        features, too.
+        the less its content decides, and the more its surroundings. `views` may have other axes than the model's own.
         """
         seen = self.views.standardize(components)
         restored = self.views.unstandardize(self.restoration(seen, self.suspicion_of(belief.logits)))
-        if views is not None and features is not None:
+        if views is not None:
             components, restored = views.project(features), views.project(self.views.features(restored))
         views = views or self.views
         wanted = torch.lerp(components, restored.float(), belief.probability.float())
         return views.features(views.memory.nearest(wanted).to(views.axes.dtype))
 
-    def far_cells(self, distances: Tensor) -> Tensor | None:
-        """How much farther cells are from all good ones than is usual, in deviations of good images, >= 0.
+    def believe(self, components: Tensor, memory: Tensor | None, num_samples: int | None = None) -> Perception:
+        """What perception says of components (B, K, G, G), given the log of the view `memory`, (B, 1, G, G).
 
-        From the residuals of the view `memory` (B, 1, G, G). None before calibration, and where the score leaves that view out.
+        Farther from all good cells than is usual, in deviations of good images, it is less sure. None, or before calibration: it
+        does not ask.
         """
         standard = (self.config.standards or {}).get("memory")
-        return None if standard is None else standardized(self._log(distances), standard).clamp_min(0)
+        far = None if standard is None or memory is None else standardized(memory, standard).clamp_min(0)
+        return self.perception.predict(self.views.standardize(components), num_samples, far=far)
 
-    def _log(self, residual: Tensor) -> Tensor:
+    def log(self, residual: Tensor) -> Tensor:
+        """`log_residual` as the config smooths it, of residuals of cells (B, 1, G, G) or images (B,) -> same."""
         c = self.config
         return log_residual(residual, c.smoothing_sigma * c.grid_size / c.image_size, self.region)
 
@@ -105,37 +108,42 @@ class URANetModel(URANetPreTrainedModel):
         probability = logits.float().sigmoid()
         return self.suspicion(probability, binary_entropy(probability))
 
-    def look(self, features: Tensor, views: NormalViews | None = None) -> dict[str, Tensor]:
+    def look(
+        self, features: Tensor, views: NormalViews | None = None, names: Collection[str] = ()
+    ) -> dict[str, Tensor]:
         """`log_residual` of the configured views of features (B, C, G, G): maps (B, 1, G, G), and ``image`` (B,).
 
-        `views` stand in place of the model's own.
+        `views` stand in place of the model's own, `names` in place of the config's.
         """
-        return self.inspect(features, 0, views)[0]
+        return self.inspect(features, 0, views, names)[0]
 
     def inspect(
-        self, features: Tensor, num_samples: int | None = None, views: NormalViews | None = None
+        self,
+        features: Tensor,
+        num_samples: int | None = None,
+        views: NormalViews | None = None,
+        names: Collection[str] = (),
     ) -> tuple[dict[str, Tensor], Perception | None, Tensor | None]:
         """As `look`, and what is believed of features, and their restored ones, (B, C, G, G); the last two None with 0 samples.
 
         Views are of closed form whatever the samples, so that a score is always the same.
         """
-        names, learns = self.config.all_views, num_samples != 0
+        names, learns = names or self.config.all_views, num_samples != 0
         restores = learns or "restored" in names
         perceives = restores or "perceived" in names
         components = self.views.project(features) if perceives or views is None else None
         found = (views or self.views).look(features, components if views is None else None)
+        logs = {name: self.log(found[name]) for name in found if name in names or name == "memory"}
         if not perceives or components is None:
-            return {name: self._log(found[name]) for name in names}, None, None
-        seen, far = self.views.standardize(components), self.far_cells(found["memory"])
-        belief = self.perception.predict(seen, far=far)
-        found["perceived"] = belief.probability.float() / (1 - belief.probability.float()).clamp_min(1e-7)
-        restored = self.restore(components, belief, features, views) if restores else None
+            return {name: logs[name] for name in names}, None, None
+        belief = self.believe(components, logs["memory"])
+        logs["perceived"] = self.log(belief.odds)
+        restored = self.restore(features, components, belief, views) if restores else None
         if restored is not None:
-            found["restored"] = (features - restored).float().square().mean(1, keepdim=True)
-        logs = {name: self._log(found[name]) for name in names}
+            logs["restored"] = self.log((features - restored).float().square().mean(1, keepdim=True))
         if num_samples:
-            belief = self.perception.predict(seen, num_samples, far=far)
-        return logs, belief if learns else None, restored if learns else None
+            belief = self.believe(components, logs["memory"], num_samples)
+        return {name: logs[name] for name in names}, belief if learns else None, restored if learns else None
 
     def add_up(self, logs: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The sum of the standardised maps of `look`, (B, S, S), and what the image score adds up by name, (B,) each.
@@ -195,7 +203,7 @@ class URANetModel(URANetPreTrainedModel):
         Args:
             pixel_values: Normalised images, (B, 3, S, S).
             features: Standardised features instead of images, (B, C, G, G).
-            num_samples: Weights drawn for the predictive distribution; None: closed form; 0: no perception and no restoration.
+            num_samples: Weights drawn for the maps of uncertainty; None: closed form; 0: neither they nor restored features.
             return_restored: Whether to make the pictures `seen_image` and `restored_image`, too.
 
         Raises:
@@ -273,7 +281,7 @@ class URANetForAnomalyDetection(URANetPreTrainedModel):
         Args:
             pixel_values: Normalised images, (B, 3, S, S).
             features: Standardised features instead of images, (B, C, G, G).
-            num_samples: Weights drawn for the predictive distribution; None: closed form; 0: no perception and no restoration.
+            num_samples: Weights drawn for the maps of uncertainty; None: closed form; 0: neither they nor restored features.
             return_dict: False for a tuple of the values that are not None; None: as configured.
             return_restored: Whether to make the pictures `seen_image` and `restored_image`, too.
 

@@ -14,6 +14,7 @@ from .scoring import exactly
 
 NEIGHBOURHOOD = 5  # cells a side that the belief of a cell depends on
 FARTHEST = 5.0  # deviations of a logit: beyond, it says the same, and expectations would err
+LEAST = 1e-12  # probability that odds are divided by
 NODES, REACH = 25, 4.0
 """Evenly spaced nodes within 4 standard deviations: expectations of probability and entropy err by less than 0.001 for logits
 that deviate by up to 5, and by less than 0.01 for 10. Nodes of Gauss and Hermite err ten times as much there."""
@@ -85,6 +86,8 @@ class Perception:
     total: Tensor
     aleatoric: Tensor
     epistemic: Tensor
+    odds: Tensor
+    """p / (1 - p), exact also where p rounds to 1; at most 1e12."""
     logits: Tensor
     """As they were trained, before calibration."""
 
@@ -132,7 +135,8 @@ class AnomalyPerception(nn.Module):
         if num_samples is not None and num_samples < 1:
             raise UserError(f"num_samples must be at least 1, but got {num_samples}.")
         hidden = self.hide(features)
-        trained = self.head(hidden)
+        with exactly(features.device.type):
+            trained = self.head(hidden)
         if not isinstance(self.head, PosteriorLinear):
             return summarize(trained, trained.float(), torch.ones(1))
         mean = self.head.mean(trained)
@@ -159,6 +163,7 @@ def summarize(trained: Tensor, logits: Tensor, weights: Tensor) -> Perception:
     p, weights = logits.sigmoid(), weights.to(logits.device)
     with exactly(logits.device.type):  # rounded products would lose small probabilities
         mean_p = (p @ weights).clamp(0, 1)[:, None]
+        odds = mean_p / ((-logits).sigmoid() @ weights)[:, None].clamp_min(LEAST)
         total = binary_entropy(mean_p)
         aleatoric = torch.minimum((binary_entropy(p) @ weights)[:, None], total)
-    return Perception(mean_p, total, aleatoric, total - aleatoric, trained.movedim(-1, 1))
+    return Perception(mean_p, total, aleatoric, total - aleatoric, odds, trained.movedim(-1, 1))

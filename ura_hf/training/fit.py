@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..data.progress import Progress, silent
 from ..model.backbone import LARGEST
-from ..model.configuration_uranet import PEAKS, URANetConfig
+from ..model.configuration_uranet import LEARNT, PEAKS, URANetConfig
 from ..model.modeling_uranet import URANetForAnomalyDetection
 from ..model.region import Region
 from ..model.restoration import to_tokens
@@ -102,8 +102,7 @@ def fill_tokens(model: URANetForAnomalyDetection, batches: FeatureBatches, seed:
     store.copy_(found[_covering(found, len(store), seed)])
 
 
-Fold = tuple[list[int], NormalViews]
-"""Rows of good images, and views that are fitted to the other ones."""
+Logs = dict[str, Tensor]
 
 
 class Measured(NamedTuple):
@@ -209,38 +208,55 @@ def unseen(
 ) -> dict[str, Tensor]:
     """What `URANetModel.look` gives for the good images, each by views that are fitted to the other folds; on the CPU.
 
-    Rows of `copies` are left out, and lie in the fold of the image that they show again. Where a view asks how far cells are
-    from all good ones, the standard of `memory` is measured first, and stays in the config.
+    Networks have seen them all. Rows of `copies` are left out, and lie in the fold of the image that they show again. What
+    networks say depends on the standard of `memory`, which is then measured first, and stays in the config.
     """
-    shown, config = firsts(images, copies), model.config
+    shown, config, names = firsts(images, copies), model.config, {*model.config.all_views}
     rows = np.random.default_rng(seed).permutation([row for row in range(images) if row not in copies])
-    folds: list[Fold] = []
+    learnt = names & {*LEARNT}
+    order: list[int] = []
+    found: list[Logs] = []
+    folds: list[tuple[list[int], NormalViews]] = []
     for fold in np.array_split(rows, min(max(FOLDS, IMAGES_IN_FOLDS // len(rows)), len(rows))):
-        progress("calibration", sum(len(done) for done, _ in folds), len(rows))
         apart = set(fold.tolist())
         views = copy.deepcopy(model.uranet.views)
         fit_views(views, batches.features_of, [row for row in batches.rows if shown[row % images] not in apart], seed)
-        folds.append((fold.tolist(), views))
-    if not {"restored", "perceived"}.isdisjoint(config.all_views):
-        wanted = config.views, config.score_views
-        config.views, config.score_views = ["memory"], []
-        try:
-            measured = _standards(_look(model, batches, folds), model.uranet.region)
-            config.standards = {**(config.standards or {}), **measured}
-        finally:
-            config.views, config.score_views = wanted
-    return _look(model, batches, folds)
-
-
-def _look(model: URANetForAnomalyDetection, batches: FeatureBatches, folds: Sequence[Fold]) -> dict[str, Tensor]:
-    """What `URANetModel.look` gives for the images of all folds, by the views of each, in the order of their rows."""
-    order: list[int] = []
-    found: list[dict[str, Tensor]] = []
-    for fold, views in folds:
-        for start in range(0, len(fold), IMAGES_PER_STEP):
-            part = fold[start : start + IMAGES_PER_STEP]
-            logs = model.uranet.look(batches.features_of(part).to(model.device), views=views)
-            found.append({name: value.cpu() for name, value in logs.items()})
-            order += part
+        progress("calibration", len(order), len(rows))
+        found.append(_look(model, batches, fold.tolist(), views, names - learnt | ({"memory"} if learnt else set())))
+        order += fold.tolist()
+        if "restored" in learnt:
+            folds.append((fold.tolist(), views))
     back = torch.tensor(order).argsort()
-    return {name: torch.cat([logs[name] for logs in found])[back] for name in found[0]}
+    logs = {name: values[back] for name, values in _joined(found).items()}
+    if learnt:
+        config.standards = (config.standards or {}) | _standards({"memory": logs["memory"]}, model.uranet.region)
+    if folds:
+        return {
+            k: values[back] for k, values in _joined([_look(model, batches, *fold, names) for fold in folds]).items()
+        }
+    if learnt:
+        logs["perceived"] = _perceived(model, batches, sorted(order), logs["memory"])
+    return {name: logs[name] for name in config.all_views}
+
+
+def _look(
+    model: URANetForAnomalyDetection, batches: FeatureBatches, rows: list[int], views: NormalViews, names: set[str]
+) -> Logs:
+    """What `URANetModel.look` gives of some views for good images, by these views."""
+    steps = [rows[at : at + IMAGES_PER_STEP] for at in range(0, len(rows), IMAGES_PER_STEP)]
+    found = [model.uranet.look(batches.features_of(step).to(model.device), views, names) for step in steps]
+    return {name: value.cpu() for name, value in _joined(found).items()}
+
+
+def _perceived(model: URANetForAnomalyDetection, batches: FeatureBatches, rows: list[int], memory: Tensor) -> Tensor:
+    """The log of the view `perceived` for good images, given that of `memory`, (N, 1, G, G) -> same; on the CPU."""
+    uranet, found = model.uranet, []
+    for at in range(0, len(rows), IMAGES_PER_STEP):
+        features = batches.features_of(rows[at : at + IMAGES_PER_STEP]).to(model.device)
+        near = memory[at : at + IMAGES_PER_STEP].to(model.device)
+        found.append(uranet.log(uranet.believe(uranet.views.project(features), near).odds).cpu())
+    return torch.cat(found)
+
+
+def _joined(steps: Sequence[Logs]) -> Logs:
+    return {name: torch.cat([step[name] for step in steps]) for name in steps[0]}
