@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from detection import WEIGHTS
+from perceptions import learn_perception
 from runs import slug
 from sets import data_folder
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from ura_hf import URANetConfig, URANetForAnomalyDetection, URANetImageProcessor
 from ura_hf.data.reader import read_dataset
@@ -29,9 +28,7 @@ from ura_hf.training.calibration import peak_standard, standard
 from ura_hf.training.features import cached_features, channel_statistics
 from ura_hf.training.fit import fit_views
 from ura_hf.training.imagenet import load_imagenet
-from ura_hf.training.losses import dice_loss, focal_loss
 from ura_hf.training.posterior import fit_posterior
-from ura_hf.training.synthesis import synthesize
 
 HELD, MOST_HELD = 0.2, 30  # good images that are not trained on: share, and number that is used
 BATCH = 16  # images at once
@@ -92,30 +89,10 @@ class Part:
 
     def learn(self, seed: int, dropout: float = 0.0) -> AnomalyPerception:
         """A perception trained as `uranet train` does, and the posterior of its last layer."""
-        config, steps = self.model.config, self.options.steps
-        torch.manual_seed(seed)
-        net = AnomalyPerception(
-            self.components.shape[1], config.perception_size, config.prior_std, config.bayesian_perception
-        )
-        if dropout:
-            net.norm.register_forward_hook(lambda _module, _given, found: functional.dropout(found, dropout))
-        optimizer = torch.optim.AdamW(net.parameters(), 1e-3, weight_decay=0.01)
-        warm = max(1, steps // 10)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: min((step + 1) / warm, (1 + math.cos(math.pi * (step - warm) / (steps - warm))) / 2)
-        )
-        for _ in range(steps):
-            good, photos = (values[torch.randint(len(values), (8,))] for values in (self.components, self.photos))
-            altered, mask = synthesize(good, photos, config.source_weights, config.mask_weights, config.max_blend)
-            logits = net(altered)
-            optimizer.zero_grad()
-            (focal_loss(logits, mask) + dice_loss(logits, mask)).backward()
-            nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-        self.model.uranet.perception = net.requires_grad_(False)
+        net = learn_perception(self.model.config, self.components, self.photos, self.options.steps, seed, dropout)
+        self.model.uranet.perception = net
         fit_posterior(self.model, self.batches, len(self.rows), seed)
-        return net.eval()
+        return net
 
     def verdicts(self, raw: np.ndarray) -> tuple[Values, Values]:
         """Raw scores before they are made positive, (N,), and their maps, (N, S, S); by standards of the images held out."""
