@@ -1,6 +1,6 @@
 """Do photos that scikit-image ships serve training better than generated textures? `python benchmarks/texture_photos.py`
 
-The trained parts alone are measured, since the score does not use them: image AUROC and pixel AP of the views `restored` and
+The trained parts alone are measured, since the other parts see no textures: image AUROC and pixel AP of the views `restored` and
 `perceived` on defects drawn into held-out good images (`artificial.py`). Defects of another material are left out, which are of
 generated textures themselves. One fit a data set and seed, from which each source of textures trains. No test image is used.
 """
@@ -51,8 +51,9 @@ BATCH = 8
 def trained(model: URANetForAnomalyDetection, options: TrainingOptions, batches: Any, textures: Any) -> Any:
     """A copy of a fitted model that learned with these features of textures, or with none."""
     learner, own = copy.deepcopy(model), copy.copy(batches)
-    own.textures = textures
+    own.textures, own.seen_textures = textures, None
     with tempfile.TemporaryDirectory() as work, seeded_generators(options.seed):
+        own.project(learner.uranet.views, Path(work))
         learn(options, learner, own, Path(work), None, (), silent)
     return learner.eval()
 
@@ -94,7 +95,7 @@ def run(dataset: str, seed: int, options: argparse.Namespace) -> list[dict[str, 
     with seeded_generators(seed):
         model, processor = URANetForAnomalyDetection(config), make_processor(settings, config)
         seen = extract(settings, read_material(settings, config), model, processor, options.work, processes(), silent)
-        batches = fit(settings, model, seen, silent)
+        batches = fit(settings, model, seen, options.work, processes(), silent)
     textures = {"none": None, "generated": seen.strangers, "photos": seen.textures}
     samples = [sample for sample in read_dataset(split).test if sample.defect_type != "texture"]
     images = [sample.image for sample in samples]

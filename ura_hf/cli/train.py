@@ -37,7 +37,7 @@ elpv:mono and elpv:poly are photos of solar cells, which pip install '.[examples
 
 The frozen backbone sees every image once (of more than 4000, 4000 drawn by the seed); its features are cached in the
 output folder while training runs. All photos set the thresholds,
-each scored by what has not seen it. The checkpoint is that of the last step.
+each compared with the others. The checkpoint is that of the last step.
 
 Killed or interrupted runs go on from the last saved step when the same command is repeated. Several processes or
 GPUs: accelerate launch -m ura_hf train ...""",

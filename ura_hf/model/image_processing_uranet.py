@@ -36,7 +36,7 @@ MAPS = (
 DRAWN = ("seen_image", "restored_image")
 """Pictures of a result, which are made only where they are asked for."""
 LEARNT = (*MAPS[2:], "restored_features")
-"""What only the networks give, which the verdict does not ask by default."""
+"""What only the networks give; the verdict needs none of these maps."""
 
 
 class URANetImageProcessorKwargs(ImagesKwargs, total=False):  # type: ignore[call-arg]

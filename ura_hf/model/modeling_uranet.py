@@ -91,8 +91,8 @@ class URANetModel(URANetPreTrainedModel):
     def believe(self, components: Tensor, memory: Tensor | None, num_samples: int | None = None) -> Perception:
         """What perception says of components (B, K, G, G), given the log of the view `memory`, (B, 1, G, G).
 
-        Farther from all good cells than is usual, in deviations of good images, it is less sure. None, or before calibration: it
-        does not ask.
+        The farther cells are from all good ones than is usual, in deviations of good images, the less sure it is. With None, or
+        before calibration, distance does not count.
         """
         standard = (self.config.standards or {}).get("memory")
         far = None if standard is None or memory is None else standardized(memory, standard).clamp_min(0)

@@ -1,4 +1,4 @@
-"""Standards and thresholds from the scores of good images that what scores them has not seen."""
+"""Standards and thresholds from the scores of good images, by views that have not seen them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fits what is normal to the good images, and calibrates the score by images that what scores them has not seen."""
+"""Fits what is normal to the good images, and calibrates the score by images that the views have not seen."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ Logs = dict[str, Tensor]
 
 
 class Measured(NamedTuple):
-    """Scores of good images that what scores them has not seen, (N,), and the maps of the `most_unusual` ones, (S, S) each.
+    """Scores of good images by views that have not seen them, (N,), and the maps of the `most_unusual` ones, (S, S) each.
 
     Both before they are made positive. Images that show what another one shows are left out; `rows` are those of the others.
     """
@@ -141,10 +141,7 @@ def calibrate_score(
     config.false_alarms = config.strangeness = None
     logs = unseen(model, batches, images, seed, progress, copies)
     rows = [row for row in range(images) if row not in copies]
-    config.standards = {
-        **(config.standards or {}),
-        **_standards(logs, uranet.region),
-    }  # `unseen` may have set that of memory
+    config.standards = (config.standards or {}) | _standards(logs, uranet.region)  # `unseen` may have set memory's
     found: list[dict[str, Tensor]] = []
     for at in range(0, len(rows), IMAGES_PER_STEP):  # whose full-size maps are not kept
         z, step = uranet.add_up({name: values[at : at + IMAGES_PER_STEP] for name, values in logs.items()})

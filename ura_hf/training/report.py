@@ -33,7 +33,7 @@ class FalseAlarms:
     """What is known of the share of good parts that the detector will call anomalous, from the photos themselves.
 
     Args:
-        photos: Photos that the threshold comes from, each scored by what has not seen it.
+        photos: Photos that the threshold comes from, each compared with the others.
         asked: The rate that the threshold was set for, which is what to expect.
         low, high: Bounds that hold 95 % of the real one.
     """
