@@ -1,6 +1,6 @@
 """Draw the picture of docs/uncertainty.md: `python tools/doubt.py`. Parts drawn by this package, seen by one bundled checkpoint.
 
-A row a case; columns: photo, probability, total, aleatoric and epistemic uncertainty. No training saw these parts.
+A row a case; columns: photo, heatmap, probability, total, aleatoric and epistemic uncertainty. No training saw these parts.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from strip import MAX_ENTROPY, draw
 
 from ura_hf import load_detector
 from ura_hf.data.drawn.parts import demo_image
-from ura_hf.evaluation.visualization import colorize
+from ura_hf.evaluation.visualization import colorize, overlay
+from ura_hf.model.images import load_image
 
 CASES = (
     ("ring", 1_000_003, "stain"),
@@ -30,7 +31,7 @@ MAPS = {
     "epistemic_uncertainty": MAX_ENTROPY,
 }
 """Maps, and the value at the end of each one's scale."""
-TITLES = ("photo", "probability", "total", "aleatoric", "epistemic")
+TITLES = ("photo", "heatmap", "probability", "total", "aleatoric", "epistemic")
 OUTPUT = Path(__file__).resolve().parent.parent / "docs/pictures/uncertainty.png"
 
 
@@ -39,8 +40,9 @@ def pictures() -> list[list[NDArray[np.uint8]]]:
     detector, rows = load_detector("uranet-demo-ring"), []
     for kind, number, defect in CASES:
         photo, _ = demo_image(kind, number, defect)
-        found = detector(photo, maps=tuple(MAPS))
-        rows.append([photo, *(colorize(found[name], 0, end, "cividis") for name, end in MAPS.items())])
+        found = detector(photo, maps=("score_map", *MAPS))
+        heatmap = overlay(load_image(photo), found["score_map"])
+        rows.append([photo, heatmap, *(colorize(found[name], 0, end, "cividis") for name, end in MAPS.items())])
     return rows
 
 
