@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from detection import WEIGHTS
 from runs import commit, part, read_runs, run_missing, slug, write_report
-from sets import ROOT, SETS, data_folder
+from sets import ROOT, SETS, TURNED, data_folder
 from torch import Tensor
 
 from ura_hf import TrainingOptions, URANetConfig, URANetForAnomalyDetection, URANetImageProcessor, train
@@ -24,7 +24,7 @@ from ura_hf.data.files import read_json, write_json
 from ura_hf.data.reader import read_dataset
 from ura_hf.data.samples import Sample
 from ura_hf.evaluation.metrics import AnomalyMetrics
-from ura_hf.model.configuration_uranet import DEFAULT_SCORE_VIEWS, DEFAULT_VIEWS, PEAKS, VIEWS
+from ura_hf.model.configuration_uranet import DEFAULT_VIEWS, PEAKS, VIEWS
 from ura_hf.model.images import load_image, load_mask
 from ura_hf.model.modeling_uranet import URANetModel
 from ura_hf.model.scoring import standardized
@@ -44,7 +44,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "plain reconstruction": {"weigh_keys": False, "take_out_queries": False, "memory_tokens": 0},
 }
 """Trainings, and what their configs change."""
-PERCEIVED = ("perceived",)
+PERCEIVED = ("perceived",)  # in the peak of content of the score alone
 
 
 SURE, WITHOUT_DISTANCE = "sure", "without distance"
@@ -65,7 +65,7 @@ class Row(NamedTuple):
 
 
 ROWS: dict[str, Row] = {
-    "the score": Row(DEFAULT_VIEWS, DEFAULT_SCORE_VIEWS),
+    "the score": Row(DEFAULT_VIEWS),
     "nearest normal cell alone": Row(("memory",)),
     "Gaussian of the place alone": Row(("place",)),
     "remainder of the projection alone": Row(("remainder",)),
@@ -74,18 +74,17 @@ ROWS: dict[str, Row] = {
     "perception alone": Row(PERCEIVED),
     "perception alone, without distance": Row(PERCEIVED, perceived=WITHOUT_DISTANCE),
     "perception alone, without uncertainty": Row(PERCEIVED, perceived=SURE),
-    **{f"without {name}": Row(tuple(v for v in DEFAULT_VIEWS if v != name), PERCEIVED) for name in DEFAULT_VIEWS},
-    "without perception": Row(DEFAULT_VIEWS),
-    "without perception, but memory twice": Row(DEFAULT_VIEWS, PERCEIVED, perceived="memory"),
-    "perception without distance": Row(DEFAULT_VIEWS, PERCEIVED, perceived=WITHOUT_DISTANCE),
-    "perception without uncertainty": Row(DEFAULT_VIEWS, PERCEIVED, perceived=SURE),
-    "perception in the map, too": Row((*DEFAULT_VIEWS, *PERCEIVED)),
-    "with restoration": Row((*DEFAULT_VIEWS, "restored"), PERCEIVED),
-    "restoration in place of memory": Row(
-        tuple("restored" if view == "memory" else view for view in DEFAULT_VIEWS), PERCEIVED
-    ),
+    **{f"without {name}": Row(tuple(v for v in DEFAULT_VIEWS if v != name)) for name in DEFAULT_VIEWS},
+    "with perception": Row(DEFAULT_VIEWS, PERCEIVED),
+    "with perception, without distance": Row(DEFAULT_VIEWS, PERCEIVED, WITHOUT_DISTANCE),
+    "with perception, without uncertainty": Row(DEFAULT_VIEWS, PERCEIVED, SURE),
+    "with memory twice": Row(DEFAULT_VIEWS, PERCEIVED, "memory"),
+    "with perception, in the map, too": Row((*DEFAULT_VIEWS, *PERCEIVED)),
+    "with restoration": Row((*DEFAULT_VIEWS, "restored")),
+    "restoration in place of memory": Row(tuple("restored" if view == "memory" else view for view in DEFAULT_VIEWS)),
 }
 """A variant has only the rows with restoration, and perception alone."""
+ALL = (*SETS, *TURNED)
 BATCH = 8
 Logs = dict[str, Tensor]
 
@@ -149,6 +148,18 @@ def trained(variant: str, name: str, seed: int, options: argparse.Namespace) -> 
     return output
 
 
+def rows_of(variant: str, turned: bool) -> dict[str, Row]:
+    """The rows of a training; of turned parts without the view of the place, which a checkpoint leaves out, too."""
+    wanted = {
+        k: row for k, row in ROWS.items() if variant == DEFAULT or row.needs & {"restored"} or row.views == PERCEIVED
+    }
+    if not turned:
+        return wanted
+    del wanted["without place"]
+    fewer = {name: row._replace(views=tuple(v for v in row.views if v != "place")) for name, row in wanted.items()}
+    return {name: row for name, row in fewer.items() if row.views}
+
+
 def other_perceptions(model: URANetModel, features: Tensor) -> Logs:
     """Logs of what perception says of features (B, C, G, G) with less uncertainty."""
     components = model.views.project(features)
@@ -179,12 +190,7 @@ def scored(checkpoint: Path, variant: str, name: str, seed: int, options: argpar
     rows = [row for row in range(len(images)) if row not in twice]
     others = [other_perceptions(uranet, batches.features_of([row])) for row in rows]
     good |= {name: torch.cat([one[name] for one in others]) for name in others[0]}
-    kept = {
-        name: row
-        for name, row in ROWS.items()
-        if variant == DEFAULT or row.needs & {"restored"} or row.views == PERCEIVED
-    }
-    scorers = {name: Scorer(uranet, row, good) for name, row in kept.items()}
+    scorers = {name: Scorer(uranet, row, good) for name, row in rows_of(variant, bool(copies)).items()}
     for at in range(0, len(dataset.test), BATCH):
         samples = dataset.test[at : at + BATCH]
         seen = uranet.extract(processor([s.image for s in samples], return_tensors="pt")["pixel_values"])
@@ -206,7 +212,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=ROOT / "runs/ablation", help="checkpoints and features go there")
     parser.add_argument("--output", type=Path, default=ROOT / "docs/results/ablation.json")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=[DEFAULT])
-    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--sets", nargs="+", choices=ALL, default=list(SETS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=STEPS, help="of a training (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, which share the cores (default: 1)")
@@ -222,7 +228,7 @@ def main() -> None:
 
     def add(key: tuple[Any, ...], run: dict[str, Any]) -> None:
         found = read_runs(options.output, KEY) | {key: run}
-        order = sorted(found, key=lambda k: (list(VARIANTS).index(k[0]), list(SETS).index(k[1]), k[2:]))
+        order = sorted(found, key=lambda k: (list(VARIANTS).index(k[0]), ALL.index(k[1]), k[2:]))
         write_report(options.output, {"runs": [found[key] for key in order]})
 
     passed = ["--shared", options.shared, "--work", options.work]

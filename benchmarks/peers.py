@@ -48,8 +48,7 @@ NOTES = [
     "Maps are smoothed as each method has it: URA-Net's views with sigma 4, PatchCore's, MH-PatchCore's, PaDiM's and "
     "ReverseDistillation's with 4; STFPM's not at all, nor DFM's of 4x4 and FRE's of 8x8 cells.",
     "Image scores are each method's own: PatchCore's and MH-PatchCore's re-weighted patch maximum, URA-Net's sum of the largest "
-    "content with perception's odds, the largest misplacement and the whole image's residual, DFM's and FRE's error summed over "
-    "the image, "
+    "content, the largest misplacement and the whole image's residual, DFM's and FRE's error summed over the image, "
     "SuperSimpleNet's classifier, the map's maximum elsewhere.",
     "FRE (220 epochs; one stored config of anomalib says 6), STFPM, ReverseDistillation and SuperSimpleNet stop at their "
     "documented epochs or at the budget of time, last step; where the budget came first the column of epochs says after how "

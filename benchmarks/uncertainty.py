@@ -206,9 +206,11 @@ def detection(maps: Maps, labels: Values, masks: Values, rows: list[int]) -> dic
     }
 
 
-def decided(found: Part, maps: Maps, raw: Values, held: Maps, labels: Values) -> dict[str, float]:
-    """Figures of verdicts by the score with a perception's odds, those nearest to their threshold deferred first."""
-    scores, good = found.decisions(maps, raw, held)
+def decided(
+    found: Part, raw: Values, labels: Values, maps: Maps | None = None, held: Maps | None = None
+) -> dict[str, float]:
+    """Figures of verdicts by the score, or that with a perception's odds; those nearest to their threshold are deferred first."""
+    scores, good = found.decisions(raw, maps, held)
     threshold = bound(torch.from_numpy(good), found.model.config.false_positive_rate)
     wrong = ((scores > threshold) != labels).astype(float)
     area = area_under_risk(wrong, -np.abs(scores - threshold))
@@ -244,7 +246,10 @@ def run_one(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]
             "defective": means({k: test[k][labels] for k in MAPS}),
         },
         "risk": risks(found, methods, raw, labels, masks, rows),
-        "decisions": {method: decided(found, maps, raw, held[method], labels) for method, maps in methods.items()},
+        "decisions": {
+            "none": decided(found, raw, labels),
+            **{method: decided(found, raw, labels, maps, held[method]) for method, maps in methods.items()},
+        },
         "edge_share": edges,
         **answers(found, nets[0], test, masks, rows),
         "milliseconds": found.milliseconds(samples[0].image),

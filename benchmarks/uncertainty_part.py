@@ -46,7 +46,7 @@ class Part:
     def __init__(self, name: str, seed: int, options: argparse.Namespace, count: int | None = None) -> None:
         self.seed, self.options, self.processor = seed, options, URANetImageProcessor()
         torch.manual_seed(seed)
-        self.model = URANetForAnomalyDetection(URANetConfig(score_views=[])).eval()
+        self.model = URANetForAnomalyDetection(URANetConfig()).eval()
         load_imagenet(self.model.backbone, options.shared / WEIGHTS)
         self.dataset = read_dataset(data_folder(name, options.shared, seed))
         self.good = [sample.image for sample in self.dataset.train]
@@ -106,17 +106,17 @@ class Part:
         config.standards |= {name: peak_standard(values) for name, values in peaks.items() if name in PEAKS}
 
     @torch.no_grad()
-    def decisions(self, maps: Maps, raw: np.ndarray, held: Maps) -> tuple[Values, Values]:
-        """Scores as of a checkpoint, which also add the odds of a perception: of raw features, (N,), and of images held out.
+    def decisions(self, raw: np.ndarray, maps: Maps | None, held: Maps | None) -> tuple[Values, Values]:
+        """Scores before they are made positive: of raw features, (N,), and of images held out, which give the standards.
 
-        `maps` are the perception's for both. Before they are made positive.
+        With a perception's maps for both they also add its odds to the peak of content, as by `score_views` of the config.
         """
         uranet, kept = self.model.uranet, self.model.config.standards
         good, new = self._look(self.raw[self.held]), self._look(raw)
-        good["perceived"], new["perceived"] = odds(held), odds(maps)
+        if maps is not None and held is not None:
+            good["perceived"], new["perceived"] = odds(held), odds(maps)
         try:
-            own = {**(kept or {}), "perceived": standard(good["perceived"])}
-            self.model.config.standards = {name: value for name, value in own.items() if name not in PEAKS}
+            self.model.config.standards = {name: standard(values) for name, values in good.items()}
             _, peaks = uranet.add_up(good)
             self.model.config.standards |= {k: peak_standard(v) for k, v in peaks.items() if k in PEAKS}
             return uranet.score(uranet.add_up(new)[1]).numpy(), uranet.score(uranet.add_up(good)[1]).numpy()
@@ -135,9 +135,8 @@ class Part:
 
     @torch.inference_mode()
     def milliseconds(self, image: Path) -> dict[str, float]:
-        """Processor time on one thread of a checkpoint's verdict with heatmap, and of perception and its maps, which it needs."""
+        """Processor time on one thread of a verdict with heatmap, and of the uncertainty maps from what that has made."""
         uranet, threads = self.model.uranet, torch.get_num_threads()
-        score_views, self.model.config.score_views = self.model.config.score_views, ["perceived"]
         pixels = self.processor([image], return_tensors="pt")["pixel_values"]
         features = uranet.extract(pixels)
         components = uranet.views.project(features)
@@ -157,7 +156,6 @@ class Part:
                 call()
                 times[name].append(1000 * (time.process_time() - began))
         torch.set_num_threads(threads)
-        self.model.config.score_views = score_views
         return {name: median(found) for name, found in times.items()}
 
     def _look(self, raw: np.ndarray) -> Maps:

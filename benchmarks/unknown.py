@@ -67,7 +67,7 @@ class Measured:
 
     def __init__(self, name: str, options: argparse.Namespace) -> None:
         self.options, self.processor = options, URANetImageProcessor()
-        self.model = URANetForAnomalyDetection(URANetConfig(score_views=[])).eval()
+        self.model = URANetForAnomalyDetection(URANetConfig()).eval()
         load_imagenet(self.model.backbone, options.shared / WEIGHTS)
         dataset = read_dataset(data_folder(name, options.shared, 0))
         good = [sample.image for sample in dataset.train]

@@ -1,10 +1,10 @@
 """How often verdicts err: thresholds from a few good images against good and defective ones that were not among them.
 
 `python benchmarks/verdicts.py`. Of the good images of a data set (those to train on and those to test on) N are drawn, the views
-are fitted to them, perception learns from them, and the score is calibrated on them as by `uranet train`; the others are scored.
-Restoration, which takes no part in the score, is left out. Good images of ball_screw are those to train on alone, since its test
-images are of other wear: what that shift does, and what `uranet monitor` and `uranet calibrate` make of it, is told apart. Goes
-on where it stopped: --work keeps scores and features. Writes docs/results/verdicts.json and a picture.
+are fitted to them and calibrated on them as `uranet train` does, and all others are scored. The networks are not trained: no
+default view asks them. Good images of ball_screw are those to train on alone, since its test images are of other wear: what that
+shift does, and what `uranet monitor` and `uranet calibrate` make of it, is told apart. Goes on where it stopped: --work keeps
+scores and features. Writes docs/results/verdicts.json and a picture.
 """
 
 from __future__ import annotations
@@ -13,13 +13,11 @@ import argparse
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 from detection import WEIGHTS
-from perceptions import learn_perception
 from runs import commit, part, read_runs, run_missing, write_report
 from sets import ROOT, TURNED, data_folder
 from tables_verdicts import plot
@@ -37,9 +35,7 @@ from ura_hf.training.features import cached_features, channel_statistics
 from ura_hf.training.fit import calibrate_score, fit_views
 from ura_hf.training.imagenet import load_imagenet
 from ura_hf.training.near_copies import near_copies
-from ura_hf.training.options import FEW_IMAGES, FEW_STEPS, STEPS
 from ura_hf.training.pose import TURNED_COPIES, views_for
-from ura_hf.training.posterior import fit_posterior
 
 KEY = ("dataset", "count", "draw")
 DATA = ("bottle", "pill", "magnetic_tile", "elpv_mono", "pill_turned", "ball_screw")
@@ -60,7 +56,7 @@ def images_of(name: str, shared: Path) -> tuple[list[Path], int, list[Path], lis
     return trained + fresh, len(trained), [sample.image for sample in dataset.test if sample.label], moved
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def run_one(name: str, count: int, draw: int, options: argparse.Namespace) -> dict[str, Any]:
     """One draw: what its verdicts say of the other good images and of the defective ones."""
     good, trained, bad, moved = images_of(name, options.shared)
@@ -80,12 +76,6 @@ def run_one(name: str, count: int, draw: int, options: argparse.Namespace) -> di
     model.backbone.set_statistics(mean, model.backbone.level_deviations(deviations))
     batches = FeatureBatches(own, rows, textures, model)
     fit_views(model.uranet.views, batches.features_of, rows, draw)
-    with TemporaryDirectory() as folder:
-        batches.project(model.uranet.views, Path(folder))
-        seen = (torch.from_numpy(np.array(values)).float() for values in (batches.seen, batches.seen_textures))
-        steps = FEW_STEPS if len(chosen) < FEW_IMAGES else STEPS
-        model.uranet.perception = learn_perception(model.config, *seen, steps, draw)
-        fit_posterior(model, batches, len(chosen), draw)
     same = near_copies([good[row] for row in chosen], processor.load_pixels)
     calibrate_score(model, batches, len(chosen), draw, copies=same)
     rest = Found.of(model, batches, features, np.setdiff1d(np.arange(len(good)), chosen))

@@ -110,7 +110,10 @@ def test_rows_have_the_scores_of_a_model_that_adds_up_their_views(checkpoint, ca
     assert found["whole image alone"]["pixel_ap"] is None and found["whole image alone"]["image_auroc"] is not None
     assert found["perception alone"]["pixel_ap"] != found["the score"]["pixel_ap"]
     assert set(found) == set(ablation.ROWS)
-    assert found["without perception"]["pixel_ap"] == found["the score"]["pixel_ap"]
+    assert found["with perception"]["pixel_ap"] == found["the score"]["pixel_ap"]
+    assert found["with perception"]["image_auroc"] is not None
+    turned = ablation.rows_of(ablation.DEFAULT, True)
+    assert turned["the score"].views == ("memory", "remainder", "image") and "Gaussian of the place alone" not in turned
     alone = {found[name]["pixel_ap"] for name, row in ablation.ROWS.items() if row.views == ("perceived",)}
     assert len(alone) == 3  # as it is, without distance, and without uncertainty
     fewer = ablation.run_one("without suspicion", "pill", 0, options)["rows"]

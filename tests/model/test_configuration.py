@@ -210,15 +210,10 @@ def test_round_trip_keeps_every_field(tmp_path):
     assert loaded.is_calibrated
 
 
-def test_a_score_stays_what_it_was_when_the_checkpoint_was_made():
-    """Perception joined the score in version 0.2; configs of before do not say that there are views of the score alone."""
-    before = {name: value for name, value in URANetConfig().to_diff_dict().items() if name != "score_views"}
-    loaded = URANetConfig.from_dict(before)
-    assert loaded.score_views == [] and loaded.all_views == loaded.views
-    assert URANetConfig().all_views == [*loaded.views, "perceived"]
-    assert URANetConfig(bayesian_perception=False).score_views == []  # as sure of itself as it is, it would mislead
-    assert URANetConfig(bayesian_perception=False, score_views=["perceived"]).score_views == ["perceived"]
-    assert URANetConfig(views=["memory", "perceived"]).all_views == ["memory", "perceived"]
+def test_views_of_the_score_alone_come_after_the_others():
+    assert URANetConfig().all_views == URANetConfig().views
+    assert URANetConfig(views=["memory"], score_views=["perceived"]).all_views == ["memory", "perceived"]
+    assert URANetConfig(views=["memory", "perceived"], score_views=["perceived"]).all_views == ["memory", "perceived"]
 
 
 def test_every_field_is_one_of_the_dataclass_and_comes_back(tmp_path):

@@ -18,7 +18,7 @@ from transformers import pipeline
 
 from ura_hf import URANetForAnomalyDetection, URANetModel, URANetOutput, UserError
 from ura_hf.hub.load import load_detector
-from ura_hf.model.configuration_uranet import DEFAULT_SCORE_VIEWS, DEFAULT_VIEWS, MAP_VIEWS
+from ura_hf.model.configuration_uranet import DEFAULT_VIEWS, MAP_VIEWS
 from ura_hf.model.views import NormalViews
 from ura_hf.training.imagenet import load_imagenet
 from ura_hf.training.objective import Learner
@@ -319,7 +319,7 @@ STANDARDS = {
     ("views", "score_views"),
     [
         ([*MAP_VIEWS, "image"], []),
-        (list(DEFAULT_VIEWS), list(DEFAULT_SCORE_VIEWS)),
+        (list(DEFAULT_VIEWS), ["perceived"]),
         (["image", "remainder"], ["remainder", "restored", "place"]),
         *(([view], []) for view in MAP_VIEWS),
     ],

@@ -239,7 +239,7 @@ def detect(detector: URANetForAnomalyDetection, batches: FeatureBatches, feature
 
 def test_standards_and_thresholds_by_hand():
     """From what `unseen` gives: means and deviations, then sums, their peaks, and the same of these."""
-    detector, batches = calibrated(draw(40), false_positive_rate=0.1)
+    detector, batches = calibrated(draw(40), false_positive_rate=0.1, score_views=["perceived"])
     config, logs = detector.config, fitting.unseen(detector, batches, 40, 0)
     z = {}
     for name, values in logs.items():

@@ -23,7 +23,6 @@ PRESETS: dict[str, dict[str, Any]] = {
             "patch_size": 4,
             "num_hidden_layers": 8,
             "views": ["restored"],
-            "score_views": [],
         },
         "learning_rate": 1e-4,
         "epochs": 300,

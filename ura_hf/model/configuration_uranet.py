@@ -23,7 +23,6 @@ VIEWS = (*MAP_VIEWS, "image")
 LEARNT = ("restored", "perceived")
 """Views that ask networks."""
 DEFAULT_VIEWS = ("memory", "place", "remainder", "image")
-DEFAULT_SCORE_VIEWS = ("perceived",)
 PEAKS = {"peak_content": ("memory", "remainder", "restored", "perceived"), "peak_place": ("place",)}
 """The largest values that the image score adds up, and the maps whose sum they are of."""
 
@@ -31,8 +30,8 @@ SOURCE_WEIGHTS = {"texture": 1.0, "self": 1.0, "noise": 0.5}
 MASK_WEIGHTS = {"large": 2.0, "small": 0.5, "thin": 0.5, "subtle": 0.3, "empty": 0.2}
 OUTDATED = ("residuals", "reliabilities", "subspace_rank", "spread_ratio")
 """Fields of checkpoints of version 0.1, whose score no longer exists."""
-BEFORE = {"cell_pixels": 0, "score_views": []}
-"""What the config of a checkpoint does not say that is older than these fields."""
+BEFORE_PICTURES = {"cell_pixels": 0}
+"""What the config of a checkpoint without a decoder of pictures does not say."""
 MAX_ATTENTION = 3 * 2**26  # pairs of tokens in all heads together: scores of 0.75 GiB, and twice that on the way
 MAX_LABELS = 1000
 BACKBONE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,96}")  # no `hf-hub:`, which would make timm fetch another repository
@@ -108,8 +107,7 @@ class URANetConfig(PreTrainedConfig):
         max_blend: Upper end of b ~ U(0, max_blend) in F~ = (1-M) F + M (b F + (1-b) A), in [0, 1).
         views: What map and score add up: ``memory``, ``place``, ``remainder`` and ``image`` (`model.views`), ``restored``
             (features against restored ones), ``perceived`` (odds of the perception); at least one that is a map.
-        score_views: Maps that the image score adds to these; the anomaly map leaves them out. None: ``perceived``, or none
-            without `bayesian_perception`, whose sureness would mislead.
+        score_views: Maps that the image score adds to these, and the anomaly map does not, such as ``perceived``.
         standards: Location and spread of the log of each view and of ``memory``, and of the largest values in `PEAKS`, over good
             images that the view has not seen; None before calibration.
         roi: Cells of the feature grid that count, as `model.region.to_text` writes them; None: all. `uranet train --roi` sets it.
@@ -158,7 +156,7 @@ class URANetConfig(PreTrainedConfig):
     mask_weights: dict[str, float] = field(default_factory=lambda: dict(MASK_WEIGHTS))
     max_blend: float = 0.8
     views: list[str] = field(default_factory=lambda: list(DEFAULT_VIEWS))
-    score_views: list[str] | None = None
+    score_views: list[str] = field(default_factory=list)
     standards: dict[str, list[float]] | None = None
     roi: str | None = None
     smoothing_sigma: float = 4.0
@@ -181,8 +179,6 @@ class URANetConfig(PreTrainedConfig):
         for name in ("out_indices", "views", "score_views"):
             if isinstance(getattr(self, name), tuple):
                 setattr(self, name, list(getattr(self, name)))
-        if self.score_views is None:
-            self.score_views = list(DEFAULT_SCORE_VIEWS) if self.bayesian_perception else []
         defaults = {"source_weights": SOURCE_WEIGHTS, "mask_weights": MASK_WEIGHTS}
         for name, default in defaults.items():
             if getattr(self, name) is None:
@@ -206,7 +202,7 @@ class URANetConfig(PreTrainedConfig):
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """As in transformers; values that are given for our fields are checked, too."""
         own = {name: kwargs.pop(name) for name in cls.own_fields() if name in kwargs}
-        return super().from_dict({**BEFORE, **config_dict, **own}, **kwargs)
+        return super().from_dict({**BEFORE_PICTURES, **config_dict, **own}, **kwargs)
 
     @classmethod
     def own_fields(cls) -> list[str]:
@@ -220,7 +216,7 @@ class URANetConfig(PreTrainedConfig):
     @property
     def all_views(self) -> list[str]:
         """What the image score adds up: `views`, and those of `score_views` that are not among them."""
-        return [*self.views, *(name for name in self.score_views or [] if name not in self.views)]
+        return [*self.views, *(name for name in self.score_views if name not in self.views)]
 
     @property
     def is_calibrated(self) -> bool:
