@@ -41,10 +41,6 @@ def _means(seeds: list[Runs]) -> dict[str, dict[str, float]]:
 
 
 def _figures(rows: Runs) -> list[str]:
-    """Names of the metrics and costs that all rows know; those of pixels need masks.
-
-    What a training costs is not known of those that `--steps` made short, and is that of the others.
-    """
-    whole = [row for row in rows if "steps" not in row] or rows
+    """Names of the metrics and costs that all rows know; those of pixels need masks."""
     known = [key for key in METRIC_KEYS if all(row[key] is not None for row in rows)]
-    return [*known, *(key for key in COSTS if all(key in row for row in whole))]
+    return [*known, *(key for key in COSTS if all(key in row for row in rows))]

@@ -13,7 +13,7 @@ from tables_cluster import billion, cluster
 from tables_datasets import datasets, names, presets, scaling
 from tables_methods import figures, latency, models, on_gpu, six_sets, small_types, solar
 from tables_page import load, neighbour, teach
-from tables_parts import ablation, backbone, bundled, claim, left_out, restored, steps, texture_photos
+from tables_parts import ablation, ablation_turned, backbone, bundled, claim, left_out, restored, steps, texture_photos
 from tables_predict import big_photos, throughput
 from tables_provenance import provenance
 from tables_uncertainty import uncertainty
@@ -41,6 +41,7 @@ TABLES: dict[str, tuple[str, Callable[[Any], str], str]] = {
     "latency-gpu": (f"{ALL}/gpu/latency.json", latency, FIGURES),
     "claim": (f"{ALL}/claim.json", claim, FIGURES),
     "ablation": (f"{ALL}/ablation.json", ablation, FIGURES),
+    "ablation-turned": (f"{ALL}/ablation-turned.json", ablation_turned, FIGURES),
     "left-out": (f"{ALL}/ablation.json", left_out, FIGURES),
     "restored": (f"{ALL}/restored.json", restored, FIGURES),
     "steps": (f"{ALL}/steps.json", steps, FIGURES),

@@ -57,7 +57,14 @@ def bundled(report: dict[str, Any]) -> str:
     return "\n".join([*lines, "", caption({**training, **report}, report["command"], data)])
 
 
-def ablation(report: dict[str, Any]) -> str:
+def ablation_turned(report: dict[str, Any]) -> str:
+    """The same of parts in any rotation."""
+    sets = " ".join(dict.fromkeys(run["dataset"] for run in report["runs"]))
+    output = "docs/results/ablation-turned.json"
+    return ablation(report, f"python benchmarks/ablation.py --sets {sets} --seeds 0 --output {output}")
+
+
+def ablation(report: dict[str, Any], command: str = "python benchmarks/ablation.py") -> str:
     """Tables of `benchmarks/ablation.py`: every row on every data set, and the mean; image AUROC, then pixel AP."""
     runs = report["runs"]
     sets = list(dict.fromkeys(run["dataset"] for run in runs))
@@ -81,13 +88,11 @@ def ablation(report: dict[str, Any]) -> str:
             if means:
                 label = row if variant == "default" else f"{row}, {variant}"
                 cells = [_with_spread(values) for values in found.values()]
-                rows.append(
-                    [label, *cells, f"{fmean(means):.3f}" if all(found[name] for name in places if own[name]) else ""]
-                )
+                rows.append([label, *cells, f"{fmean(means):.3f}" if all(found.values()) else ""])
         lines += [f"**{COLUMNS[key]}**", "", *table(["what is scored", *places, "mean"], rows), ""]
     steps = ", ".join(str(n) for n in sorted({run["steps"] for run in runs}))
-    about = f"{steps} steps, {seeds_of(runs)}, ± standard deviation"
-    return "\n".join([*lines, caption(report, "python benchmarks/ablation.py", about)])
+    about = f"{steps} steps, {seeds_of(runs)}" + ", ± standard deviation" * (len({run["seed"] for run in runs}) > 1)
+    return "\n".join([*lines, caption(report, command, about)])
 
 
 def left_out(report: dict[str, Any]) -> str:

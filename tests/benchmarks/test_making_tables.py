@@ -134,19 +134,6 @@ def test_turned_parts_are_in_no_mean():
     assert "Mean over" in tables_methods.models(real) and "Mean over" not in tables_methods.models(turned)
 
 
-def test_costs_are_of_whole_trainings():
-    """A run whose networks were trained briefly counts in the figures alone."""
-    runs = json.loads((ROOT / "docs/results/few_shot.json").read_text())["runs"]
-    (run, *_) = [one for one in runs if one["model"] == "uranet" and one["dataset"] == "pill"]
-    whole = {**run, "seed": 0, "image_auroc": 0.9, "train_cpu_seconds": 300.0}
-    whole.pop("steps", None)
-    brief = {**whole, "seed": 1, "image_auroc": 0.8, "steps": 20}
-    del brief["train_cpu_seconds"]
-    row = peers.summarise([whole, brief])["uranet"]["pill"]
-    assert row["image_auroc"]["mean"] == pytest.approx(0.85) and row["train_cpu_seconds"]["mean"] == 300
-    assert "train_cpu_seconds" not in peers.summarise([brief])["uranet"]["pill"]
-
-
 def test_every_result_file_names_where_it_comes_from():
     """A row a file, with the commits of our own runs, and of all runs where none is ours."""
     reports = render.read(ROOT / "docs/results")
