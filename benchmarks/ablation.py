@@ -155,7 +155,7 @@ def rows_of(variant: str, turned: bool) -> dict[str, Row]:
     }
     if not turned:
         return wanted
-    del wanted["without place"]
+    wanted.pop("without place", None)
     fewer = {name: row._replace(views=tuple(v for v in row.views if v != "place")) for name, row in wanted.items()}
     return {name: row for name, row in fewer.items() if row.views}
 

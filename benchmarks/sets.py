@@ -1,4 +1,4 @@
-"""The data sets of the benchmarks: six that the method is chosen and judged on, and turned pills, each in MVTec AD's layout."""
+"""The data sets of the benchmarks, each in MVTec AD's layout: six to choose and judge by, turned pills, and drawn rings."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ SOURCES = ("none", "generated", "photos")
 VIEWS = ["restored", "perceived"]
 FIGURES = ("image_auroc", "pixel_ap")
 SMALL: dict[str, Any] = {"image_size": 128, "grid_size": 16, "smoothing_sigma": 3.0, "memory_cells": 256}
-"""Of the config: a quarter of the cells, so that a run takes seconds. The views that are measured use no memory cells."""
+"""Of the config: a quarter of the cells, so that a run takes seconds. Restored features are cells of this memory."""
 HELD_OUT = 20  # good images with drawn defects
 GOOD = 100  # good images to train on, at most
 BATCH = 8

@@ -87,9 +87,9 @@ def test_the_benchmark_on_the_smallest_data(category, tmp_path, monkeypatch):
     runs[0]["risk"]["own_pixels"] |= {"posterior": 0.2, "deterministic": 0.3, "dropout": 0.25}
     assert "nan" not in (text := as_tables(report)) and "| posterior | " in text and "| 4 | " in text
     assert "| calibration error of the probability | 0.040 | at most 0.03 | no |" in text
-    for name, area in {"posterior": 0.0123, "deterministic": 0.0121, "dropout": 0.0122}.items():
+    for name, area in {"posterior": 0.0123, "deterministic": 0.0121, "dropout": 0.0122, "none": 0.0124}.items():
         runs[0]["decisions"][name]["area"] = area
-    assert "| 0.0123 | at most 0.0121, the best of one" in as_tables(report)
+    assert "| 0.0123 | at most 0.0121, the best of no and of one" in as_tables(report)
     assert "| aleatoric: near edges, 1 is chance | 3.5 | at least 3 | yes |" in text
     assert "| 0.2000 | at most 0.2500, the best of one network without a posterior | yes |" in text
 

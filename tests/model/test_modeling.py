@@ -384,6 +384,7 @@ def test_all_of_it_runs_in_autocast(model):
     """What is compared with thresholds is not rounded by it."""
     uranet = copy.deepcopy(model.uranet)
     names = ("place", "remainder", "image", "perceived")
+    uranet.config.score_views = ["perceived"]
     uranet.config.standards = {"memory": [-1.0, 0.5], **{name: [0.0, 1.0] for name in names}}
     with torch.no_grad():
         uranet.perception.head.weight.mul_(30)  # logits of some tens, whose last digits bfloat16 lacks

@@ -212,7 +212,7 @@ def test_saturated_logits_stay_finite():
 
 
 @pytest.mark.parametrize("mean", [-12.0, 0.0, 9.0, 22.0])
-def test_odds_are_exact_where_probabilities_round_to_one(mean):
+def test_odds_lose_no_digits_where_probabilities_round_to_one(mean):
     """By float64 over the same nodes; in float32 1 - p has lost all its digits at a logit of 17."""
     nodes, weights = _quadrature()
     found = summarize(torch.zeros(1, 1, 1, 1), (mean + 0.5 * nodes).view(1, 1, 1, -1), weights)

@@ -274,12 +274,14 @@ def test_a_score_that_is_no_number_is_no_verdict(checkpoint, category):
             check(image)
 
 
-def test_restoration_works_only_where_its_maps_are_asked_for(checkpoint, category, monkeypatch):
-    """And the verdict is the same without it."""
+def test_networks_work_only_where_their_maps_are_asked_for(checkpoint, category, monkeypatch):
+    """And the verdict is the same without them."""
     detector, image = load_detector(checkpoint), str(category / "test/spot/000.png")
     whole = detector(image)
-    asked, plain = [], detector.model.uranet.restore
-    monkeypatch.setattr(detector.model.uranet, "restore", lambda *given: asked.append(1) or plain(*given))
+    asked = []
+    for name in ("believe", "restore"):
+        plain = getattr(detector.model.uranet, name)
+        monkeypatch.setattr(detector.model.uranet, name, lambda *given, p=plain, n=name: asked.append(n) or p(*given))
     lean = detector(image, maps=("score_map",))
     assert not asked and set(lean) == {*whole} - {*MAPS} | {"score_map"}
     np.testing.assert_array_equal(lean["score_map"], whole["score_map"])
@@ -291,7 +293,7 @@ def test_restoration_works_only_where_its_maps_are_asked_for(checkpoint, categor
         {},
     ):
         before = len(asked)
-        assert detector(image, **given) and len(asked) == before + 1
+        assert detector(image, **given) and asked[before:] == ["believe", "restore"]
     sparing = URANetPipeline(model=detector.model, image_processor=detector.image_processor, maps=())
     before = len(asked)
     sparing(image)

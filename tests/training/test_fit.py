@@ -193,9 +193,11 @@ def test_images_that_came_again_count_once():
     assert measured.rows == list(range(10)) and len(measured.scores) == 10
 
 
-def test_each_image_is_scored_by_the_views_that_have_not_seen_it():
+@pytest.mark.parametrize(("more", "score_views"), [(["restored", "perceived"], []), ([], ["perceived"])])
+def test_each_image_is_scored_by_the_views_that_have_not_seen_it(more, score_views):
     """Computed anew for three images: by views of all the others, and the rest of the model as it is."""
-    detector, batches = fitted(draw(8), views=["memory", "place", "remainder", "image", "restored", "perceived"])
+    views = ["memory", "place", "remainder", "image", *more]
+    detector, batches = fitted(draw(8), views=views, score_views=score_views)
     before = copy.deepcopy(detector.state_dict())
     logs, uranet = fitting.unseen(detector, batches, 8, seed=0), detector.uranet
     for image in (0, 3, 7):

@@ -109,7 +109,7 @@ class URANetConfig(PreTrainedConfig):
             (features against restored ones), ``perceived`` (odds of the perception); at least one that is a map.
         score_views: Maps that the image score adds to these, and the anomaly map does not, such as ``perceived``.
         standards: Location and spread of the log of each view and of ``memory``, and of the largest values in `PEAKS`, over good
-            images that the view has not seen; None before calibration.
+            images that views, not networks, have not seen; None before calibration.
         roi: Cells of the feature grid that count, as `model.region.to_text` writes them; None: all. `uranet train --roi` sets it.
         smoothing_sigma: Standard deviation of the map's Gaussian filter, pixels of the network input, >= 0.
         cosine_weight: lambda_c of the restoration loss.

@@ -87,7 +87,7 @@ class Perception:
     aleatoric: Tensor
     epistemic: Tensor
     odds: Tensor
-    """p / (1 - p), exact also where p rounds to 1; at most 1e12."""
+    """p / (1 - p) by the same sums, also where p rounds to 1; at most 1e12."""
     logits: Tensor
     """As they were trained, before calibration."""
 
@@ -120,7 +120,13 @@ class AnomalyPerception(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits of the mean weights, (B, C, G, G) -> (B, 1, G, G)."""
-        return self.head(self.hide(features)).movedim(-1, 1)
+        return self._logits(features)[1].movedim(-1, 1)
+
+    def _logits(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """What the last layer sees, and what it says by the mean weights, (B, G, G, width) and (B, G, G, 1)."""
+        hidden = self.hide(features)
+        with exactly(features.device.type):
+            return hidden, self.head(hidden)
 
     def predict(
         self, features: Tensor, num_samples: int | None = None, seed: int = 0, far: Tensor | None = None
@@ -134,9 +140,7 @@ class AnomalyPerception(nn.Module):
         """
         if num_samples is not None and num_samples < 1:
             raise UserError(f"num_samples must be at least 1, but got {num_samples}.")
-        hidden = self.hide(features)
-        with exactly(features.device.type):
-            trained = self.head(hidden)
+        hidden, trained = self._logits(features)
         if not isinstance(self.head, PosteriorLinear):
             return summarize(trained, trained.float(), torch.ones(1))
         mean = self.head.mean(trained)

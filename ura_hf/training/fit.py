@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -125,12 +126,12 @@ def calibrate_score(
     progress: Progress = silent,
     copies: Mapping[int, int] = NO_COPIES,
 ) -> Measured:
-    """Measure standards, thresholds and strangeness on all good images, each unseen by the views that score it.
+    """Measure standards, thresholds and strangeness on all good images, each unseen by the views that score it here.
 
-    Networks and views hold all images. `images` is their number without turned copies, which are the rows after them. `copies`
-    are those that show what another one shows (`near_copies`): they count for nothing here. The thresholds are those of the image
-    score and of the map's largest value, so the configured false-positive rate is the share of good images that are called
-    anomalous, and of those that glow anywhere. Returns what it measured.
+    Networks, and the model's own views, hold all images. `images` is their number without turned copies, which are the rows after
+    them. `copies` are those that show what another one shows (`near_copies`): they count for nothing here. The thresholds are
+    those of the image score and of the map's largest value, so the configured false-positive rate is the share of good images
+    that are called anomalous, and of those that glow anywhere. Returns what it measured.
 
     Raises:
         UserError: The scores hardly differ.
@@ -205,44 +206,55 @@ def unseen(
 ) -> dict[str, Tensor]:
     """What `URANetModel.look` gives for the good images, each by views that are fitted to the other folds; on the CPU.
 
-    Networks have seen them all. Rows of `copies` are left out, and lie in the fold of the image that they show again. What
-    networks say depends on the standard of `memory`, which is then measured first, and stays in the config.
+    Networks have seen them all; the view `restored` looks at every fold twice. Rows of `copies` are left out, and lie in the
+    fold of the image that they show again. What networks say depends on the standard of `memory`, which is then measured first,
+    and stays in the config.
     """
-    shown, config, names = firsts(images, copies), model.config, {*model.config.all_views}
+    shown, config, names = firsts(images, copies), model.config, model.config.all_views
     rows = np.random.default_rng(seed).permutation([row for row in range(images) if row not in copies])
-    learnt = names & {*LEARNT}
-    order: list[int] = []
+    learnt = {*names} & {*LEARNT}
+    first = [name for name in names if name not in learnt] + ["memory"] * (bool(learnt) and "memory" not in names)
+    folds: list[tuple[list[int], NormalViews | None]] = []
     found: list[Logs] = []
-    folds: list[tuple[list[int], NormalViews]] = []
     for fold in np.array_split(rows, min(max(FOLDS, IMAGES_IN_FOLDS // len(rows)), len(rows))):
-        apart = set(fold.tolist())
+        apart, done = set(fold.tolist()), sum(len(one) for one, _ in folds)
         views = copy.deepcopy(model.uranet.views)
         fit_views(views, batches.features_of, [row for row in batches.rows if shown[row % images] not in apart], seed)
-        progress("calibration", len(order), len(rows))
-        found.append(_look(model, batches, fold.tolist(), views, names - learnt | ({"memory"} if learnt else set())))
-        order += fold.tolist()
-        if "restored" in learnt:
-            folds.append((fold.tolist(), views))
+        begins = partial(_told, progress, done, len(rows))
+        found.append(_look(model, batches, fold.tolist(), views, first, begins))
+        folds.append((fold.tolist(), views if "restored" in learnt else None))
+    order = [row for fold, _ in folds for row in fold]
     back = torch.tensor(order).argsort()
     logs = {name: values[back] for name, values in _joined(found).items()}
     if learnt:
         config.standards = (config.standards or {}) | _standards({"memory": logs["memory"]}, model.uranet.region)
-    if folds:
-        return {
-            k: values[back] for k, values in _joined([_look(model, batches, *fold, names) for fold in folds]).items()
-        }
-    if learnt:
+    if "restored" in learnt:
+        logs = _joined([_look(model, batches, fold, views, names) for fold, views in folds if views is not None])
+        logs = {name: values[back] for name, values in logs.items()}
+    elif learnt:
         logs["perceived"] = _perceived(model, batches, sorted(order), logs["memory"])
-    return {name: logs[name] for name in config.all_views}
+    return {name: logs[name] for name in names}
+
+
+def _told(progress: Progress, before: int, total: int, at: int) -> None:
+    progress("calibration", before + at, total)
 
 
 def _look(
-    model: URANetForAnomalyDetection, batches: FeatureBatches, rows: list[int], views: NormalViews, names: set[str]
+    model: URANetForAnomalyDetection,
+    batches: FeatureBatches,
+    rows: list[int],
+    views: NormalViews,
+    names: Sequence[str],
+    begins: Callable[[int], None] = lambda _: None,
 ) -> Logs:
-    """What `URANetModel.look` gives of some views for good images, by these views."""
-    steps = [rows[at : at + IMAGES_PER_STEP] for at in range(0, len(rows), IMAGES_PER_STEP)]
-    found = [model.uranet.look(batches.features_of(step).to(model.device), views, names) for step in steps]
-    return {name: value.cpu() for name, value in _joined(found).items()}
+    """What `URANetModel.look` gives of some views for good images, by these views; `begins` is called before each step."""
+    found = []
+    for at in range(0, len(rows), IMAGES_PER_STEP):
+        begins(at)
+        features = batches.features_of(rows[at : at + IMAGES_PER_STEP]).to(model.device)
+        found.append({name: value.cpu() for name, value in model.uranet.look(features, views, names).items()})
+    return _joined(found)
 
 
 def _perceived(model: URANetForAnomalyDetection, batches: FeatureBatches, rows: list[int], memory: Tensor) -> Tensor:
