@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from statistics import fmean
 from typing import Any
 
 from detection import RESNET
@@ -84,23 +85,27 @@ def solar(report: dict[str, Any]) -> str:
 
 
 def six_sets(report: dict[str, Any]) -> str:
-    """Table of the models that ran on all six data sets: seed 0 of this report, of `OPEN`, and of `peers.json`."""
+    """Table of the models that ran on all six data sets, means over seeds: of this report, of `OPEN`, and of `peers.json`."""
     parts = [json.loads((ROOT / "docs/results/peers.json").read_text()), report]
-    runs = {(run["model"], run["dataset"]): run for part in parts for run in part["runs"] if run["seed"] == 0}
+    runs: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for run in (run for part in parts for run in part["runs"]):
+        runs.setdefault((run["model"], run["dataset"]), []).append(run)
     places = [*DATASETS, *OPEN]
+    complete = [
+        name for name in dict.fromkeys(name for name, _ in runs) if all((name, place) in runs for place in places)
+    ]
     lines: list[str] = []
     for key in ("image_auroc", *SHORT[1:]):
-        shown = [place for place in places if runs["uranet", place][key] is not None]
+        shown = [place for place in places if runs["uranet", place][0][key] is not None]
         rows = []
-        for model in dict.fromkeys(model for model, _ in runs):
-            if all((model, place) in runs for place in places):
-                values = [float(runs[model, place][key]) for place in shown]
-                rows.append([model, *(f"{value:.3f}" for value in [*values, sum(values) / len(values)])])
+        for model in complete:
+            values = [fmean(run[key] for run in runs[model, place]) for place in shown]
+            rows.append([model, *(f"{value:.3f}" for value in [*values, fmean(values)])])
         lines += [f"**{COLUMNS[key]}**", "", *table(["model", *shown, "mean"], rows), ""]
-    days = [str(part["date"]) for part in parts]
-    return "\n".join(
-        [*lines, caption({**parts[1], "date": max(days)}, "python benchmarks/peers.py", "six data sets, seed 0")]
-    )
+    days = max(str(part["date"]) for part in parts)
+    own = [run for (model, _), found in runs.items() if model in complete for run in found]
+    data = f"six data sets, means over {seeds_of(own)}"
+    return "\n".join([*lines, caption({**parts[1], "date": days}, "python benchmarks/peers.py", data)])
 
 
 def on_gpu(report: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ class Rival(nn.Module):
         super().__init__()
         self.model = model
         self.device = device
-        self.config = SimpleNamespace(image_threshold=None, image_size=SIDE, views="the model's own")
+        self.config = SimpleNamespace(image_threshold=None, image_size=SIDE, views="the model's own", score_views=[])
 
     def forward(
         self, pixel_values: Tensor, num_samples: int | None = None, return_dict: bool | None = None
