@@ -17,13 +17,15 @@ from ura_hf.data.drawn.parts import demo_image
 from ura_hf.evaluation.visualization import colorize, overlay
 from ura_hf.model.images import load_image
 
+REFLECTION = "reflection"
 CASES = (
     ("ring", 1_000_003, "stain"),
     ("ring", 1_000_002, None),
-    ("ring", 1_000_001, "crack"),
+    ("ring", 1_000_001, "chip"),
+    ("ring", 1_000_001, REFLECTION),
     ("cloth", 1_000_001, None),
 )
-"""Kind, number of the drawing and defect: a defect, a good part, another defect, another part."""
+"""Kind, number of the drawing and defect: a defect, a good part, a defect at an edge, a good part that shines, another part."""
 MAPS = {
     "anomaly_probability": 1.0,
     "total_uncertainty": MAX_ENTROPY,
@@ -35,11 +37,20 @@ TITLES = ("photo", "heatmap", "probability", "total", "aleatoric", "epistemic")
 OUTPUT = Path(__file__).resolve().parent.parent / "docs/pictures/uncertainty.png"
 
 
+def shine(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The photo with the soft white spot of a lamp on the right of the ring: uint8 RGB (H, W, 3) -> same."""
+    height, width = photo.shape[:2]
+    y, x = np.mgrid[:height, :width]
+    light = np.exp(-(((x / width - 0.75) / 0.05) ** 2) - ((y / height - 0.6) / 0.08) ** 2)[..., None]
+    return np.clip(photo + 180 * light, 0, 255).astype(np.uint8)
+
+
 def pictures() -> list[list[NDArray[np.uint8]]]:
     """The rows, uint8 RGB (H, W, 3) each."""
     detector, rows = load_detector("uranet-demo-ring"), []
     for kind, number, defect in CASES:
-        photo, _ = demo_image(kind, number, defect)
+        photo, _ = demo_image(kind, number, None if defect == REFLECTION else defect)
+        photo = shine(photo) if defect == REFLECTION else photo
         found = detector(photo, maps=("score_map", *MAPS))
         heatmap = overlay(load_image(photo), found["score_map"])
         rows.append([photo, heatmap, *(colorize(found[name], 0, end, "cividis") for name, end in MAPS.items())])

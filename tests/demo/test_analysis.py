@@ -13,6 +13,7 @@ from ura_hf.data.files import ASSETS
 from ura_hf.demo import downloads, render
 from ura_hf.demo.analysis import Analysis, Shelf, View, analyse
 from ura_hf.demo.examples import opens_with, opens_with_verdict
+from ura_hf.demo.maps import maps_html
 from ura_hf.demo.store import Detectors
 from ura_hf.demo.tabs.detect_layout import restored_html
 from ura_hf.hub.load import load_detector
@@ -84,10 +85,20 @@ def test_a_shelf_computes_once_and_keeps_the_newest(store, tmp_path):
 
 
 def test_every_picture_has_a_fixed_scale_a_legend_and_an_alternative_text(found):
-    page = render.maps_html(found)
+    page = maps_html(found, 0.5)
     assert page.count("<figure") == page.count("<img") == 7 and page.count('alt="') == 7
     assert page.count("legend-bar") == 5 and page.count("legend-note") == 2
     assert "http" not in page
+    assert page.index("total_uncertainty") < page.index("<details") < page.index("aleatoric_uncertainty")
+
+
+def test_places_above_the_threshold_are_outlined(found):
+    """In the maps of how likely and how sure, not in the residual map; nothing is said of lines where there are none."""
+    page, without = maps_html(found, 0.5), maps_html(found, 0.95)
+    assert "above 0.5 in the heatmap" in page and "in the heatmap." not in without
+    for name, outlined in (("anomaly_probability", True), ("total_uncertainty", True), ("anomaly_map", False)):
+        one, other = (whole.split(f'id="{name}"')[1].split(" alt=")[0] for whole in (page, without))
+        assert (one != other) == outlined
 
 
 def test_the_restored_photo_has_the_geometry_of_the_photo(checkpoint, scratch):
@@ -97,13 +108,13 @@ def test_the_restored_photo_has_the_geometry_of_the_photo(checkpoint, scratch):
     assert with_decoder.drawn(with_decoder.restored).shape == with_decoder.picture.shape == (512, 640, 3)
     assert "decoded" not in with_decoder.summary()
     assert "Drag the handle" in restored_html(with_decoder.about["decoded"])
-    page = render.maps_html(with_decoder)
+    page = maps_html(with_decoder, 0.5)
     assert page.count("<figure") == 7 and page.count("legend-note") == 2 and "pixelated" not in page
 
 
 def test_a_checkpoint_without_a_decoder_says_so(without_decoder, scratch):
     old = analyse(load_detector(without_decoder, device="cpu"), str(scratch), "disc")
-    assert old.features.shape == (8, 8, 3) and "pixelated" in render.maps_html(old)
+    assert old.features.shape == (8, 8, 3) and "pixelated" in maps_html(old, 0.5)
     assert "no restored photo" in restored_html(old.about["decoded"])
 
 

@@ -128,6 +128,10 @@ def test_a_real_defect_is_shown(page, pill, pill_checkpoint):
     assert all(picture.std() > 1 for picture in shown.values())
     assert all(page.locator(f"#{name} img").get_attribute("alt") for name in names)
     assert page.locator("#maps .legend-bar").count() == 5
+    expect(page.locator("#total_uncertainty")).to_be_visible()
+    expect(page.locator("#epistemic_uncertainty")).to_be_hidden()
+    page.get_by_text("Why it is unsure").click()
+    expect(page.locator("#epistemic_uncertainty")).to_be_visible()
     expect(page.locator("#restored-photo img")).to_have_count(2)
     expect(page.locator("#regions tbody tr").first).to_be_visible()
     screenshot(page, "detect-defect")

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
 import numpy as np
 from PIL import Image
 
 from ..model.image_processing_uranet import MAPS
-from . import render
+from . import maps, render
 from .analysis import Analysis, View
 
 PNG_MAPS = tuple(name for name in MAPS if name != "anomaly_map")
@@ -44,7 +44,7 @@ def _pngs(stream: IO[bytes], analysis: Analysis, view: View) -> None:
     scale = {}
     with ZipFile(stream, "w", ZIP_STORED) as archive:
         for name in PNG_MAPS:
-            values, top = render.scaled_map(analysis, name, _size(analysis))
+            values, top = maps.scaled_map(analysis, name, _size(analysis))
             levels = np.clip(np.rint(values / top * 65535), 0, 65535).astype(np.uint16)
             with archive.open(f"{name}.png", "w", force_zip64=True) as member:
                 Image.fromarray(levels).save(member, "PNG")
@@ -58,39 +58,54 @@ def _result(stream: IO[bytes], analysis: Analysis, view: View) -> None:
 
 
 def _figure(stream: IO[bytes], analysis: Analysis, view: View) -> None:
-    """Image, heatmap, features, residual map and uncertainty on one page, with the verdict above them."""
+    """Image, heatmap, restored image, features, residual map, how likely and how sure on one page, below the verdict."""
     from matplotlib.figure import Figure  # not at the top: the page starts without it
 
     summary = analysis.summary(view.threshold, view.max_review)
-    threshold = view.threshold
-    figure = Figure(figsize=(11, 8), layout="constrained")
-    axes = figure.subplots(2, 3).ravel()
-    height, width = analysis.picture.shape[:2]
-    pictures = (
-        ("Image", analysis.picture),
-        (f"Heatmap, threshold {threshold:g}", render.overlay(analysis, threshold, view.strength)),
-        ("Input features", analysis.features),
-        ("Restored features", analysis.restored),
-    )
-    for panel, (title, picture) in zip(axes, pictures, strict=False):
-        panel.imshow(picture, extent=(0, width, height, 0), interpolation="nearest")
-        panel.set_title(title, fontsize=11)
-    for panel, (name, title, _, cmap, _) in zip(axes[4:], (render.FIGURES[0], render.FIGURES[2]), strict=True):
-        values, top = render.scaled_map(analysis, name)
-        shown = panel.imshow(values, cmap=cmap, vmin=0, vmax=top, extent=(0, width, height, 0))
-        panel.set_title(f"{title}, raw" if name == "anomaly_map" else f"{title}, nats", fontsize=11)
-        figure.colorbar(shown, ax=panel, shrink=0.8)
-    for panel in axes:
+    figure = Figure(figsize=(14, 8), layout="constrained")
+    axes = figure.subplots(2, 4)
+    regions = analysis.regions(view.threshold)[1] > 0
+    _draw_pictures((*axes[0, :3], *axes[1, :2]), analysis, view)
+    units = ("raw", "probability", "uncertainty in nats")
+    for panel, shown, unit in zip(
+        (axes[0, 3], *axes[1, 2:]), (maps.RESIDUAL, maps.LIKELY, maps.SURE), units, strict=True
+    ):
+        values, top = maps.scaled_map(analysis, shown.name)
+        drawn = panel.imshow(values, cmap=shown.cmap, vmin=0, vmax=top)
+        panel.set_title(f"{shown.title}: {unit}", fontsize=11)
+        figure.colorbar(drawn, ax=panel, shrink=0.6)
+        if shown is not maps.RESIDUAL and regions.any():
+            panel.contour(regions, [0.5], colors="white", linewidths=0.8)
+    for panel in axes.ravel():
         panel.set_xticks([])
         panel.set_yticks([])
-    score = render.format_score(summary["score"], threshold)
+    score = render.format_score(summary["score"], view.threshold)
     kind = ", not a part that the checkpoint knows" if summary["label"] == "unknown" else ""
-    figure.suptitle(f"{summary['file']}: {summary['label']}{kind}\nscore {score}, threshold {threshold:g}", fontsize=13)
-    figure.supxlabel(
-        f"{summary['checkpoint']}, {len(summary['regions'])} places above the threshold, {date.today():%Y-%m-%d}",
-        fontsize=9,
+    figure.suptitle(
+        f"{summary['file']}: {summary['label']}{kind}\nscore {score}, threshold {view.threshold:g}", fontsize=13
     )
+    count = len(summary["regions"])
+    places = f"{count} place{'s' * (count != 1)} above the threshold"
+    figure.supxlabel(f"{summary['checkpoint']}, {places}, {date.today():%Y-%m-%d}", fontsize=9)
     figure.savefig(stream, format="png", dpi=150)
+
+
+def _draw_pictures(panels: Sequence[Any], analysis: Analysis, view: View) -> None:
+    """What has no scale, into five axes of matplotlib."""
+    height, width = analysis.picture.shape[:2]
+    pictures = {
+        "Image": analysis.picture,
+        f"Heatmap, threshold {view.threshold:g}": render.overlay(analysis, view.threshold, view.strength),
+        "Restored image": analysis.drawn(analysis.restored) if analysis.about["decoded"] else None,
+        "Input features": analysis.features,
+        "Restored features": analysis.restored,
+    }
+    for panel, (title, picture) in zip(panels, pictures.items(), strict=True):
+        if picture is None:  # the checkpoint draws none
+            panel.set_axis_off()
+            continue
+        panel.imshow(picture, extent=(0, width, height, 0), interpolation="nearest")
+        panel.set_title(title, fontsize=11)
 
 
 def _size(analysis: Analysis) -> tuple[int, int]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import io
-import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -15,58 +13,14 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..evaluation import visualization
 from ..evaluation.regions import Region
-from ..evaluation.visualization import ColorMap, Float, Pixels
+from ..evaluation.visualization import Pixels
 from ..model.verdicts import THRESHOLD
 from .analysis import Analysis
 
-MAP_SIDE = 384  # longer side of the small pictures, pixels
 PNG_LEVEL = 3  # of 9: much faster than PIL's own choice, 6, for somewhat larger files
-RESIDUAL_SPAN = 4.0  # the residual picture runs from 0 to this many pixel thresholds
-MAX_ENTROPY = math.log(2)  # of a yes/no question, nats
 LISTED = 8  # regions in the table
 MOST_OF_THE_IMAGE = 0.5  # share of the pixels
-RESTORED = "The same places as they would look on a good part."
 KNOWN = "Found when the checkpoint was made; the photo is being checked again."
-UNSURE = (0, "0, sure"), (100, "0.69, a coin toss")
-
-FIGURES: tuple[tuple[str, str, str, ColorMap, Sequence[tuple[float, str]]], ...] = (
-    (
-        "anomaly_map",
-        "Residual map",
-        "How far each place lies from what is normal there.",
-        "viridis",
-        ((0, "0"), (100 / RESIDUAL_SPAN, "1 threshold"), (100, f"{RESIDUAL_SPAN:g} or more")),
-    ),
-    (
-        "anomaly_probability",
-        "Probability",
-        "How likely the model holds each place to be anomalous.",
-        "inferno",
-        ((0, "0"), (50, "0.5"), (100, "1")),
-    ),
-    (
-        "total_uncertainty",
-        "Total uncertainty",
-        "How unsure it is of each place, 0 to 0.69; its two parts follow.",
-        "cividis",
-        UNSURE,
-    ),
-    (
-        "aleatoric_uncertainty",
-        "Aleatoric part",
-        "The part that lies in the image: more training would not settle it.",
-        "cividis",
-        UNSURE,
-    ),
-    (
-        "epistemic_uncertainty",
-        "Epistemic part",
-        "The rest: training had nothing like this place.",
-        "cividis",
-        UNSURE,
-    ),
-)
-"""Map of the pipeline, title, sentence, colours, and ticks of the legend as (per cent of the scale, text)."""
 
 
 def overlay(analysis: Analysis, threshold: float, strength: float) -> Pixels:
@@ -195,58 +149,7 @@ def heatmap_html(threshold: float) -> str:
     colors, opacity = visualization.glow(values, threshold=threshold)
     stops = [f"rgb({r} {g} {b} / {a:.3f}) {v:.1%}" for (r, g, b), a, v in zip(colors, opacity, values, strict=True)]
     sentence = "Places that glow differ from good parts; a good part stays as it is. Drag the handle to compare."
-    return caption_html("", sentence, _legend(stops, [(0, "0"), (100 * threshold, f"{threshold:g}"), (100, "1")]))
-
-
-def maps_html(analysis: Analysis) -> str:
-    """The pictures behind the verdict, each with a fixed scale, a legend and one sentence."""
-    if analysis.about["decoded"]:
-        shared, look = '<p class="legend-note">Made from the features alone, so fine detail is lost.</p>', ""
-        pictures = [analysis.drawn(picture) for picture in (analysis.features, analysis.restored)]
-    else:
-        shared = '<p class="legend-note">Same colour in both = same features. The colours have no scale.</p>'
-        pictures, look = [analysis.features, analysis.restored], "image-rendering:pixelated"
-    texts = ("Input features", "What the network sees in the image."), ("Restored features", RESTORED)
-    seen, expected = (
-        _figure(name, *text, picture, shared, look)
-        for name, text, picture in zip(("features", "restored"), texts, pictures, strict=True)
-    )
-    residual, *doubts = (_map_figure(analysis, *figure) for figure in FIGURES)
-    return f"""<div style="--aspect:{analysis.picture.shape[1]} / {analysis.picture.shape[0]}">
-<h2>What the model saw, and what normal would look like</h2>
-<div class="figures" style="--columns:3">{seen}{expected}{residual}</div>
-<h2>How sure it is</h2><div class="figures" style="--columns:4">{"".join(doubts)}</div></div>"""
-
-
-def _map_figure(
-    analysis: Analysis, name: str, title: str, sentence: str, cmap: ColorMap, ticks: Sequence[tuple[float, str]]
-) -> str:
-    longer = max(analysis.picture.shape[:2])
-    size = tuple(max(1, round(side * MAP_SIDE / longer)) for side in analysis.picture.shape[:2])
-    values, top = scaled_map(analysis, name, size)
-    picture = visualization.colorize(values, 0.0, top, cmap)
-    end = RESIDUAL_SPAN if name == "anomaly_map" else top
-    note = f" Highest value {values.max() / top * end:.2g}."
-    return _figure(name, title, sentence, picture, _legend(_stops(cmap), ticks), note=note)
-
-
-def scaled_map(analysis: Analysis, name: str, size: tuple[int, ...] | None = None) -> tuple[Float, float]:
-    """A map at a size (H, W), by default that of the picture, and the value at the end of its fixed scale."""
-    tops = {
-        "anomaly_map": RESIDUAL_SPAN * analysis.about["pixel_threshold"],
-        "score_map": 1.0,
-        "anomaly_probability": 1.0,
-    }
-    return analysis.map(name, size), tops.get(name, MAX_ENTROPY)  # type: ignore[arg-type]
-
-
-def _figure(name: str, title: str, sentence: str, picture: Pixels, scale: str, style: str = "", note: str = "") -> str:
-    """A picture with its caption; the image travels in the page, so nothing is left on the server."""
-    source = base64.b64encode(to_png(picture)).decode()
-    look = ' class="wide"' if name == "anomaly_map" else ""
-    text = f"{escape(title)}. {escape(sentence)}{note}"
-    return f"""<figure id="{name}"{look}><img src="data:image/png;base64,{source}" alt="{text}"
-style="aspect-ratio:var(--aspect);{style}"><figcaption>{caption_html(title, sentence, scale)}</figcaption></figure>"""
+    return caption_html("", sentence, legend_html(stops, [(0, "0"), (100 * threshold, f"{threshold:g}"), (100, "1")]))
 
 
 def format_score(score: float, threshold: float = THRESHOLD) -> str:
@@ -270,7 +173,7 @@ def caption_html(title: str, sentence: str, scale: str) -> str:
     return f'<div class="caption">{heading}<p>{escape(sentence)}</p><div class="legend">{scale}</div></div>'
 
 
-def _legend(stops: Sequence[str], ticks: Sequence[tuple[float, str]]) -> str:
+def legend_html(stops: Sequence[str], ticks: Sequence[tuple[float, str]]) -> str:
     """A gradient bar over the ticks' (position in per cent, text), as HTML."""
     texts = "".join(f'<span class="{_side(at)}" style="left:{at:g}%">{escape(text)}</span>' for at, text in ticks)
     gradient = f"linear-gradient(to right, {', '.join(stops)})"
@@ -279,11 +182,6 @@ def _legend(stops: Sequence[str], ticks: Sequence[tuple[float, str]]) -> str:
 
 def _side(at: float) -> str:
     return {0.0: "at-start", 100.0: "at-end"}.get(at, "at-middle")
-
-
-def _stops(cmap: ColorMap) -> list[str]:
-    colors = visualization.colorize(np.linspace(0, 1, 11)[None], 0, 1, cmap)[0]
-    return [f"rgb({r} {g} {b})" for r, g, b in colors]
 
 
 def _format_share(fraction: float) -> str:

@@ -90,6 +90,10 @@ header p { font-size: 1rem; color: var(--body-text-color-subdued); margin: 0 0 .
 .gradio-container .figures img { display: block; width: 100%; max-height: 420px; object-fit: fill; margin: 0;
   border-radius: 8px; border: 1px solid var(--border-color-primary); }
 
+.guide b { color: var(--body-text-color); }
+.fold { margin-top: 1rem; }
+.fold summary { cursor: pointer; padding: .35rem 0; font-weight: 600; }
+
 .gradio-container table.regions { width: 100%; border-collapse: collapse; margin: .2rem 0 0; font-size: .88rem;
   font-variant-numeric: tabular-nums; }
 .regions caption { text-align: left; font-weight: 650; font-size: .95rem; padding-bottom: .35rem; color: var(--body-text-color); }

@@ -23,6 +23,7 @@ from ...model.verdicts import THRESHOLD
 from .. import downloads, render
 from ..analysis import Analysis, Shelf, View, analyse
 from ..examples import example_images, opens_with, opens_with_verdict
+from ..maps import maps_html
 from ..shared import MODEL_QUEUE, QUIET, on_gpu, session_of, to_gr_error
 from ..store import Detectors
 from .detect_layout import ENDS, STRENGTH, Layout, lay_out, restored_html
@@ -153,7 +154,7 @@ class _Tab:
         try:
             with to_gr_error(FAULT):
                 key, analysis = self.shelf.predict(image, checkpoint, session_of(request))
-                drawn, maps = _drawn(analysis, view, self.cache), render.maps_html(analysis)
+                drawn, maps = _drawn(analysis, view, self.cache), maps_html(analysis, view.threshold)
                 restored = restored_html(analysis.about["decoded"]), self._restored(analysis)
         except gr.Error as error:
             return _cleared(render.error_html(error.message))
