@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,24 +40,31 @@ KEY = ("variant", "dataset", "seed", "steps")
 DEFAULT = "default"
 VARIANTS: dict[str, dict[str, Any]] = {
     DEFAULT: {},
-    "without suspicion": {"weigh_keys": False, "take_out_queries": False},
-    "without uncertainty": {"uncertainty_weight": 0.0},
+    "attention without suspicion": {"weigh_keys": False, "take_out_queries": False},
+    "attention's suspicion without entropy": {"uncertainty_weight": 0.0},
     "plain reconstruction": {"weigh_keys": False, "take_out_queries": False, "memory_tokens": 0},
 }
-"""Trainings, and what their configs change."""
+"""Trainings, and what their configs change: the attention. The memory is asked for p content and 1 - p surroundings in all."""
 PERCEIVED = ("perceived",)  # in the peak of content of the score alone
 
 
 SURE, WITHOUT_DISTANCE = "sure", "without distance"
-"""Logs of the odds of the mean weights, and of the weights' posterior alone."""
+"""What is believed by the mean weights, and by the weights' posterior alone."""
+ATTENTION = "attention"
+"""What attention makes of the features, without the nearest normal cell."""
 
 
 class Row(NamedTuple):
-    """What is scored: views of map and score, views of the score alone, and whose logs stand for those of perception."""
+    """What is scored: views of map and score, views of the score alone, and what stands for perception and restoration.
+
+    With `plain` the score is the maximum of the map.
+    """
 
     views: tuple[str, ...]
     score_views: tuple[str, ...] = ()
     perceived: str = "perceived"
+    restored: str = "restored"
+    plain: bool = False
 
     @property
     def needs(self) -> set[str]:
@@ -64,13 +72,22 @@ class Row(NamedTuple):
         return {*self.views, *self.score_views}
 
 
+def restored_by(how: str) -> str:
+    """Name of the logs of restoration where it goes another way."""
+    return f"restored, {how}"
+
+
 ROWS: dict[str, Row] = {
     "the score": Row(DEFAULT_VIEWS),
+    "largest sum of memory, place and remainder": Row(("memory", "place", "remainder"), plain=True),
     "nearest normal cell alone": Row(("memory",)),
     "Gaussian of the place alone": Row(("place",)),
     "remainder of the projection alone": Row(("remainder",)),
     "whole image alone": Row(("image",)),
     "restoration alone": Row(("restored",)),
+    "restoration alone, p without distance": Row(("restored",), restored=restored_by(WITHOUT_DISTANCE)),
+    "restoration alone, p without uncertainty": Row(("restored",), restored=restored_by(SURE)),
+    "restoration alone, without the memory's cells": Row(("restored",), restored=restored_by(ATTENTION)),
     "perception alone": Row(PERCEIVED),
     "perception alone, without distance": Row(PERCEIVED, perceived=WITHOUT_DISTANCE),
     "perception alone, without uncertainty": Row(PERCEIVED, perceived=SURE),
@@ -83,7 +100,7 @@ ROWS: dict[str, Row] = {
     "with restoration": Row((*DEFAULT_VIEWS, "restored")),
     "restoration in place of memory": Row(tuple("restored" if view == "memory" else view for view in DEFAULT_VIEWS)),
 }
-"""A variant has only the rows with restoration, and perception alone."""
+"""A variant has only the rows with restoration."""
 ALL = (*SETS, *TURNED)
 BATCH = 8
 Logs = dict[str, Tensor]
@@ -106,7 +123,7 @@ class Scorer:
         return self.row.views != ("image",)
 
     def _own(self, logs: Mapping[str, Tensor]) -> Logs:
-        known = {**logs, "perceived": logs[self.row.perceived]}
+        known = {**logs, "perceived": logs[self.row.perceived], "restored": logs[self.row.restored]}
         return {name: known[name] for name in known if name in self.row.needs}
 
     def _add_up(self, logs: Logs) -> tuple[Tensor, Logs]:
@@ -119,7 +136,7 @@ class Scorer:
         maps: Tensor | None = None
         if self.has_map:
             maps, parts = self._add_up(self._own(logs))
-            scores = self.model.score(parts)
+            scores = maps.amax((1, 2)) if self.row.plain else self.model.score(parts)
         else:
             scores = standardized(logs["image"], self.standards["image"])
         for row, sample in enumerate(samples):
@@ -150,9 +167,7 @@ def trained(variant: str, name: str, seed: int, options: argparse.Namespace) -> 
 
 def rows_of(variant: str, turned: bool) -> dict[str, Row]:
     """The rows of a training; of turned parts without the view of the place, which a checkpoint leaves out, too."""
-    wanted = {
-        k: row for k, row in ROWS.items() if variant == DEFAULT or row.needs & {"restored"} or row.views == PERCEIVED
-    }
+    wanted = {name: row for name, row in ROWS.items() if variant == DEFAULT or "restored" in row.needs}
     if not turned:
         return wanted
     wanted.pop("without place", None)
@@ -160,11 +175,23 @@ def rows_of(variant: str, turned: bool) -> dict[str, Row]:
     return {name: row for name, row in fewer.items() if row.views}
 
 
-def other_perceptions(model: URANetModel, features: Tensor) -> Logs:
-    """Logs of what perception says of features (B, C, G, G) with less uncertainty."""
-    components = model.views.project(features)
-    logits = model.perception.head.mean(model.perception(model.views.standardize(components)))
-    return {SURE: model.log(logits.exp()), WITHOUT_DISTANCE: model.log(model.believe(components, None).odds)}
+def other_ways(model: URANetModel, features: Tensor) -> Logs:
+    """Logs of what perception says of features (B, C, G, G) with less uncertainty, and of what is restored with that."""
+    views = model.views
+    components = views.project(features)
+    seen = views.standardize(components)
+    near = model.believe(components, None)
+    odds = model.perception.head.mean(near.logits).exp()
+    sure = replace(near, probability=odds / (1 + odds))
+    rewritten = views.unstandardize(model.restoration(seen, model.suspicion_of(near.logits)))
+    restored = {
+        WITHOUT_DISTANCE: model.restore(features, components, near),
+        SURE: model.restore(features, components, sure),
+        ATTENTION: views.features(rewritten),
+    }
+    residuals = {restored_by(how): (features - new).square().mean(1, keepdim=True) for how, new in restored.items()}
+    residuals |= {SURE: odds, WITHOUT_DISTANCE: near.odds}
+    return {name: model.log(values) for name, values in residuals.items()}
 
 
 def run_one(variant: str, name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
@@ -188,14 +215,14 @@ def scored(checkpoint: Path, variant: str, name: str, seed: int, options: argpar
     twice = near_copies(images, processor.load_pixels)
     good = unseen(model, batches, len(images), seed, copies=twice)
     rows = [row for row in range(len(images)) if row not in twice]
-    others = [other_perceptions(uranet, batches.features_of([row])) for row in rows]
+    others = [other_ways(uranet, batches.features_of([row])) for row in rows]
     good |= {name: torch.cat([one[name] for one in others]) for name in others[0]}
     scorers = {name: Scorer(uranet, row, good) for name, row in rows_of(variant, bool(copies)).items()}
     for at in range(0, len(dataset.test), BATCH):
         samples = dataset.test[at : at + BATCH]
         seen = uranet.extract(processor([s.image for s in samples], return_tensors="pt")["pixel_values"])
         uranet.config.views, uranet.config.score_views, uranet.config.standards = list(VIEWS), [], calibrated
-        logs = uranet.look(seen) | other_perceptions(uranet, seen)
+        logs = uranet.look(seen) | other_ways(uranet, seen)
         for scorer in scorers.values():
             scorer.add(logs, samples, processor)
     figures = {row: {k: v for k, v in s.metrics.compute().items() if k != "per_type"} for row, s in scorers.items()}

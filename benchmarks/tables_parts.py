@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 from tables_captions import caption, seeds_of, table
@@ -65,34 +65,49 @@ def ablation_turned(report: dict[str, Any]) -> str:
 
 
 def ablation(report: dict[str, Any], command: str = "python benchmarks/ablation.py") -> str:
-    """Tables of `benchmarks/ablation.py`: every row on every data set, and the mean; image AUROC, then pixel AP."""
+    """Tables of `benchmarks/ablation.py`: every row on every data set, image AUROC, then pixel AP; then means of all figures."""
     runs = report["runs"]
-    sets = list(dict.fromkeys(run["dataset"] for run in runs))
-    names = list(dict.fromkeys((run["variant"], row) for run in runs for row in run["rows"]))
     lines: list[str] = []
     for key in ("image_auroc", "pixel_ap"):
+        found = _of_rows(runs, key)
         rows = []
-        known = {run["dataset"] for run in runs for row in run["rows"].values() if row[key] is not None}
-        places = [name for name in sets if name in known]
-        for variant, row in names:
-            own = {
-                name: [
-                    r["rows"][row][key]
-                    for r in runs
-                    if (r["variant"], r["dataset"]) == (variant, name) and row in r["rows"]
-                ]
-                for name in places
-            }
-            found = {name: [value for value in values if value is not None] for name, values in own.items()}
-            means = [fmean(values) for values in found.values() if values]
-            if means:
-                label = row if variant == "default" else f"{row}, {variant}"
-                cells = [_with_spread(values) for values in found.values()]
-                rows.append([label, *cells, f"{fmean(means):.3f}" if all(found.values()) else ""])
+        for label, values in found.items():
+            mean = _over_sets(values)
+            rows.append([label, *map(_with_spread, values.values()), "" if mean is None else f"{mean:.3f}"])
+        places = list(next(iter(found.values())))
         lines += [f"**{COLUMNS[key]}**", "", *table(["what is scored", *places, "mean"], rows), ""]
+    lines += ["**Means over the data sets**", "", *_means(runs), ""]
     steps = ", ".join(str(n) for n in sorted({run["steps"] for run in runs}))
-    about = f"{steps} steps, {seeds_of(runs)}" + ", ± standard deviation" * (len({run["seed"] for run in runs}) > 1)
-    return "\n".join([*lines, caption(report, command, about)])
+    return "\n".join([*lines, caption(report, command, f"{steps} steps, {seeds_of(runs)}")])
+
+
+def _of_rows(runs: list[dict[str, Any]], key: str) -> dict[str, dict[str, list[float]]]:
+    """A figure of every row that has it: label -> data set -> values of the seeds."""
+    known = {run["dataset"] for run in runs for row in run["rows"].values() if row[key] is not None}
+    places = [name for name in dict.fromkeys(run["dataset"] for run in runs) if name in known]
+    found: dict[str, dict[str, list[float]]] = {}
+    for run in runs:
+        for row, figures in run["rows"].items():
+            if figures[key] is not None:
+                label = row if run["variant"] == "default" else f"{row}, {run['variant']}"
+                found.setdefault(label, {name: [] for name in places})[run["dataset"]].append(figures[key])
+    return found
+
+
+def _over_sets(values: dict[str, list[float]]) -> float | None:
+    """Mean over the data sets of the means over seeds; None where a data set has no value."""
+    return fmean(fmean(several) for several in values.values()) if all(values.values()) else None
+
+
+def _means(runs: list[dict[str, Any]]) -> list[str]:
+    """All figures of every row that all data sets have."""
+    found = {key: _of_rows(runs, key) for key in ("image_auroc", "pixel_auroc", "pixel_ap", "aupro")}
+    rows = []
+    for label in next(iter(found.values())):
+        means = [_over_sets(rows_of[label]) if label in rows_of else None for rows_of in found.values()]
+        if means[0] is not None:
+            rows.append([label, *("" if mean is None else f"{mean:.3f}" for mean in means)])
+    return table(["what is scored", *(COLUMNS[key] for key in found)], rows)
 
 
 def left_out(report: dict[str, Any]) -> str:
@@ -101,7 +116,7 @@ def left_out(report: dict[str, Any]) -> str:
     lines: list[str] = []
     for key in ("image_auroc", "pixel_ap"):
         found: dict[str, dict[str, float]] = {}  # row -> data set -> mean over seeds
-        for row in runs[0]["rows"]:
+        for row in [name for name in runs[0]["rows"] if all(name in run["rows"] for run in runs)]:
             values: dict[str, list[float]] = {}
             for run in runs:
                 if run["rows"][row][key] is not None:
@@ -178,10 +193,10 @@ def steps(report: dict[str, Any]) -> str:
 
 
 def _with_spread(values: list[float]) -> str:
-    """Mean, and standard deviation over seeds where there are several."""
+    """Mean, and half the range over seeds where there are several."""
     if not values:
         return ""
-    return f"{fmean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
+    return f"{fmean(values):.3f}" + (f" ± {(max(values) - min(values)) / 2:.3f}" if len(values) > 1 else "")
 
 
 def claim(report: dict[str, Any]) -> str:

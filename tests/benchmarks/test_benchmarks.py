@@ -132,8 +132,12 @@ def test_rows_have_the_scores_of_a_model_that_adds_up_their_views(checkpoint, ca
     assert turned["the score"].views == ("memory", "remainder", "image") and "Gaussian of the place alone" not in turned
     alone = {found[name]["pixel_ap"] for name, row in ablation.ROWS.items() if row.views == ("perceived",)}
     assert len(alone) == 3  # as it is, without distance, and without uncertainty
-    fewer = ablation.run_one("without suspicion", "pill", 0, options)["rows"]
-    assert {*fewer} == {name for name in found if "restor" in name or name.startswith("perception alone")}
+    restored = [by_row[name] for name, row in ablation.ROWS.items() if row.views == ("restored",)]
+    assert len(restored) == 4 and all(one != other for i, one in enumerate(restored) for other in restored[:i])
+    plain, peaks = ("largest sum of memory, place and remainder", "without image")
+    assert by_row[plain] != by_row[peaks] and found[plain]["pixel_ap"] == found[peaks]["pixel_ap"]
+    fewer = ablation.run_one("plain reconstruction", "pill", 0, options)["rows"]
+    assert {*fewer} == {name for name in found if "restor" in name}
     assert fewer == {row: found[row] for row in fewer}
 
 
@@ -257,17 +261,20 @@ def test_ablation_table():
     facts = {"versions": {"torch": "2"}, "hardware": "2 cores", "date": "2026-01-01", "command": "python x"}
     report: dict = {**facts, "runs": []}
     for dataset, seed, value in (("pill", 0, 0.5), ("pill", 1, 0.7), ("bottle", 0, 0.9)):
-        rows = {"the score": {"image_auroc": value, "pixel_ap": value / 2}}
-        rows["whole image alone"] = {"image_auroc": value / 4, "pixel_ap": None}
+        others = {"pixel_auroc": value, "aupro": value / 3}
+        rows = {"the score": {"image_auroc": value, "pixel_ap": value / 2, **others}}
+        rows["whole image alone"] = {"image_auroc": value / 4, **dict.fromkeys(("pixel_ap", *others))}
         run = {"variant": ablation.DEFAULT, "dataset": dataset, "seed": seed, "steps": 300, "commit": "abc"}
         report["runs"].append({**run, "rows": rows})
-    report["runs"].append({**run, "variant": "without suspicion", "rows": {"restoration alone": rows["the score"]}})
+    report["runs"].append({**run, "variant": "plain reconstruction", "rows": {"restoration alone": rows["the score"]}})
     text = tables_parts.ablation(report)
-    assert "| the score | 0.600 ± 0.141 | 0.900 | 0.750 |" in text and "| the score | 0.300 ± 0.071 | 0.450 |" in text
-    assert "| whole image alone | 0.150 ± 0.035 | 0.225 |" in text.split("**pixel AP**")[0]
-    assert "whole image alone" not in text.split("**pixel AP**")[1]
-    assert "| restoration alone, without suspicion |  | 0.900 |  |" in text  # a mean is over all data sets
-    assert text.endswith("300 steps, seeds 0, 1, ± standard deviation · 2 cores · 2026-01-01")
+    assert "| the score | 0.600 ± 0.100 | 0.900 | 0.750 |" in text and "| the score | 0.300 ± 0.050 | 0.450 |" in text
+    assert "| whole image alone | 0.150 ± 0.025 | 0.225 |" in text.split("**pixel AP**")[0]
+    maps, means = text.split("**pixel AP**")[1].split("**Means over the data sets**")
+    assert "whole image alone" not in maps and "| whole image alone | 0.188 |  |  |  |" in means
+    assert "| the score | 0.750 | 0.750 | 0.375 | 0.250 |" in means and "plain" not in means
+    assert "| restoration alone, plain reconstruction |  | 0.900 |  |" in text  # a mean is over all data sets
+    assert text.endswith("300 steps, seeds 0, 1 · 2 cores · 2026-01-01")
 
 
 def test_small_types_and_claim_tables():
