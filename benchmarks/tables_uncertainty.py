@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -15,7 +16,7 @@ def uncertainty(report: dict[str, Any]) -> str:
     """Reliability, deferral, and what the maps answer to; each cell a mean over seeds."""
     runs: Runs = [run for run in report["runs"] if not run["count"]]
     sets = list(dict.fromkeys(run["dataset"] for run in runs))
-    blocks = [_aims(runs, sets), _detection(runs, sets), _reliability(runs, sets)]
+    blocks = [_aims(runs, sets), _detection(runs, sets), _reliability(runs, sets), _said(runs, sets)]
     blocks += [
         _decisions(runs, sets),
         _deferral(runs, sets, "images"),
@@ -62,6 +63,21 @@ def _aims(runs: Runs, sets: list[str]) -> list[str]:
         rows.append(
             [words, f"{own:.4f}", f"at most {best:.4f}, the best of one network without a posterior", own <= best]
         )
+        three = min(value for by, value in means.items() if by.startswith("ensemble"))
+        rows.append(
+            [
+                f"the same, {what}",
+                f"{own:.4f}",
+                f"at most {1.1 * three:.4f}, three networks' and 10 %",
+                own <= 1.1 * three,
+            ]
+        )
+    third = max(
+        _mean(runs, s, "milliseconds", "uncertainty") / _mean(runs, s, "milliseconds", "ensemble") for s in sets
+    )
+    rows.append(
+        ["processor time of the maps, of three networks'", f"{100 * third:.0f} %", "at most 33 %", third <= 1 / 3]
+    )
     areas = {by: fmean(_mean(runs, s, "decisions", by, "area") for s in sets) for by in runs[0]["decisions"]}
     best = min(areas[by] for by in ("none", "deterministic", "dropout"))
     words = "error rate of verdicts by the score with the probability, deferred by its distance to the threshold"
@@ -77,6 +93,7 @@ RISKS = {
     "pixels": "error rate of verdicts on pixels, deferred by the posterior's best map",
     "own_pixels": "error rate of the probability's own pixels, deferred by its total uncertainty",
 }
+WHOSE = {"images": "on images", "pixels": "on pixels", "own_pixels": "of the probability's own pixels"}
 BASELINES = ("distance to the threshold", "deterministic", "dropout")
 
 
@@ -144,6 +161,58 @@ def _reliability(runs: Runs, sets: list[str]) -> list[str]:
         "",
         *table(["probability", *sets], [*rows, shares]),
     ]
+
+
+def _said(runs: Runs, sets: list[str]) -> list[str]:
+    """What the probability says in fifths of its range, and how many of these pixels are defective; pooled over seeds."""
+    fifths = [(low / 5, (low + 1) / 5) for low in range(5)]
+    rows = []
+    for low, high in fifths:
+        cells = []
+        for name in sets:
+            bins = [b for run in runs if run["dataset"] == name for b in run["reliability"]["posterior"]["bins"]]
+            inside = [b for b in bins if low <= b[1] < high or b[1] == high == 1]
+            share = sum(b[0] for b in inside)
+            count = sum(run["dataset"] == name for run in runs)
+            said, true = (sum(b[0] * b[k] for b in inside) / share if share else 0.0 for k in (1, 2))
+            cells.append(f"{said:.2f}, {true:.2f} ({share / count:.2%})" if share else "")
+        rows.append([f"{low:.1f} to {high:.1f}", *cells])
+    title = "Reliability: what the probability says, how many of these pixels are defective, and which share of all pixels they are:"
+    return [title, "", *table(["probability", *sets], rows)]
+
+
+def plot(report: dict[str, Any], path: Path) -> None:
+    """Reliability by data set, and risk against coverage in the mean over sets, into a PNG file."""
+    from matplotlib.figure import Figure
+
+    runs: Runs = [run for run in report["runs"] if not run["count"] and "curves" in run["risk"]]
+    sets = list(dict.fromkeys(run["dataset"] for run in runs))
+    if not sets:
+        return
+    figure = Figure(figsize=(13, 4.2), layout="constrained")
+    axes = figure.subplots(1, 3)
+    for name in sets:
+        own = [run["reliability"]["posterior"]["bins"] for run in runs if run["dataset"] == name]
+        axes[0].plot([b[1] for b in own[0]], [b[2] for b in own[0]], "o-", markersize=3, label=name)
+    axes[0].plot([0, 1], [0, 1], color="#98a2b3", linestyle="--")
+    axes[0].set(xlabel="probability", ylabel="share of defective pixels", title="Reliability, first seed")
+    for axis, what in zip(axes[1:], ("images", "pixels"), strict=True):
+        for by in runs[0]["risk"]["curves"][what]:
+            of_sets = [
+                [
+                    fmean(at)
+                    for at in zip(*(r["risk"]["curves"][what][by] for r in runs if r["dataset"] == s), strict=True)
+                ]
+                for s in sets
+            ]
+            means = [fmean(at) for at in zip(*of_sets, strict=True)]
+            axis.plot([(k + 1) / len(means) for k in range(len(means))], means, label=by)
+        axis.set(
+            xlabel="share kept", ylabel="error rate of the verdict", title=f"{what.capitalize()}, mean over data sets"
+        )
+    for axis in axes:
+        axis.legend(fontsize=8)
+    figure.savefig(path, format="png", dpi=100)
 
 
 def _deferral(runs: Runs, sets: list[str], what: str) -> list[str]:

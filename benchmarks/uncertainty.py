@@ -3,23 +3,25 @@
 The perception is trained on 80 % of the good images of a data set, without restoration, which takes no part in it. Its posterior
 stands beside a deterministic net, dropout at inference and three nets. The other good images give thresholds and, with drawn
 defects, the calibration of the probability. Nothing is chosen on test images. Goes on where it stopped: finished runs are those
-in docs/results/uncertainty.json, --work holds features.
+in docs/results/uncertainty.json, --work holds features. Draws reliability and deferral, too.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from artificial import KINDS, add_defect
-from PIL import Image, ImageEnhance, ImageFilter
+from changed_photos import CHANGES
+from PIL import Image
 from runs import commit, part, read_runs, run_missing, write_report
 from sets import RING, ROOT, data_folder
+from tables_uncertainty import plot
 from torch import Tensor
 from torch.nn import functional
 from uncertainty_measures import (
@@ -32,10 +34,11 @@ from uncertainty_measures import (
     ranks_added,
     region_figures,
     reliability,
+    risk_curve,
 )
 from uncertainty_part import MAPS, Maps, Part, odds, of_methods
 
-from ura_hf.data.files import write_json
+from ura_hf.data.files import read_json, write_json
 from ura_hf.data.reader import read_dataset
 from ura_hf.data.samples import Sample
 from ura_hf.model.images import load_image, load_mask
@@ -49,22 +52,9 @@ MEMBERS, DROPOUT = 3, 0.1
 COUNTS, COUNTED = (10, 50, 150), "bottle"  # good images to learn from, not all, and the set where this is tried
 NEAR = "distance to the threshold"
 BOTH = f"{NEAR}, and posterior, epistemic (ranks added)"
+SORTED = {"posterior": "epistemic", "deterministic": "total", "dropout": "total", "ensemble": "total"}
+"""By which map of each method curves are drawn; of an image by its largest value."""
 SIDE, STRIDE = 256, 4  # pixels a side; every so many-th of a row and a column is judged
-
-
-def _noisy(image: Image.Image) -> Image.Image:
-    pixels = np.asarray(image).astype(float)
-    noise = np.random.default_rng(0).normal(0, 10, pixels.shape)
-    return Image.fromarray((pixels + noise).round().clip(0, 255).astype(np.uint8))
-
-
-CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
-    "as they are": lambda image: image,
-    "blurred (2 of 256 pixels)": lambda image: image.filter(ImageFilter.GaussianBlur(2)),
-    "noise (10 of 255)": _noisy,
-    "1.5 times as bright": lambda image: ImageEnhance.Brightness(image).enhance(1.5),
-    "half the light": lambda image: ImageEnhance.Brightness(image).enhance(0.5),
-}
 
 
 def enlarged(cells: Tensor) -> Values:
@@ -138,7 +128,12 @@ def risks(found: Part, methods: dict[str, Maps], raw: Values, labels: Values, ma
                 pixels[f"{name}, {kind}"] = area_under_risk(wrong_pixels, thinned(enlarged(method[kind])[rows]))
         p = thinned(enlarged(method["probability"])[rows])
         own[name] = area_under_risk(((p > 0.5) != truth).astype(float), thinned(enlarged(method["total"])[rows]))
-    rates = {"image_errors": float(wrong.mean()), "pixel_errors": float(wrong_pixels.mean())}
+    curves = {"images": {NEAR: risk_curve(wrong, near)}, "pixels": {NEAR: risk_curve(wrong_pixels, near_pixels)}}
+    for name, kind in SORTED.items():
+        by = methods[name][kind]
+        curves["images"][f"{name}, {kind}"] = risk_curve(wrong, by_image(by)["largest"])
+        curves["pixels"][f"{name}, {kind}"] = risk_curve(wrong_pixels, thinned(enlarged(by)[rows]))
+    rates = {"image_errors": float(wrong.mean()), "pixel_errors": float(wrong_pixels.mean()), "curves": curves}
     found_regions = of_regions(maps[rows], pixel_threshold, masks, methods["posterior"], rows)
     return {**rates, "images": images, "pixels": pixels, "own_pixels": own, "regions": found_regions}
 
@@ -252,7 +247,7 @@ def run_one(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]
         },
         "edge_share": edges,
         **answers(found, nets[0], test, masks, rows),
-        "milliseconds": found.milliseconds(samples[0].image),
+        "milliseconds": found.milliseconds(samples[0].image, nets, dropped),
         "other_parts": foreign(name, found, nets[0], test, options),
     }
 
@@ -264,6 +259,7 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=shared, help="folder with data/, open/ and backbones/")
     parser.add_argument("--work", type=Path, default=ROOT / "runs/uncertainty", help="features go there")
     parser.add_argument("--output", type=Path, default=ROOT / "docs/results/uncertainty.json")
+    parser.add_argument("--picture", type=Path, default=ROOT / "docs/pictures/reliability.png")
     parser.add_argument("--sets", nargs="+", choices=DATA, default=list(DATA))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--steps", type=int, default=200, help="of a training (default: %(default)s)")
@@ -284,6 +280,7 @@ def main() -> None:
         found = read_runs(options.output, KEY) | {key: run}
         order = sorted(found, key=lambda k: (DATA.index(k[0]), *k[1:]))
         write_report(options.output, {"runs": [found[key] for key in order]})
+        plot(read_json(options.output), options.picture)
 
     run_missing(
         __file__, missing, options.work, options.jobs, ["--shared", options.shared, "--work", options.work], add

@@ -52,6 +52,13 @@ def area_under_risk(errors: Values, uncertainty: Values) -> float:
     return float((np.cumsum(errors[order]) / np.arange(1, len(errors) + 1)).mean())
 
 
+def risk_curve(errors: Values, uncertainty: Values, points: int = 20) -> list[float]:
+    """Error rate of the most certain 1/points, 2/points, ... of N decisions; errors and uncertainty (N,) -> (points,)."""
+    risks = np.cumsum(errors[np.argsort(uncertainty, kind="stable")]) / np.arange(1, len(errors) + 1)
+    at = np.ceil(np.arange(1, points + 1) * len(errors) / points).astype(int) - 1
+    return [round(float(value), 5) for value in risks[at]]
+
+
 def ranks_added(first: Values, second: Values) -> Values:
     """Sum of the ranks that N things have by two values, (N,) each."""
     return np.asarray(stats.rankdata(first) + stats.rankdata(second))

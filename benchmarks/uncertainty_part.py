@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -134,20 +135,30 @@ class Part:
         return gathered(steps)
 
     @torch.inference_mode()
-    def milliseconds(self, image: Path) -> dict[str, float]:
-        """Processor time on one thread of a verdict with heatmap, and of the uncertainty maps from what that has made."""
+    def milliseconds(self, image: Path, nets: list[AnomalyPerception], dropped: AnomalyPerception) -> dict[str, float]:
+        """Processor time on one thread of a verdict with heatmap, and of the uncertainty maps from what that has made.
+
+        Beside those of the first net's posterior, of dropout and of all nets.
+        """
         uranet, threads = self.model.uranet, torch.get_num_threads()
         pixels = self.processor([image], return_tensors="pt")["pixel_values"]
         features = uranet.extract(pixels)
         components = uranet.views.project(features)
-        near = uranet.look(features)["memory"]
+        near, seen = uranet.look(features)["memory"], uranet.views.standardize(components)
+        uranet.perception = nets[0]
+        ways: dict[str, Callable[[], Perception]] = {
+            "uncertainty": lambda: uranet.believe(components, near),
+            "dropout": lambda: _one([dropped], seen, PASSES, posterior=False),
+            "ensemble": lambda: _one(nets, seen, 1, posterior=False),
+        }
 
-        def maps() -> None:
-            belief = uranet.believe(components, near)
+        def maps(believe: Callable[[], Perception]) -> None:
+            belief = believe()
             for name in MAPS:
                 uranet.to_image(getattr(belief, name))
 
-        calls = {"verdict": lambda: self.model(pixels, num_samples=0), "uncertainty": maps}
+        calls: dict[str, Callable[[], Any]] = {"verdict": lambda: self.model(pixels, num_samples=0)}
+        calls |= {name: partial(maps, way) for name, way in ways.items()}
         times: dict[str, list[float]] = {name: [] for name in calls}
         torch.set_num_threads(1)
         for _ in range(TURNS):

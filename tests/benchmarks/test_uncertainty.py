@@ -12,6 +12,8 @@ import uncertainty
 import uncertainty_measures as measures
 import uncertainty_part
 from conftest import tiny_config
+from PIL import Image
+from tables_uncertainty import plot
 from tables_uncertainty import uncertainty as as_tables
 
 from ura_hf import URANetImageProcessor
@@ -38,6 +40,12 @@ def test_deferring_the_wrong_ones_first_costs_least():
     errors = np.array([1.0, 0, 0, 0])
     best, worst = (measures.area_under_risk(errors, np.array([u, 1, 2, 3])) for u in (9, 0))
     assert best == pytest.approx(1 / 16) and worst == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4) / 4)
+
+
+def test_the_curve_of_risks_by_hand():
+    errors, doubt = np.array([1.0, 0, 0, 1]), np.array([4.0, 1, 2, 3])
+    assert measures.risk_curve(errors, doubt, points=2) == [0, 0.5]
+    assert measures.risk_curve(errors, doubt, points=4) == [0, 0, pytest.approx(1 / 3, abs=1e-5), 0.5]
 
 
 def test_ranks_added():
@@ -87,6 +95,15 @@ def test_the_benchmark_on_the_smallest_data(category, tmp_path, monkeypatch):
     runs[0]["risk"]["own_pixels"] |= {"posterior": 0.2, "deterministic": 0.3, "dropout": 0.25}
     assert "nan" not in (text := as_tables(report)) and "| posterior | " in text and "| 4 | " in text
     assert "| calibration error of the probability | 0.040 | at most 0.03 | no |" in text
+    assert set(found["milliseconds"]) == {"verdict", "uncertainty", "dropout", "ensemble"}
+    curves = runs[0]["risk"]["curves"]["images"]
+    assert len(curves) == 5 and all(
+        curve[-1] == pytest.approx(runs[0]["risk"]["image_errors"]) for curve in curves.values()
+    )
+    plot(report, tmp_path / "drawn.png")
+    assert Image.open(tmp_path / "drawn.png").size[0] > 1000
+    runs[0]["reliability"]["posterior"]["bins"] = [[0.9, 0.01, 0.0], [0.06, 0.25, 0.5], [0.04, 0.35, 1.0]]
+    assert "| 0.2 to 0.4 | 0.29, 0.70 (10.00%) |" in as_tables(report) and "| 0.8 to 1.0 |  |" in as_tables(report)
     for name, area in {"posterior": 0.0123, "deterministic": 0.0121, "dropout": 0.0122, "none": 0.0124}.items():
         runs[0]["decisions"][name]["area"] = area
     assert "| 0.0123 | at most 0.0121, the best of no and of one" in as_tables(report)
