@@ -177,7 +177,9 @@ def _said(runs: Runs, sets: list[str]) -> list[str]:
             said, true = (sum(b[0] * b[k] for b in inside) / share if share else 0.0 for k in (1, 2))
             cells.append(f"{said:.2f}, {true:.2f} ({share / count:.2%})" if share else "")
         rows.append([f"{low:.1f} to {high:.1f}", *cells])
-    title = "Reliability: what the probability says, how many of these pixels are defective, and which share of all pixels they are:"
+    title = (
+        "Reliability: what the probability says, how many of these pixels are defective, and their share of all pixels:"
+    )
     return [title, "", *table(["probability", *sets], rows)]
 
 
