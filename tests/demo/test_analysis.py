@@ -10,7 +10,7 @@ from PIL import Image
 
 from ura_hf.data.drawn.parts import demo_image
 from ura_hf.data.files import ASSETS
-from ura_hf.demo import downloads, render
+from ura_hf.demo import downloads, maps, render
 from ura_hf.demo.analysis import Analysis, Shelf, View, analyse
 from ura_hf.demo.examples import opens_with, opens_with_verdict
 from ura_hf.demo.maps import maps_html
@@ -96,9 +96,25 @@ def test_places_above_the_threshold_are_outlined(found):
     """In the maps of how likely and how sure, not in the residual map; nothing is said of lines where there are none."""
     page, without = maps_html(found, 0.5), maps_html(found, 0.95)
     assert "above 0.5 in the heatmap" in page and "in the heatmap." not in without
-    for name, outlined in (("anomaly_probability", True), ("total_uncertainty", True), ("anomaly_map", False)):
+    outlined_maps = ("anomaly_probability", "total_uncertainty", "aleatoric_uncertainty", "epistemic_uncertainty")
+    for name, outlined in (*((name, True) for name in outlined_maps), ("anomaly_map", False)):
         one, other = (whole.split(f'id="{name}"')[1].split(" alt=")[0] for whole in (page, without))
         assert (one != other) == outlined
+
+
+def test_the_figure_has_fixed_scales_and_outlines(found):
+    """Beside the pictures a map each of the residual, how likely and how sure; lines round the regions in the last two."""
+    panels = {panel.get_title(): panel for panel in downloads.sheet(found, View(0.5, 0.85)).axes if panel.get_title()}
+    names = {"Residual map: raw": maps.RESIDUAL, "How likely: probability": maps.LIKELY}
+    names["How sure: uncertainty in nats"] = maps.SURE
+    assert {"Image", "Heatmap, threshold 0.5", "Restored features", *names} <= {*panels}
+    for title, figure in names.items():
+        values, top = maps.scaled_map(found, figure.name)
+        shown = panels[title].images[0]
+        assert np.array_equal(shown.get_array(), values) and shown.get_clim() == (0, top)
+        assert bool(panels[title].collections) == (figure is not maps.RESIDUAL)
+    without = downloads.sheet(found, View(0.95, 0.85))
+    assert not any(panel.collections for panel in without.axes if panel.get_title())
 
 
 def test_the_restored_photo_has_the_geometry_of_the_photo(checkpoint, scratch):

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
 import numpy as np
@@ -16,6 +16,9 @@ from PIL import Image
 from ..model.image_processing_uranet import MAPS
 from . import maps, render
 from .analysis import Analysis, View
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PNG_MAPS = tuple(name for name in MAPS if name != "anomaly_map")
 """Maps with an end to their scale; the raw map, which has none, is only in the .npy files."""
@@ -58,6 +61,10 @@ def _result(stream: IO[bytes], analysis: Analysis, view: View) -> None:
 
 
 def _figure(stream: IO[bytes], analysis: Analysis, view: View) -> None:
+    sheet(analysis, view).savefig(stream, format="png", dpi=150)
+
+
+def sheet(analysis: Analysis, view: View) -> Figure:
     """Image, heatmap, restored image, features, residual map, how likely and how sure on one page, below the verdict."""
     from matplotlib.figure import Figure  # not at the top: the page starts without it
 
@@ -87,7 +94,7 @@ def _figure(stream: IO[bytes], analysis: Analysis, view: View) -> None:
     count = len(summary["regions"])
     places = f"{count} place{'s' * (count != 1)} above the threshold"
     figure.supxlabel(f"{summary['checkpoint']}, {places}, {date.today():%Y-%m-%d}", fontsize=9)
-    figure.savefig(stream, format="png", dpi=150)
+    return figure
 
 
 def _draw_pictures(panels: Sequence[Any], analysis: Analysis, view: View) -> None:

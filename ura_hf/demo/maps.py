@@ -73,9 +73,9 @@ PARTS = (
 """The two add up to the uncertainty."""
 
 GUIDE = """<div class="caption guide wide"><h3>How to read them</h3>
-<p><b>Likely:</b> a defect like those that training invents.</p>
-<p><b>In between and unsure:</b> unlike all that training had, or a borderline mark. The heatmap decides.</p>
-<p><b>Unlikely and sure:</b> a good place.</p>
+<p><b>Dark in both:</b> a good place.</p>
+<p><b>Bright in both:</b> a place unlike all that training had, as most defects are. The heatmap decides.</p>
+<p><b>Likely, and sure:</b> a defect as training invents them. Few are.</p>
 <p>{outlined}</p></div>"""
 
 
@@ -85,7 +85,7 @@ def maps_html(analysis: Analysis, threshold: float) -> str:
     Places above the threshold of the score map are outlined where the two maps say how likely and how sure.
     """
     labels = analysis.regions(threshold)[1]
-    outlined = f"Lines: the places above {threshold:g} in the heatmap." if labels.any() else ""
+    outlined = f"Lines: the places above {threshold:g} in the heatmap." if labels.any() and not labels.all() else ""
     doubts = _map_figure(analysis, LIKELY, labels) + _map_figure(analysis, SURE, labels)
     parts = "".join(_map_figure(analysis, part, labels) for part in PARTS)
     return f"""<div style="--aspect:{analysis.picture.shape[1]} / {analysis.picture.shape[0]}">
