@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -57,12 +58,10 @@ def _aims(runs: Runs, sets: list[str]) -> list[str]:
         ["processor time of the maps, of a verdict's", f"{cost:.1f} %", "at most 10 %", cost <= 10],
     ]
     rows += _deferral_aims(runs, sets)
-    third = max(
-        _mean(runs, s, "milliseconds", "uncertainty") / _mean(runs, s, "milliseconds", "ensemble") for s in sets
-    )
-    rows.append(
-        ["processor time of the maps, of three networks'", f"{100 * third:.0f} %", "at most 33 %", third <= 1 / 3]
-    )
+    costs = [run["milliseconds"] for run in runs if "ensemble" in run["milliseconds"]]
+    third = fmean(cost["uncertainty"] / cost["ensemble"] for cost in costs) if costs else math.nan
+    title = "processor time of the maps, of three networks' (mean over sets)"
+    rows.append([title, f"{100 * third:.0f} %", "at most 33 %", third <= 1 / 3])
     areas = {by: fmean(_mean(runs, s, "decisions", by, "area") for s in sets) for by in runs[0]["decisions"]}
     best = min(areas[by] for by in ("none", "deterministic", "dropout"))
     words = "error rate of verdicts by the score with the probability, deferred by its distance to the threshold"
