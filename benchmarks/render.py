@@ -13,7 +13,18 @@ from tables_cluster import billion, cluster
 from tables_datasets import datasets, names, presets, scaling
 from tables_methods import figures, latency, models, on_gpu, six_sets, small_types, solar
 from tables_page import load, neighbour, teach
-from tables_parts import ablation, ablation_turned, backbone, bundled, claim, left_out, restored, steps, texture_photos
+from tables_parts import (
+    ablation,
+    ablation_turned,
+    backbone,
+    bundled,
+    claim,
+    left_out,
+    posteriors,
+    restored,
+    steps,
+    texture_photos,
+)
 from tables_predict import big_photos, throughput
 from tables_provenance import provenance
 from tables_uncertainty import uncertainty
@@ -44,6 +55,7 @@ TABLES: dict[str, tuple[str, Callable[[Any], str], str]] = {
     "ablation-turned": (f"{ALL}/ablation-turned.json", ablation_turned, FIGURES),
     "left-out": (f"{ALL}/ablation.json", left_out, FIGURES),
     "restored": (f"{ALL}/restored.json", restored, FIGURES),
+    "posteriors": (f"{ALL}/posteriors.json", posteriors, FIGURES),
     "steps": (f"{ALL}/steps.json", steps, FIGURES),
     "backbone": (f"{ALL}/backbone.json", backbone, FIGURES),
     **{f"bundled-{name}": (f"{ALL}/bundled-{name}.json", bundled, FIGURES) for name in BUNDLED},

@@ -213,3 +213,29 @@ def claim(report: dict[str, Any]) -> str:
     command = f"python benchmarks/claim.py --steps {runs[0]['steps']}"
     lines = table(["artificial anomalies", "data", *head], rows)
     return "\n".join([*lines, "", caption(report, command, seeds_of(runs))])
+
+
+def posteriors(report: dict[str, Any]) -> str:
+    """Table of `benchmarks/posteriors.py`: means over data sets, and of other parts the worst."""
+    runs = report["runs"]
+    rows = []
+    for name in runs[0]["posteriors"]:
+        for how in runs[0]["posteriors"][name]:
+            found = [run["posteriors"][name][how] for run in runs]
+            means = [fmean(one[key] for one in found) for key in ("image_auroc", "pixel_auroc", "ece", "brier")]
+            area, least = fmean(one["area"] for one in found), min(one["other_parts"] for one in found)
+            rows.append([f"{name}, {how}", *(f"{mean:.3f}" for mean in means), f"{area:.4f}", f"{least:.3f}"])
+    head = [
+        "posterior",
+        "image AUROC",
+        "pixel AUROC",
+        "calibration error",
+        "Brier score",
+        "errors of its own pixels",
+        OTHERS,
+    ]
+    data = f"{', '.join(dict.fromkeys(run['dataset'] for run in runs))}, {seeds_of(runs)}"
+    return "\n".join([*table(head, rows), "", caption(report, "python benchmarks/posteriors.py", data)])
+
+
+OTHERS = "other parts, least AUROC of epistemic"

@@ -6,7 +6,9 @@ import argparse
 import json
 
 import numpy as np
+import posteriors
 import pytest
+import tables_parts
 import torch
 import uncertainty
 import uncertainty_measures as measures
@@ -69,16 +71,48 @@ def test_an_even_map_lies_at_edges_by_chance():
     assert measures.edge_share(edge, mask) > 3
 
 
-def test_the_benchmark_on_the_smallest_data(category, tmp_path, monkeypatch):
-    """Every figure is a number, the nets differ, and the tables can be made of it."""
+@pytest.fixture
+def smallest(category, tmp_path, monkeypatch):
+    """Options of a run on the smallest data."""
     monkeypatch.setattr(uncertainty_part, "URANetConfig", tiny_config)
     monkeypatch.setattr(uncertainty_part, "URANetImageProcessor", lambda: URANetImageProcessor(size=64))
     monkeypatch.setattr(uncertainty_part, "load_imagenet", lambda *_: None)
-    for module in (uncertainty, uncertainty_part):
+    for module in (uncertainty, uncertainty_part, posteriors):
         monkeypatch.setattr(module, "data_folder", lambda *_: category)
-    for name, value in {"DATA": ("disc", "other"), "SIDE": 64}.items():
-        monkeypatch.setattr(uncertainty, name, value)
-    options = argparse.Namespace(work=tmp_path, shared=tmp_path, steps=12)
+    for module in (uncertainty, posteriors):
+        monkeypatch.setattr(module, "DATA", ("disc", "other"))
+    monkeypatch.setattr(uncertainty, "SIDE", 64)
+    return argparse.Namespace(work=tmp_path, shared=tmp_path, steps=12)
+
+
+def test_posteriors_on_the_smallest_data(smallest):
+    """Each differs from the others, also without distance; the table has a row for each, and of other parts the worst."""
+    found = posteriors.run_one("disc", 0, smallest)
+    rows = [figures for both in found["posteriors"].values() for figures in both.values()]
+    assert len({row["brier"] for row in rows}) == len(rows) == 6
+    runs = json.loads(json.dumps([{"dataset": "disc", "seed": 0, "steps": 12, **found}] * 2))
+    runs[1]["posteriors"]["Laplace"]["with distance"]["other_parts"] = 0.1
+    text = tables_parts.posteriors({"runs": runs, "hardware": "2 CPU cores", "date": "2026-01-01"})
+    assert "| Laplace, with distance | " in text and " | 0.100 |" in text and "| mean field, without distance |" in text
+
+
+def test_variational_posteriors_learn_what_cells_say():
+    """Of many cells the mean is that of the regression that made them, and it is surer than that of few."""
+    torch.manual_seed(0)
+    x, true = torch.randn(20_000, 4), torch.tensor([2.0, -1.0, 0.0, 0.5])
+    labels = (torch.rand(len(x)) < (x @ true).sigmoid()).float()
+    for fit in posteriors.LEARNT.values():
+        torch.manual_seed(0)
+        mean, root = fit(x, labels, torch.zeros(4), float(len(x)), 1.0)
+        assert torch.nn.functional.cosine_similarity(mean, true, 0) > 0.98
+        torch.manual_seed(0)
+        unsure = fit(x, labels, torch.zeros(4), 20.0, 1.0)[1]
+        assert unsure.norm() > 1.5 * root.norm()
+
+
+def test_the_benchmark_on_the_smallest_data(smallest, tmp_path):
+    """Every figure is a number, the nets differ, and the tables can be made of it."""
+    options = smallest
     found = uncertainty.run_one("disc", 0, options)
     detection = found["detection"]
     assert detection["posterior"] != detection["deterministic"] != detection["ensemble"]

@@ -13,7 +13,7 @@ from test_fit import GRID, draw, fitted
 from ura_hf.hub.load import load_checkpoint
 from ura_hf.model.perception import NEIGHBOURHOOD
 from ura_hf.model.region import to_text
-from ura_hf.training.posterior import DEFECT_SHARE, _hidden_cells, calibration, fit_posterior, precision, to_real_share
+from ura_hf.training.posterior import DEFECT_SHARE, calibration, fit_posterior, hidden_cells, precision, to_real_share
 
 
 def test_the_calibration_finds_the_scale_of_logits():
@@ -99,7 +99,7 @@ def test_cells_beyond_the_region_are_not_asked(tmp_path):
     plain = detector.uranet.perception.hide
     detector.uranet.perception.hide = lambda altered: asked.append(len(altered)) or plain(altered)
     with torch.no_grad():
-        x, labels = _hidden_cells(detector, batches)
+        x, labels = hidden_cells(detector, batches)
     assert len(x) == len(labels) == sum(asked) * 2 * GRID and 0 < labels.mean() < 1
     root = detector.uranet.perception.head.root.double()
     assert 0 < float(torch.linalg.inv(root @ root.T)[-1, -1]) < 0.25 * 10 * 2 * GRID / NEIGHBOURHOOD**2 * 1.01

@@ -36,7 +36,7 @@ def fit_posterior(model: URANetForAnomalyDetection, batches: FeatureBatches, ima
         return
     model.eval()
     with seeded_generators(seed):
-        x, labels = _hidden_cells(model, batches)
+        x, labels = hidden_cells(model, batches)
     weights = torch.cat([head.weight[0], head.bias]).double().cpu().numpy()
     logits = x @ weights
     slope, offset = calibration(logits, labels)
@@ -68,7 +68,7 @@ def precision(x: Values, p: Values, weight: float, prior_std: float) -> Values:
     return np.asarray(weight * (x.T * (p * (1 - p))) @ x + np.eye(x.shape[1]) / prior_std**2)
 
 
-def _hidden_cells(model: URANetForAnomalyDetection, batches: FeatureBatches) -> tuple[Values, Values]:
+def hidden_cells(model: URANetForAnomalyDetection, batches: FeatureBatches) -> tuple[Values, Values]:
     """What the last layer sees of artificial anomalies, with a 1 behind it, (N, width + 1), and their masks, (N,)."""
     uranet, config, region = model.uranet, model.config, model.uranet.region
     rows = torch.randint(len(batches.rows), (ALTERED_IMAGES,))
