@@ -71,7 +71,7 @@ def sheet(analysis: Analysis, view: View) -> Figure:
     summary = analysis.summary(view.threshold, view.max_review)
     figure = Figure(figsize=(14, 8), layout="constrained")
     axes = figure.subplots(2, 4)
-    regions = analysis.regions(view.threshold)[1] > 0
+    above = analysis.map("score_map") > view.threshold
     _draw_pictures((*axes[0, :3], *axes[1, :2]), analysis, view)
     units = ("raw", "probability", "uncertainty in nats")
     for panel, shown, unit in zip(
@@ -81,8 +81,8 @@ def sheet(analysis: Analysis, view: View) -> Figure:
         drawn = panel.imshow(values, cmap=shown.cmap, vmin=0, vmax=top)
         panel.set_title(f"{shown.title}: {unit}", fontsize=11)
         figure.colorbar(drawn, ax=panel, shrink=0.6)
-        if shown is not maps.RESIDUAL and regions.any():
-            panel.contour(regions, [0.5], colors="white", linewidths=0.8)
+        if shown is not maps.RESIDUAL and above.any():
+            panel.contour(above, [0.5], colors="white", linewidths=0.8)
     for panel in axes.ravel():
         panel.set_xticks([])
         panel.set_yticks([])

@@ -76,7 +76,7 @@ GUIDE = """<div class="caption guide wide"><h3>How to read them</h3>
 <p><b>Dark in both:</b> a good place.</p>
 <p><b>Bright in both:</b> a place unlike all that training had, as most defects are. The heatmap decides.</p>
 <p><b>Likely, and sure:</b> a defect as training invents them. Few are.</p>
-<p>{outlined}</p></div>"""
+{outlined}</div>"""
 
 
 def maps_html(analysis: Analysis, threshold: float) -> str:
@@ -84,10 +84,12 @@ def maps_html(analysis: Analysis, threshold: float) -> str:
 
     Places above the threshold of the score map are outlined where the two maps say how likely and how sure.
     """
-    labels = analysis.regions(threshold)[1]
-    outlined = f"Lines: the places above {threshold:g} in the heatmap." if labels.any() and not labels.all() else ""
-    doubts = _map_figure(analysis, LIKELY, labels) + _map_figure(analysis, SURE, labels)
-    parts = "".join(_map_figure(analysis, part, labels) for part in PARTS)
+    above = analysis.map("score_map", _size(analysis)) > threshold
+    outlined = (
+        f"<p>Lines: the places above {threshold:g} in the heatmap.</p>" if above.any() and not above.all() else ""
+    )
+    doubts = _map_figure(analysis, LIKELY, above) + _map_figure(analysis, SURE, above)
+    parts = "".join(_map_figure(analysis, part, above) for part in PARTS)
     return f"""<div style="--aspect:{analysis.picture.shape[1]} / {analysis.picture.shape[0]}">
 <h2>What the model saw, and what normal would look like</h2>
 <div class="figures" style="--columns:3">{_features_html(analysis)}{_map_figure(analysis, RESIDUAL)}</div>
@@ -110,29 +112,33 @@ def _features_html(analysis: Analysis) -> str:
     return "".join(_figure(name, *text, picture, shared, look) for name, text, picture in named)
 
 
-def _map_figure(analysis: Analysis, figure: Figure, labels: NDArray[np.int32] | None = None) -> str:
-    """A map in its colours; the regions of `labels` (H, W) are outlined."""
-    longer = max(analysis.picture.shape[:2])
-    size = tuple(max(1, round(side * MAP_SIDE / longer)) for side in analysis.picture.shape[:2])
-    values, top = scaled_map(analysis, figure.name, size)
+def _size(analysis: Analysis) -> tuple[int, int]:
+    """Height and width of the small pictures."""
+    height, width = analysis.picture.shape[:2]
+    scale = MAP_SIDE / max(height, width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _map_figure(analysis: Analysis, figure: Figure, above: NDArray[np.bool_] | None = None) -> str:
+    """A map in its colours; the places of `above` (H, W) are outlined."""
+    values, top = scaled_map(analysis, figure.name, _size(analysis))
     picture = visualization.colorize(values, 0.0, top, figure.cmap)
-    if labels is not None:
-        rows, columns = (np.arange(n) * full // n for n, full in zip(size, labels.shape, strict=True))
-        picture = visualization.outline(picture, labels[np.ix_(rows, columns)], thickness=1)
+    if above is not None:
+        picture = visualization.outline(picture, above.astype(np.int32), thickness=1)
     end = RESIDUAL_SPAN if figure is RESIDUAL else top
     note = f" Highest value {values.max() / top * end:.2g}."
     scale = legend_html(_stops(figure.cmap), figure.ticks)
     return _figure(figure.name, figure.title, figure.sentence, picture, scale, note=note)
 
 
-def scaled_map(analysis: Analysis, name: str, size: tuple[int, ...] | None = None) -> tuple[Float, float]:
+def scaled_map(analysis: Analysis, name: str, size: tuple[int, int] | None = None) -> tuple[Float, float]:
     """A map at a size (H, W), by default that of the picture, and the value at the end of its fixed scale."""
     tops = {
         "anomaly_map": RESIDUAL_SPAN * analysis.about["pixel_threshold"],
         "score_map": 1.0,
         "anomaly_probability": 1.0,
     }
-    return analysis.map(name, size), tops.get(name, MAX_ENTROPY)  # type: ignore[arg-type]
+    return analysis.map(name, size), tops.get(name, MAX_ENTROPY)
 
 
 def _figure(name: str, title: str, sentence: str, picture: Pixels, scale: str, style: str = "", note: str = "") -> str:
